@@ -1,0 +1,224 @@
+//! Identifiers. Names given by others are checked text; ids made here are stable hashes, so that deciding
+//! twice gives the same id.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::time::Timestamp;
+
+/// The longest name that is taken, in bytes.
+pub const NAME_MAX: usize = 128;
+
+fn check(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("an id must not be empty".to_owned());
+    }
+    if text.len() > NAME_MAX {
+        return Err(format!("an id has at most {NAME_MAX} bytes, this one has {}", text.len()));
+    }
+    if let Some(odd) = text.chars().find(|c| c.is_control() || c.is_whitespace() || *c == '/') {
+        return Err(format!("an id has no {odd:?}"));
+    }
+    Ok(())
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<$name, String> {
+                check(text).map(|()| $name(text.into()))
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// A person, by the retailer's customer id, or [`ShopperId::anonymous`].
+    ShopperId,
+    /// A registered installation of the retailer's app.
+    DeviceId,
+    /// A geofence or a beacon region.
+    RegionId,
+    /// A shop.
+    StoreId,
+    /// A campaign.
+    CampaignId,
+    /// An order.
+    OrderId,
+    /// One event of an order, unique within it.
+    EventId,
+}
+
+impl ShopperId {
+    /// The shopper that a device is as long as nobody has claimed it.
+    pub fn anonymous(device: &DeviceId) -> ShopperId {
+        ShopperId(format!("~{device}").into())
+    }
+
+    /// Whether this shopper is a device that nobody has claimed.
+    pub fn is_anonymous(&self) -> bool {
+        self.0.starts_with('~')
+    }
+}
+
+/// A notification's id: an RFC 9562 version-8 UUID whose first 48 bits are the time of what caused it, so
+/// that ids sort by time, and whose rest is a stable hash of the cause.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NotificationId(u128);
+
+impl NotificationId {
+    /// The id for a cause, named by its parts.
+    pub fn derive(at: Timestamp, parts: &[&str]) -> NotificationId {
+        let millis = u128::from(at.as_millis().unsigned_abs()) & ((1 << 48) - 1);
+        let hash = stable_hash_128(parts) & ((1 << 80) - 1);
+        const VERSION: u128 = 0xf << 76;
+        const VARIANT: u128 = 0x3 << 62;
+        NotificationId((millis << 80 | hash) & !VERSION & !VARIANT | 0x8 << 76 | 0x2 << 62)
+    }
+
+    /// The 128 bits of the UUID.
+    pub fn as_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The UUID with these bits.
+    pub fn from_u128(bits: u128) -> NotificationId {
+        NotificationId(bits)
+    }
+}
+
+impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+}
+
+impl fmt::Debug for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for NotificationId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<NotificationId, String> {
+        let malformed = || format!("{text:?} is not a UUID");
+        let dashes_fit =
+            text.len() == 36 && text.char_indices().all(|(at, c)| (c == '-') == matches!(at, 8 | 13 | 18 | 23));
+        if !dashes_fit || text.contains('+') {
+            return Err(malformed());
+        }
+        u128::from_str_radix(&text.replace('-', ""), 16).map(NotificationId).map_err(|_| malformed())
+    }
+}
+
+impl Serialize for NotificationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NotificationId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NotificationId, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A hash of several texts that stays the same over versions and machines (XXH3 over the parts, each behind
+/// its length).
+pub fn stable_hash(parts: &[&str]) -> u64 {
+    xxh3_64(&joined(parts))
+}
+
+fn stable_hash_128(parts: &[&str]) -> u128 {
+    xxh3_128(&joined(parts))
+}
+
+fn joined(parts: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert!("C-1001".parse::<ShopperId>().is_ok());
+        assert!("".parse::<ShopperId>().is_err());
+        assert!("two words".parse::<ShopperId>().is_err());
+        assert!("a/b".parse::<RegionId>().is_err());
+        assert!("x".repeat(129).parse::<RegionId>().is_err());
+    }
+
+    #[test]
+    fn notification_ids_are_stable_time_ordered_uuids() {
+        let early = NotificationId::derive(Timestamp::from_millis(1_700_000_000_000), &["tv", "C-1"]);
+        let late = NotificationId::derive(Timestamp::from_millis(1_700_000_000_001), &["tv", "C-1"]);
+        assert!(early < late);
+        assert_eq!(early, NotificationId::derive(Timestamp::from_millis(1_700_000_000_000), &["tv", "C-1"]));
+        let text = early.to_string();
+        assert_eq!(&text[14..15], "8", "version: {text}");
+        assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"), "variant: {text}");
+        assert_eq!(text.parse(), Ok(early));
+        assert!("nonsense".parse::<NotificationId>().is_err());
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(stable_hash(&["ab", "c"]), stable_hash(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,325 @@
+//! What is known of a person: profile, consents, interests, devices with their presences, what was sent, orders.
+//!
+//! [`Shopper`] is durable: whatever changes it is committed before anybody is answered. [`Track`] is volatile:
+//! losing it in a crash costs sharpness (a pass, a late fix), never a message.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{CampaignId, DeviceId, NotificationId, OrderId, RegionId, ShopperId},
+    notification::{Channel, Purpose},
+    observation::Fix,
+    order::Order,
+    time::Timestamp,
+};
+
+/// A person and everything durable about them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shopper {
+    /// Who it is.
+    pub id: ShopperId,
+    /// What the retailer told us.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Interests shown, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interests: BTreeMap<String, Interest>,
+    /// Registered installations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<DeviceId, Device>,
+    /// What was decided to be sent, oldest first, as far back as any cap looks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sends: Vec<Send>,
+    /// Orders, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orders: BTreeMap<OrderId, Order>,
+}
+
+impl Shopper {
+    /// A shopper of whom nothing is known.
+    pub fn new(id: ShopperId) -> Shopper {
+        Shopper {
+            id,
+            profile: Profile::default(),
+            interests: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            sends: Vec::new(),
+            orders: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the retailer says of a shopper; the body of `PUT /v1/shoppers/{shopper}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// BCP 47 language tag, such as `fr-FR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// IANA time zone, such as `Europe/Paris`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// Groups that the retailer puts the shopper into.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub segments: BTreeSet<String>,
+    /// Facts for audiences and templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Attribute>,
+    /// Standing in the loyalty programme.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loyalty: Option<Loyalty>,
+    /// What the shopper allowed.
+    #[serde(default)]
+    pub consents: Consents,
+}
+
+/// One fact about a shopper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Attribute {
+    /// True or false.
+    Flag(bool),
+    /// A number.
+    Number(f64),
+    /// Anything else.
+    Text(String),
+}
+
+/// Standing in the loyalty programme.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loyalty {
+    /// Tier, such as `gold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Points in the account.
+    #[serde(default)]
+    pub points: i64,
+}
+
+/// What a shopper allowed, purpose by purpose. Nothing said means no.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consents {
+    /// The use of positions and sightings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Consent>,
+    /// Offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offers: Option<Consent>,
+    /// News about orders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders: Option<Consent>,
+}
+
+impl Consents {
+    /// Whether positions may be processed.
+    pub fn allow_location(&self) -> bool {
+        self.location.as_ref().is_some_and(|consent| consent.granted)
+    }
+
+    /// Whether messages of this purpose may be sent.
+    pub fn allow(&self, purpose: Purpose) -> bool {
+        let consent = match purpose {
+            Purpose::Offer => &self.offers,
+            Purpose::Order => &self.orders,
+        };
+        consent.as_ref().is_some_and(|consent| consent.granted)
+    }
+}
+
+/// One answer to one question, with its proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    /// Yes or no.
+    pub granted: bool,
+    /// When it was given or withdrawn.
+    pub at: Timestamp,
+    /// The version of the text that the shopper saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// An interest and when it was last shown; it fades with a half-life.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interest {
+    /// Its weight at `at`.
+    pub weight: f64,
+    /// When that was.
+    pub at: Timestamp,
+}
+
+/// A registered installation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// The kind of phone or browser, such as `ios`.
+    pub platform: String,
+    /// Where its messages go; none once a provider has said that the target is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<PushTarget>,
+    /// BCP 47 language tag; the shopper's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// IANA time zone; the shopper's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// Whether the shopper wants order news on this device rather than on others.
+    #[serde(default)]
+    pub preferred: bool,
+    /// When the current target was registered.
+    pub registered_at: Timestamp,
+    /// The regions that the device is in or near.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presences: Vec<Presence>,
+}
+
+/// Where a device's messages go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "channel", rename_all = "lowercase", deny_unknown_fields)]
+pub enum PushTarget {
+    /// Apple Push Notification service.
+    Apns {
+        /// Device token, hexadecimal.
+        token: String,
+        /// The app's bundle id.
+        topic: String,
+        /// Which of Apple's two environments issued the token.
+        #[serde(default)]
+        environment: ApnsEnvironment,
+    },
+    /// Firebase Cloud Messaging: exactly one of `token` and `fid`.
+    Fcm {
+        /// Registration token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
+        /// Firebase installation id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fid: Option<String>,
+    },
+    /// A browser's subscription.
+    WebPush {
+        /// As `PushSubscription.toJSON()` gives it.
+        subscription: Subscription,
+    },
+}
+
+impl PushTarget {
+    /// The channel that reaches this target.
+    pub fn channel(&self) -> Channel {
+        match self {
+            PushTarget::Apns { .. } => Channel::Apns,
+            PushTarget::Fcm { .. } => Channel::Fcm,
+            PushTarget::WebPush { .. } => Channel::WebPush,
+        }
+    }
+}
+
+/// Apple's two environments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApnsEnvironment {
+    /// Apps from the store.
+    #[default]
+    Production,
+    /// Development builds.
+    Sandbox,
+}
+
+/// A browser's push subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// The push service's URL for this browser.
+    pub endpoint: String,
+    /// When the browser will drop it, epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_time: Option<i64>,
+    /// The keys that messages are encrypted with.
+    pub keys: SubscriptionKeys,
+}
+
+/// The keys of a push subscription, base64url.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionKeys {
+    /// The browser's P-256 public key, uncompressed.
+    pub p256dh: String,
+    /// The authentication secret, 16 bytes.
+    pub auth: String,
+}
+
+/// A device's standing with one region that it is in or near.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Presence {
+    /// The region.
+    pub region: RegionId,
+    /// Near or inside.
+    pub state: PresenceState,
+    /// When this state began.
+    pub since: Timestamp,
+    /// When the device was last known to be in this state, as far as it is durable; [`Track`] may know better.
+    pub seen: Timestamp,
+    /// Whether this visit's dwell has been told.
+    #[serde(default)]
+    pub dwelled: bool,
+}
+
+/// Near or inside; outside is having no presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceState {
+    /// Within `approach_m` of the region, told, and not inside.
+    Near,
+    /// Inside.
+    Inside,
+}
+
+/// One decided message, as caps and cooldowns remember it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Send {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The message.
+    pub notification: NotificationId,
+    /// The campaign that it came from.
+    pub campaign: CampaignId,
+    /// Offers count against caps, order news does not.
+    pub purpose: Purpose,
+}
+
+/// The volatile side of a device: what sharpens the next decision and need not survive a crash.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Track {
+    /// The newest accepted fix.
+    pub last: Option<Fix>,
+    /// A fix that is too far from `last` to be believed alone.
+    pub held: Option<Fix>,
+    /// What the last decisive observation said, for each region where `last` does not settle it.
+    pub marks: Vec<Mark>,
+    /// The disc in which nothing can change, if there is one.
+    pub calm: Option<Calm>,
+}
+
+/// The last decisive word on one region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// The region.
+    pub region: RegionId,
+    /// The time of the observation that decided.
+    pub decided_at: Timestamp,
+    /// What it decided.
+    pub inside: bool,
+}
+
+/// A disc around a fix that no border of any region crosses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calm {
+    /// Its centre.
+    pub center: crate::observation::Position,
+    /// Its radius, metres.
+    pub radius_m: f64,
+    /// The generation of the world for which this holds.
+    pub generation: u64,
+}

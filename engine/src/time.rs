@@ -1,0 +1,202 @@
+//! Instants with millisecond precision. The engine never asks what time it is: time is an argument.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An instant, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The earliest instant that can be written in RFC 3339 (year 1).
+    pub const MIN: Timestamp = Timestamp(-62_135_596_800_000);
+    /// The latest instant that can be written in RFC 3339 (year 9999).
+    pub const MAX: Timestamp = Timestamp(253_402_300_799_999);
+
+    /// Milliseconds since the Unix epoch; values outside `MIN..=MAX` are clamped.
+    pub fn from_millis(millis: i64) -> Timestamp {
+        Timestamp(millis.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// This instant moved into the future, saturating at `MAX`.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Timestamp {
+        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// This instant moved into the past, saturating at `MIN`.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Timestamp {
+        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.0.saturating_sub(millis))
+    }
+
+    /// The wall-clock reading in a time zone.
+    pub fn in_zone(self, zone: &jiff::tz::TimeZone) -> jiff::Zoned {
+        self.as_jiff().to_zoned(zone.clone())
+    }
+
+    fn as_jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or_default()
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    fn from(instant: jiff::Timestamp) -> Timestamp {
+        Timestamp::from_millis(instant.as_millisecond())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.as_jiff())
+    }
+}
+
+/// RFC 3339 with a zone, such as `2026-11-21T18:30:00+01:00`.
+impl FromStr for Timestamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Timestamp, String> {
+        let instant: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not an RFC 3339 time with a zone, such as 2026-11-21T18:30:00Z"))?;
+        let at = Timestamp(instant.as_millisecond());
+        if at < Timestamp::MIN { Err(format!("{text:?} is before year 1")) } else { Ok(at) }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Timestamp::from_millis);
+        }
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 time with a zone, as a string")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Serde form of durations in files and in the API: `"30s"`, `"10min"`, `"1h 30m"`, `"7 days"`.
+pub mod duration {
+    use super::*;
+
+    /// Reads a duration with a unit.
+    ///
+    /// # Errors
+    /// If it has no unit, is negative, or uses calendar units whose length varies.
+    pub fn parse(text: &str) -> Result<Duration, String> {
+        let expected =
+            || format!("{text:?} is not a duration with a unit, such as \"30s\", \"10min\", \"24h\" or \"7d\"");
+        let span: jiff::Span = text.parse().map_err(|_| expected())?;
+        let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
+        Duration::try_from(signed).map_err(|_| expected())
+    }
+
+    /// Writes a duration so that [`parse`] reads it back.
+    pub fn format(span: Duration) -> String {
+        jiff::SignedDuration::try_from(span).map_or_else(|_| format!("{}s", span.as_secs()), |span| format!("{span:#}"))
+    }
+
+    /// For `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format(*span))
+    }
+
+    /// For `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// If the text is no duration with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        parse(&text).map_err(serde::de::Error::custom)
+    }
+
+    /// The same for optional durations.
+    pub mod option {
+        use super::*;
+
+        /// For `#[serde(with)]`.
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+            match span {
+                Some(span) => serializer.serialize_some(&format(*span)),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// For `#[serde(with)]`.
+        ///
+        /// # Errors
+        /// If the text is no duration with a unit.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+            let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+            text.map(|text| parse(&text).map_err(serde::de::Error::custom)).transpose()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_rfc_3339() {
+        let at: Timestamp = "2026-11-21T18:30:00.25+01:00".parse().expect("valid");
+        assert_eq!(at.to_string(), "2026-11-21T17:30:00.250Z");
+        assert!("2026-11-21T18:30:00".parse::<Timestamp>().is_err(), "a zone is required");
+        assert!(serde_json::from_str::<Timestamp>("1700000000").is_err(), "integers are refused");
+    }
+
+    #[test]
+    fn spans_saturate() {
+        let early = Timestamp::from_millis(1_000);
+        let late = Timestamp::from_millis(3_500);
+        assert_eq!(late.since(early), Duration::from_millis(2_500));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration::parse("10min"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration::parse("7d"), Ok(Duration::from_secs(604_800)));
+        assert!(duration::parse("10").is_err());
+        assert!(duration::parse("-3s").is_err());
+        assert_eq!(
+            duration::parse(&duration::format(Duration::from_millis(90_500))),
+            Ok(Duration::from_millis(90_500))
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! The immutable snapshot that decisions are made in.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    campaign::{Campaign, Campaigns},
+    decide,
+    id::StoreId,
+    matching, normalise,
+    region::{Geofence, Regions},
+    store::Store,
+    track,
+};
+
+/// What an operator can tune in the engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Which times are believed.
+    pub observations: normalise::Settings,
+    /// Which jumps are believed.
+    pub track: track::Settings,
+    /// When somebody is inside.
+    pub presence: matching::Settings,
+    /// Rules that hold for every campaign.
+    pub marketing: decide::Settings,
+}
+
+/// Everything that observations are judged by: regions, stores, campaigns and settings at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Counts up with every change.
+    pub generation: u64,
+    /// Geofences, indexed.
+    pub regions: Arc<Regions>,
+    /// Campaigns, indexed by what triggers them.
+    pub campaigns: Arc<Campaigns>,
+    /// Shops, by id.
+    pub stores: Arc<BTreeMap<StoreId, Arc<Store>>>,
+    /// What the operator tuned.
+    pub settings: Arc<Settings>,
+}
+
+impl World {
+    /// A world of checked parts.
+    pub fn new(
+        generation: u64,
+        fences: Vec<Arc<Geofence>>,
+        campaigns: Vec<Arc<Campaign>>,
+        stores: Vec<Arc<Store>>,
+        settings: Settings,
+    ) -> World {
+        World {
+            generation,
+            regions: Arc::new(Regions::new(fences)),
+            campaigns: Arc::new(Campaigns::new(campaigns)),
+            stores: Arc::new(stores.into_iter().map(|store| (store.spec.id.clone(), store)).collect()),
+            settings: Arc::new(settings),
+        }
+    }
+}
