@@ -1,1 +1,9 @@
-//! x
+//! The daemon: sockets, stores, providers, clock and shutdown around the pure engine.
+
+pub mod catalog;
+pub mod clock;
+pub mod delivery;
+pub mod entropy;
+pub mod report;
+pub mod shard;
+pub mod store;

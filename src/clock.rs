@@ -1,0 +1,53 @@
+//! The only place that knows what time it is.
+
+#![allow(clippy::disallowed_methods, reason = "this is the exception that the rule points to")]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parvis_engine::time::Timestamp;
+use tokio::time::Instant;
+
+/// Tells the time: the system's, or the simulation's.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// Starts at an epoch and goes with tokio's clock, so that pausing the one pauses the other.
+    Simulated {
+        /// The time at `started`.
+        epoch: Timestamp,
+        /// Where tokio's clock stood.
+        started: Instant,
+    },
+}
+
+impl Clock {
+    /// A simulated clock that starts now, at `epoch`.
+    pub fn simulated(epoch: Timestamp) -> Clock {
+        Clock::Simulated { epoch, started: Instant::now() }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Clock::System => {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+            }
+            Clock::Simulated { epoch, started } => epoch.plus(started.elapsed()),
+        }
+    }
+
+    /// Waits until `at`; for ever if there is no such time.
+    pub async fn sleep_until(&self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => self.sleep(at.since(self.now())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for a while.
+    pub async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
+}

@@ -1,0 +1,290 @@
+//! The durable side: shoppers, outbox, timers, journal, catalog. One trait, one contract, several engines.
+//!
+//! What an engine must do is written down once, in the contract suite (`tests/store`).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parvis_engine::{
+    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
+    notification::{Channel, Milestone, Notification},
+    shopper::{Shopper, Track},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::report::Event;
+
+/// Why the store did not do what it was asked. A conflict is not an error but a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// Not now: full, unreachable, closing. Nothing of the call took effect, or all of it will be seen.
+    Unavailable(String),
+    /// What is stored can't be read; an operator is needed.
+    Corrupt(String),
+}
+
+/// One shopper as it was loaded.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Counts the shopper's commits; 0 if nothing is stored.
+    pub version: u64,
+    /// The durable side.
+    pub shopper: Arc<Shopper>,
+    /// The volatile side, by device.
+    pub tracks: BTreeMap<DeviceId, Track>,
+}
+
+/// What one shopper became.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version that was loaded.
+    pub version: u64,
+    /// Who.
+    pub id: ShopperId,
+    /// The new durable state.
+    pub state: Durable,
+    /// The new volatile state; replaces all tracks of the shopper.
+    pub tracks: BTreeMap<DeviceId, Track>,
+}
+
+/// What becomes of a shopper's durable state.
+#[derive(Clone, Debug)]
+pub enum Durable {
+    /// Stays as it is; only volatile state changed, and nothing is written.
+    Unchanged,
+    /// Is replaced.
+    Replaced {
+        /// By this.
+        shopper: Arc<Shopper>,
+        /// When the shopper is to be woken, if no observation comes before; replaces what was set.
+        wake: Option<Timestamp>,
+    },
+    /// Is erased, with its outbox entries, notification records and journal rows.
+    Erased,
+}
+
+/// One batch: takes effect as a whole or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Changed shoppers; each at most once.
+    pub changes: Vec<Change>,
+    /// Decided messages. One whose id is stored already is left out, whatever became of it.
+    pub outbox: Vec<Notification>,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// How a commit ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is durable.
+    Done,
+    /// Nothing was done: these shoppers have changed since they were loaded.
+    Conflict(Vec<ShopperId>),
+}
+
+/// A message that was claimed, to be settled before its lease ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The message.
+    pub notification: Notification,
+    /// How often a provider was asked.
+    pub attempts: u32,
+    /// Proves the claim.
+    pub lease: u64,
+}
+
+/// What a claim gave.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// Due entries, earliest due first, now leased to the caller.
+    Entries(Vec<Entry>),
+    /// Nothing is due before this time, if ever.
+    NothingUntil(Option<Timestamp>),
+}
+
+/// What became of a claimed entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// Whose message it is.
+    pub shopper: ShopperId,
+    /// Which message.
+    pub id: NotificationId,
+    /// The claim's proof; a settlement whose lease has passed to somebody else is ignored.
+    pub lease: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The result.
+    pub end: End,
+}
+
+/// How a claimed entry ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// Its life is over: one of the terminal milestones.
+    Terminal {
+        /// Which.
+        milestone: Milestone,
+        /// More about it.
+        detail: Option<String>,
+        /// How often a provider was asked by now.
+        attempts: u32,
+    },
+    /// It goes back into the outbox.
+    Again {
+        /// Due at.
+        at: Timestamp,
+        /// How often a provider was asked by now.
+        attempts: u32,
+        /// Why.
+        detail: Option<String>,
+    },
+}
+
+/// A notification and its life so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Life {
+    /// The message.
+    pub notification: Notification,
+    /// Its milestones, oldest first.
+    pub milestones: Vec<Step>,
+    /// How often a provider was asked.
+    pub attempts: u32,
+}
+
+/// One reached milestone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which.
+    pub milestone: Milestone,
+    /// When.
+    pub at: Timestamp,
+    /// More about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Which journal rows are asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JournalQuery {
+    /// Only this shopper's.
+    pub shopper: Option<ShopperId>,
+    /// Recorded at or after.
+    pub since: Option<Timestamp>,
+    /// Recorded before.
+    pub until: Option<Timestamp>,
+    /// At most so many, the newest.
+    pub limit: usize,
+}
+
+/// One object of the control plane, kept as the JSON that was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogItem {
+    /// The kind, such as `geofence`.
+    pub kind: String,
+    /// The id within the kind.
+    pub id: String,
+    /// The object; none deletes it.
+    pub json: Option<String>,
+}
+
+/// The first answer to a write, kept so that a repeat with the same `Idempotency-Key` gets it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// A hash of the request, so that another request under the same key is noticed.
+    pub request_hash: u64,
+}
+
+/// Sizes, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Known shoppers.
+    pub shoppers: u64,
+    /// Entries waiting or leased, by channel.
+    pub waiting: BTreeMap<Channel, u64>,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// The durable side of everything.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The shoppers with these ids, in the same order; one that is not stored comes as new, version 0.
+    async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error>;
+
+    /// Makes a batch durable. Answers when it is.
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error>;
+
+    /// Which shopper owns each device, in the same order.
+    async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error>;
+
+    /// Whose order it is.
+    async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error>;
+
+    /// Leases due entries of a channel to the caller until `now + lease`. Expired leases are due again.
+    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error>;
+
+    /// Ends claims. Answers when it is durable.
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error>;
+
+    /// Changes whenever entries were added or became due earlier.
+    fn outbox_grew(&self) -> watch::Receiver<u64>;
+
+    /// Shoppers whose wake time has come, at most `limit`, earliest first; or the next wake time.
+    async fn due_wakes(&self, now: Timestamp, limit: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error>;
+
+    /// Changes whenever a wake time was set.
+    fn wakes_changed(&self) -> watch::Receiver<u64>;
+
+    /// Takes up to `want` from what is left of a campaign's budget of `total`. What a crash loses of it stays spent.
+    async fn lease_budget(&self, campaign: &CampaignId, total: u64, want: u64) -> Result<u64, Error>;
+
+    /// A notification's life.
+    async fn life(&self, id: NotificationId) -> Result<Option<Life>, Error>;
+
+    /// Adds a milestone that was reported from outside; false if there is no such notification. A repeat is harmless.
+    async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error>;
+
+    /// Journal rows, oldest first.
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error>;
+
+    /// Forgets journal rows, notification lives that ended, and answers recorded before `until`.
+    async fn prune(&self, until: Timestamp) -> Result<(), Error>;
+
+    /// Every object of the control plane.
+    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error>;
+
+    /// Puts or deletes objects of the control plane, as a whole. Answers when it is durable.
+    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error>;
+
+    /// The answer kept under an idempotency key.
+    async fn answer(&self, key: &str) -> Result<Option<Answer>, Error>;
+
+    /// Keeps an answer. Answers when it is durable.
+    async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error>;
+
+    /// Sizes, for metrics.
+    async fn sizes(&self) -> Result<Sizes, Error>;
+
+    /// Writes what is still to be written. Nothing may be called afterwards.
+    async fn close(&self) -> Result<(), Error>;
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Unavailable(why) => write!(f, "the store is unavailable: {why}"),
+            Error::Corrupt(why) => write!(f, "the store is corrupt: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
