@@ -1,5 +1,7 @@
 //! The only source of chance: the system's in production, a seed in simulation.
 
+#![allow(clippy::disallowed_types, reason = "this is the exception that the rule points to")]
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
