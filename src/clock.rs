@@ -7,24 +7,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parvis_engine::time::Timestamp;
 use tokio::time::Instant;
 
-/// Tells the time: the system's, or the simulation's.
+/// Tells the time: the system's, or one that was made up.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// Starts at an epoch and goes with tokio's clock, so that pausing the one pauses the other.
+    /// Starts at an epoch and goes with tokio's clock, so that pausing the one pauses the other; at `speed` times its
+    /// pace, so that a day can be played in minutes.
     Simulated {
         /// The time at `started`.
         epoch: Timestamp,
         /// Where tokio's clock stood.
         started: Instant,
+        /// How many seconds pass in one.
+        speed: u32,
     },
 }
 
 impl Clock {
-    /// A simulated clock that starts now, at `epoch`.
-    pub fn simulated(epoch: Timestamp) -> Clock {
-        Clock::Simulated { epoch, started: Instant::now() }
+    /// A simulated clock that starts now, at `epoch`, and goes `speed` times as fast.
+    pub fn simulated(epoch: Timestamp, speed: u32) -> Clock {
+        Clock::Simulated { epoch, started: Instant::now(), speed: speed.max(1) }
     }
 
     /// What time it is.
@@ -34,7 +37,7 @@ impl Clock {
                 let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
             }
-            Clock::Simulated { epoch, started } => epoch.plus(started.elapsed()),
+            Clock::Simulated { epoch, started, speed } => epoch.plus(started.elapsed().saturating_mul(*speed)),
         }
     }
 
@@ -48,6 +51,10 @@ impl Clock {
 
     /// Waits for a while.
     pub async fn sleep(&self, span: Duration) {
+        let span = match self {
+            Clock::System => span,
+            Clock::Simulated { speed, .. } => span / *speed,
+        };
         tokio::time::sleep(span).await;
     }
 }

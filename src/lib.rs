@@ -7,3 +7,8 @@ pub mod entropy;
 pub mod report;
 pub mod shard;
 pub mod store;
+pub mod client;
+pub mod lane;
+pub mod pipeline;
+pub mod replay;
+pub mod waker;

@@ -1,13 +1,51 @@
 //! Owns a part of the shoppers: takes what waits, decides all, commits once, then answers.
+//!
+//! A shard keeps no shopper from one batch to the next; caching is the store's business.
+
+mod batch;
+mod work;
+
+use std::{sync::Arc, time::Duration};
 
 use parvis_engine::{
-    id::{DeviceId, NotificationId, OrderId, ShopperId},
+    change::{Registration, Signal},
+    decide::{Budgets, Decision, Suppression, Verdict},
+    id::{DeviceId, NotificationId, OrderId, ShopperId, stable_hash},
     matching::Transition,
     observation::{Observation, Rejected},
-    order::OrderEvent,
+    order::{self, OrderEvent},
     shopper::{Profile, PushTarget},
     time::Timestamp,
 };
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{batch::Batch, work::Work};
+use crate::{
+    catalog::Catalog,
+    clock::Clock,
+    report::Reporter,
+    store::{self, Committed, Store},
+};
+
+/// How shards work; section `[shards]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How many shards there are.
+    pub count: usize,
+    /// How many jobs may wait in one inbox.
+    pub inbox_max: usize,
+    /// How many jobs are decided and committed at once.
+    pub batch_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { count: 8, inbox_max: 4096, batch_max: 512 }
+    }
+}
 
 /// Something to be done for one shopper, in the order of arrival.
 #[derive(Clone, Debug)]
@@ -28,8 +66,22 @@ pub enum Input {
         /// What happened.
         event: OrderEvent,
     },
+    /// A device is registered for this shopper, whoever owned it before.
+    Register {
+        /// Which device.
+        device: DeviceId,
+        /// What is said about it.
+        registration: Registration,
+    },
+    /// A device is no longer to be known.
+    Deregister {
+        /// Which device.
+        device: DeviceId,
+    },
     /// The retailer says who the shopper is.
     Profile(Profile),
+    /// An interest was shown.
+    Signal(Signal),
     /// Everything about the shopper is to be forgotten.
     Erase,
     /// A provider says that a target is gone.
@@ -54,16 +106,27 @@ pub struct Observed {
     pub safe_radius_m: Option<f64>,
 }
 
+impl Observed {
+    /// Everything taken, nothing caused.
+    pub fn new(count: usize) -> Observed {
+        Observed { results: vec![Ok(()); count], transitions: Vec::new(), safe_radius_m: None }
+    }
+}
+
 /// The answer to an input, after the commit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// To an observation.
     Observed(Observed),
-    /// To an order event: what was decided to be sent.
+    /// To an order event.
     Order {
-        /// The messages.
+        /// What it meant for the order.
+        change: order::Change,
+        /// The messages that it caused.
         notifications: Vec<NotificationId>,
     },
+    /// Whether there was something to delete.
+    Deleted(bool),
     /// To anything else.
     Done,
 }
@@ -73,21 +136,211 @@ pub enum Answer {
 pub enum Refusal {
     /// The inbox is full: come back later.
     Full,
-    /// The store does not take commits, or the node is closing.
+    /// The node is closing.
     Unavailable(String),
 }
 
-/// The shoppers' inboxes.
+/// An input on its way through a shard.
+#[derive(Debug)]
+pub struct Job {
+    /// Whose it is.
+    pub shopper: ShopperId,
+    /// What is to be done.
+    pub input: Input,
+    /// Gets the answer after the commit.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// The shards' inboxes. When the last handle is dropped, the shards finish what waits and end.
 #[derive(Clone, Debug)]
-pub struct Shards {}
+pub struct Shards {
+    inboxes: Arc<[mpsc::Sender<Job>]>,
+}
 
 impl Shards {
+    /// Handles for these inboxes.
+    pub fn new(inboxes: Vec<mpsc::Sender<Job>>) -> Shards {
+        Shards { inboxes: inboxes.into() }
+    }
+
     /// Hands an input to the shopper's owner and waits until what it caused is durable.
     ///
     /// # Errors
     /// If it was not taken; then it had no effect.
-    #[allow(clippy::unused_async, reason = "the signature that the ingest side is written against")]
-    pub async fn ask(&self, _shopper: ShopperId, _input: Input) -> Result<Answer, Refusal> {
-        Err(Refusal::Full)
+    pub async fn ask(&self, shopper: ShopperId, input: Input) -> Result<Answer, Refusal> {
+        self.submit(shopper, input)?.await.map_err(|_| closing())
+    }
+
+    /// Hands an input to the shopper's owner; what comes back waits for the commit.
+    ///
+    /// # Errors
+    /// If it was not taken; then it had no effect.
+    pub fn submit(&self, shopper: ShopperId, input: Input) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        let slot = self.inbox(&shopper).try_reserve().map_err(|full| match full {
+            mpsc::error::TrySendError::Full(()) => Refusal::Full,
+            mpsc::error::TrySendError::Closed(()) => closing(),
+        })?;
+        let (reply, answer) = oneshot::channel();
+        slot.send(Job { shopper, input, reply });
+        Ok(answer)
+    }
+
+    /// Like [`Shards::ask`], but waits for room: for what comes from inside and must not be lost.
+    ///
+    /// # Errors
+    /// If the node is closing.
+    pub async fn tell(&self, shopper: ShopperId, input: Input) -> Result<Answer, Refusal> {
+        let slot = self.inbox(&shopper).reserve().await.map_err(|_| closing())?;
+        let (reply, answer) = oneshot::channel();
+        slot.send(Job { shopper, input, reply });
+        answer.await.map_err(|_| closing())
+    }
+
+    /// How many jobs wait in all inboxes.
+    pub fn waiting(&self) -> usize {
+        self.inboxes.iter().map(|inbox| inbox.max_capacity() - inbox.capacity()).sum()
+    }
+
+    fn inbox(&self, shopper: &ShopperId) -> &mpsc::Sender<Job> {
+        let count = self.inboxes.len() as u64;
+        &self.inboxes[usize::try_from(stable_hash(&[shopper.as_str()]) % count).unwrap_or(0)]
+    }
+}
+
+fn closing() -> Refusal {
+    Refusal::Unavailable("the node is closing".to_owned())
+}
+
+/// What a shard works with.
+#[derive(Clone)]
+pub struct Tools {
+    /// Where shoppers live.
+    pub store: Arc<dyn Store>,
+    /// Where the world comes from.
+    pub catalog: Catalog,
+    /// What time it is.
+    pub clock: Clock,
+    /// Who is told what happened.
+    pub reporter: Reporter,
+    /// Cancelled when waiting for a store that is away must end.
+    pub abandon: CancellationToken,
+}
+
+/// The owner of a part of the shoppers.
+pub struct Shard {
+    inbox: mpsc::Receiver<Job>,
+    next: Vec<Job>,
+    batch_max: usize,
+    tools: Tools,
+    budgets: Budgets,
+}
+
+impl Shard {
+    /// A shard and the sender of its inbox.
+    pub fn new(config: &Config, tools: Tools) -> (mpsc::Sender<Job>, Shard) {
+        let (sender, inbox) = mpsc::channel(config.inbox_max);
+        (sender, Shard { inbox, next: Vec::new(), batch_max: config.batch_max, tools, budgets: Budgets::new() })
+    }
+
+    /// What waits, at most a batch; none when the last handle is gone and the inbox is empty.
+    pub async fn take(&mut self) -> Option<Vec<Job>> {
+        let mut jobs = std::mem::take(&mut self.next);
+        if jobs.is_empty() && self.inbox.recv_many(&mut jobs, self.batch_max).await == 0 {
+            return None;
+        }
+        // An erasure ends its batch, so that what comes after it is a new beginning.
+        if let Some(at) = jobs.iter().position(|job| matches!(job.input, Input::Erase)) {
+            self.next = jobs.split_off(at + 1);
+        }
+        Some(jobs)
+    }
+
+    /// The shoppers that these jobs touch, as they are now.
+    pub async fn load(&self, jobs: &[Job]) -> Batch {
+        let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
+        let world = self.tools.catalog.world();
+        self.insist("load", async || {
+            let owners = if devices.is_empty() { Vec::new() } else { self.tools.store.owners(&devices).await? };
+            let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
+            ids.extend(owners.iter().flatten().cloned());
+            ids.sort_unstable();
+            ids.dedup();
+            let records = self.tools.store.load(&ids).await?;
+            let owners = devices.iter().cloned().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
+            let now = self.tools.clock.now();
+            Ok(Batch::new(world.clone(), records, owners.collect(), self.budgets.clone(), now))
+        })
+        .await
+    }
+
+    /// Takes more of the budgets that ran dry in this batch; true if it got some, so that the batch is worth deciding again.
+    pub async fn lease_budgets(&mut self, batch: &Batch) -> bool {
+        let mut got_some = false;
+        for (campaign, total) in batch.dry_budgets() {
+            // A 256th at a time: few round trips, and little lies idle in other shards when the end is near.
+            let want = (total / 256).clamp(1, 100);
+            let leased = self.insist("lease_budget", async || self.tools.store.lease_budget(&campaign, total, want).await);
+            let leased = leased.await;
+            *self.budgets.entry(campaign).or_insert(0) += leased;
+            got_some |= leased > 0;
+        }
+        got_some
+    }
+
+    /// Commits what a batch became.
+    pub async fn commit(&self, batch: &Batch) -> Committed {
+        let commit = batch.commit();
+        if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
+            return Committed::Done;
+        }
+        self.insist("commit", async || self.tools.store.commit(commit.clone()).await).await
+    }
+
+    /// Reports that another writer was faster.
+    pub fn count_conflict(&self) {
+        self.tools.reporter.conflict();
+    }
+
+    /// Answers after the commit.
+    pub fn answer(&mut self, jobs: Vec<Job>, answers: Vec<Answer>, mut batch: Batch) {
+        self.budgets = std::mem::take(&mut batch.budgets);
+        batch.report(&self.tools.reporter);
+        for (job, answer) in jobs.into_iter().zip(answers) {
+            self.tools.reporter.answered(&job.input, &answer);
+            // Whoever asked may have gone; what was decided stands.
+            let _ = job.reply.send(answer);
+        }
+    }
+
+    /// Asks the store until it answers. Meanwhile the inbox fills, and that turns into refusals at the door.
+    async fn insist<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, store::Error>) -> T {
+        const PAUSE: Duration = Duration::from_millis(200);
+        loop {
+            match ask().await {
+                Ok(result) => return result,
+                Err(error @ store::Error::Corrupt(_)) => panic!("{what}: {error}"),
+                Err(store::Error::Unavailable(why)) => {
+                    tracing::warn!(store.operation = what, "the store is unavailable, trying again: {why}");
+                    tokio::select! { biased;
+                        () = self.tools.abandon.cancelled() => std::future::pending().await,
+                        () = self.tools.clock.sleep(PAUSE) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Job {
+    fn registers(&self) -> Option<&DeviceId> {
+        if let Input::Register { device, .. } = &self.input { Some(device) } else { None }
+    }
+}
+
+/// The campaign whose budget a verdict missed, and its total.
+fn missed_budget(verdict: &Verdict) -> Option<u64> {
+    match verdict {
+        Verdict::Suppress(Suppression::Budget { total }) => Some(*total),
+        Verdict::Send(_) | Verdict::Suppress(_) => None,
     }
 }

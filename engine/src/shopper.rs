@@ -232,6 +232,21 @@ pub struct Device {
     pub presences: Vec<Presence>,
 }
 
+impl Device {
+    /// A device that is nowhere yet.
+    pub fn new(platform: String, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
+        Device {
+            platform,
+            target,
+            locale: None,
+            time_zone: None,
+            preferred: false,
+            registered_at,
+            presences: Vec::new(),
+        }
+    }
+}
+
 /// Where a device's messages go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "channel", rename_all = "lowercase", deny_unknown_fields)]

@@ -1,14 +1,28 @@
 //! What happened, as the journal keeps it, the stream tells it and the metrics count it.
+//!
+//! Reporting never waits and never fails: a reader that is too slow misses events, and that is counted.
+
+mod metrics;
+
+use std::sync::Arc;
 
 use parvis_engine::{
     decide::Suppression,
-    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId, StoreId},
-    matching::{Transition, TransitionKind},
-    notification::{Cause, Milestone},
-    order::OrderState,
+    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
+    matching::Transition,
+    notification::{Cause, Milestone, Notification},
+    observation::Rejection,
+    order::{Arrival, OrderState},
+    retry::Outcome,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::{
+    shard::{Answer, Input},
+    store::{End, Settlement, Sizes},
+};
 
 /// One thing that happened to one shopper. Carries no coordinates and no push targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,7 +40,7 @@ pub struct Event {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
 pub enum What {
     /// Something happened between a device and a region.
     Transition(Transition),
@@ -34,8 +48,9 @@ pub enum What {
     Decision {
         /// Which campaign.
         campaign: CampaignId,
-        /// For which device.
-        device: DeviceId,
+        /// For which device; none if the shopper has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<DeviceId>,
         /// What it answers.
         cause: Cause,
         /// The message, if one is to be sent.
@@ -66,17 +81,87 @@ pub enum What {
         state: OrderState,
     },
     /// Somebody comes to fetch an order: for the staff.
-    Arrival {
-        /// Which order.
-        order: OrderId,
-        /// Where.
-        store: StoreId,
-        /// With which device.
-        device: DeviceId,
-        /// Approach or enter.
-        transition: TransitionKind,
-        /// The seller who looks after it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        adviser: Option<String>,
-    },
+    Arrival(Arrival),
+}
+
+/// Where everything that happens is told.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    metrics: Arc<metrics::Metrics>,
+    stream: broadcast::Sender<Arc<Event>>,
+}
+
+impl Reporter {
+    /// A reporter whose slowest stream reader may be `stream_max` events behind.
+    pub fn new(stream_max: usize) -> Reporter {
+        Reporter { metrics: Arc::new(metrics::Metrics::new()), stream: broadcast::channel(stream_max.max(1)).0 }
+    }
+
+    /// Tells everybody.
+    pub fn send(&self, event: Event) {
+        match &event.what {
+            What::Transition(transition) => self.metrics.transition(transition.kind, transition.replayed),
+            What::Decision { suppressed: Some(why), .. } => self.metrics.suppressed(why.name()),
+            What::Decision { .. } | What::Milestone { .. } | What::Order { .. } | What::Arrival(_) => {}
+        }
+        // An error says that nobody listens, which is as good.
+        let _ = self.stream.send(Arc::new(event));
+    }
+
+    /// Everything that happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.stream.subscribe()
+    }
+
+    /// A stream reader was too slow for so many events.
+    pub fn lost(&self, events: u64) {
+        self.metrics.stream_lost(events);
+    }
+
+    /// Another writer was faster.
+    pub fn conflict(&self) {
+        self.metrics.conflict();
+    }
+
+    /// Messages were decided and are durable.
+    pub fn stored(&self, notification: &Notification) {
+        self.metrics.milestone(notification.channel, Milestone::Stored);
+    }
+
+    /// An input was answered.
+    pub fn answered(&self, _input: &Input, answer: &Answer) {
+        let Answer::Observed(observed) = answer else { return };
+        let accepted = observed.results.iter().filter(|result| result.is_ok()).count();
+        self.metrics.observations(Ok(()), accepted as u64);
+        for rejected in observed.results.iter().filter_map(|result| result.as_ref().err()) {
+            self.rejected(rejected.reason);
+        }
+    }
+
+    /// An observation was not processed.
+    pub fn rejected(&self, reason: Rejection) {
+        self.metrics.observations(Err(reason), 1);
+    }
+
+    /// A provider has answered.
+    pub fn outcome(&self, notification: &Notification, outcome: &Outcome, now: Timestamp) {
+        self.metrics.attempt(notification.channel, outcome);
+        if *outcome == Outcome::Accepted {
+            self.metrics.accepted_after(notification.channel, now.since(notification.decided_at));
+        }
+    }
+
+    /// An entry was settled, and that is durable.
+    pub fn settled(&self, settlement: &Settlement) {
+        let End::Terminal { milestone, detail, .. } = &settlement.end else { return };
+        self.metrics.milestone(settlement.channel, *milestone);
+        let what =
+            What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
+        self.send(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what });
+    }
+
+    /// The metrics page, in the text format of Prometheus.
+    pub fn page(&self, sizes: &Sizes, inbox_waiting: usize) -> String {
+        self.metrics.page(sizes, inbox_waiting)
+    }
 }

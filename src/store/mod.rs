@@ -110,6 +110,8 @@ pub enum Claim {
 pub struct Settlement {
     /// Whose message it is.
     pub shopper: ShopperId,
+    /// Through which service it goes.
+    pub channel: Channel,
     /// Which message.
     pub id: NotificationId,
     /// The claim's proof; a settlement whose lease has passed to somebody else is ignored.

@@ -1,0 +1,101 @@
+//! The page: what happens to an observation, from the inbox to a provider's answer.
+//!
+//! ```text
+//! ingest -> normalise -> track -> match -> decide -> outbox -> deliver -> report
+//! http      '--------- engine, pure ---------'      store     courier    journal, stream, metrics
+//! ```
+//!
+//! A 2xx answer means that whatever this observation caused is durable. A decision and the state it was made from are
+//! one commit.
+
+use parvis_engine::{
+    decide::{self, Decided, Suppression, Wanted},
+    id::DeviceId,
+    matching, normalise,
+    observation::Observation,
+    retry,
+    time::Timestamp,
+    track,
+    world::World,
+};
+
+use crate::{
+    lane::{Lane, Leased, Verdict},
+    shard::{Observed, Shard, Work},
+    store::Committed,
+};
+
+/// Decides what a device's observations mean for its shopper. Pure: the same arguments give the same result.
+pub fn observe(
+    world: &World,
+    work: &mut Work,
+    device: &DeviceId,
+    raw: Vec<Observation>,
+    now: Timestamp,
+) -> (Observed, Decided) {
+    let mut observed = Observed::new(raw.len());
+    for (index, raw) in by_time(raw) {
+        match normalise::observation(raw, world, now) {
+            Err(rejected) => observed.results[index] = Err(rejected),
+            Ok(trusted) => {
+                let until = trusted.at();
+                observed.transitions.extend(work.matched(device, |it| matching::elapsed(world, it, until, now)));
+                let movement = track::advance(work.track(device), trusted, &world.settings.track);
+                observed.transitions.extend(work.matched(device, |it| matching::transitions(world, it, &movement, now)));
+            }
+        }
+    }
+    let decided = decide::campaigns(world, &mut work.shopper, &observed.transitions, &mut work.budgets, now);
+    observed.safe_radius_m = work.safe_radius_m(world, device);
+    (observed, decided)
+}
+
+/// A shard: takes what waits, decides all, commits once, then answers.
+pub async fn run_shard(mut shard: Shard) {
+    while let Some(jobs) = shard.take().await {
+        let (answers, committed) = loop {
+            let mut batch = shard.load(&jobs).await;
+            let answers = batch.decide(&jobs);
+            if shard.lease_budgets(&batch).await {
+                continue;
+            }
+            match shard.commit(&batch).await {
+                Committed::Done => break (answers, batch),
+                Committed::Conflict(_) => shard.count_conflict(),
+            }
+        };
+        shard.answer(jobs, answers, committed);
+    }
+}
+
+/// A lane: claims what is due, judges it again, has it delivered within a rolling window, settles.
+pub async fn run_lane(lane: Lane) {
+    while let Some(leased) = lane.claim().await {
+        for entry in leased {
+            lane.deliver_soon(entry);
+        }
+    }
+    lane.finish().await;
+}
+
+/// One attempt at one message, and what follows from it.
+pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
+    let now = lane.clock.now();
+    let (notification, attempts) = (&leased.entry.notification, leased.entry.attempts);
+    match decide::still_wanted(&leased.world, &leased.shopper, notification, now) {
+        Wanted::No(suppression) => return Verdict::Suppressed(suppression),
+        Wanted::NotBefore(at) => return Verdict::Postponed(at),
+        Wanted::Yes => {}
+    }
+    let Some(target) = leased.target() else { return Verdict::Suppressed(Suppression::NoTarget) };
+    let outcome = lane.couriers.deliver(notification, target).await;
+    lane.reporter.outcome(notification, &outcome, lane.clock.now());
+    let (jitter, now) = (lane.entropy.unit(), lane.clock.now());
+    Verdict::Tried(retry::next(outcome, attempts + 1, notification.expires_at, now, &lane.patience, jitter))
+}
+
+fn by_time(raw: Vec<Observation>) -> Vec<(usize, Observation)> {
+    let mut ordered: Vec<_> = raw.into_iter().enumerate().collect();
+    ordered.sort_by_key(|(_, observation)| observation.at());
+    ordered
+}

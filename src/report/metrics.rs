@@ -1,0 +1,165 @@
+//! What is counted. One enum variant or one field a metric; labels come from closed sets, so that a page stays small.
+
+use std::sync::atomic::AtomicU64;
+
+use parvis_engine::{
+    matching::TransitionKind,
+    notification::{Channel, Milestone},
+    observation::Rejection,
+    retry::Outcome,
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+type Counts<L> = Family<L, Counter<u64, AtomicU64>>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Result1 {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OnChannel {
+    channel: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reached {
+    channel: &'static str,
+    milestone: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Attempted {
+    channel: &'static str,
+    outcome: &'static str,
+}
+
+/// The counters of this process and the page that shows them.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    observations: Counts<Result1>,
+    transitions: Counts<Kind>,
+    suppressed: Counts<Kind>,
+    milestones: Counts<Reached>,
+    attempts: Counts<Attempted>,
+    conflicts: Counter,
+    stream_lost: Counter,
+    inbox_waiting: Gauge,
+    outbox_waiting: Family<OnChannel, Gauge>,
+    shoppers: Gauge,
+    store_bytes: Gauge,
+    accepted_after: Family<OnChannel, Histogram, fn() -> Histogram>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("parvis"),
+            observations: Counts::default(),
+            transitions: Counts::default(),
+            suppressed: Counts::default(),
+            milestones: Counts::default(),
+            attempts: Counts::default(),
+            conflicts: Counter::default(),
+            stream_lost: Counter::default(),
+            inbox_waiting: Gauge::default(),
+            outbox_waiting: Family::default(),
+            shoppers: Gauge::default(),
+            store_bytes: Gauge::default(),
+            accepted_after: Family::new_with_constructor(latency),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Metrics { registry, .. } = self;
+        registry.register("observations", "Observations, by what became of them", self.observations.clone());
+        registry.register("transitions", "Transitions, by kind", self.transitions.clone());
+        registry.register("suppressed", "Decisions not to send, by reason", self.suppressed.clone());
+        registry.register("notifications", "Notifications that reached a milestone", self.milestones.clone());
+        registry.register("attempts", "Attempts at a provider, by outcome", self.attempts.clone());
+        registry.register("conflicts", "Batches decided again, because another writer was faster", self.conflicts.clone());
+        registry.register("stream_lost", "Events that a slow stream reader missed", self.stream_lost.clone());
+        registry.register("inbox_waiting", "Jobs that wait in the shards' inboxes", self.inbox_waiting.clone());
+        registry.register("outbox_waiting", "Notifications that wait to be sent", self.outbox_waiting.clone());
+        registry.register("shoppers", "Known shoppers", self.shoppers.clone());
+        registry.register("store_bytes", "Bytes that the store holds on disk", self.store_bytes.clone());
+        registry.register_with_unit(
+            "accepted_after",
+            "Time from the decision to the provider's acceptance",
+            Unit::Seconds,
+            self.accepted_after.clone(),
+        );
+    }
+
+    pub(crate) fn observations(&self, result: Result<(), Rejection>, count: u64) {
+        let result = result.map_or_else(Rejection::name, |()| "accepted");
+        self.observations.get_or_create(&Result1 { result }).inc_by(count);
+    }
+
+    pub(crate) fn transition(&self, kind: TransitionKind, replayed: bool) {
+        let kind = if replayed { "replayed" } else { kind.name() };
+        self.transitions.get_or_create(&Kind { kind }).inc();
+    }
+
+    pub(crate) fn suppressed(&self, reason: &'static str) {
+        self.suppressed.get_or_create(&Kind { kind: reason }).inc();
+    }
+
+    pub(crate) fn milestone(&self, channel: Channel, milestone: Milestone) {
+        self.milestones.get_or_create(&Reached { channel: channel.name(), milestone: milestone.name() }).inc();
+    }
+
+    pub(crate) fn attempt(&self, channel: Channel, outcome: &Outcome) {
+        let outcome = match outcome {
+            Outcome::Accepted => "accepted",
+            Outcome::Unregistered { .. } => "unregistered",
+            Outcome::Rejected { .. } => "rejected",
+            Outcome::Throttled { .. } => "throttled",
+            Outcome::Unavailable { .. } => "unavailable",
+        };
+        self.attempts.get_or_create(&Attempted { channel: channel.name(), outcome }).inc();
+    }
+
+    pub(crate) fn accepted_after(&self, channel: Channel, span: std::time::Duration) {
+        self.accepted_after.get_or_create(&OnChannel { channel: channel.name() }).observe(span.as_secs_f64());
+    }
+
+    pub(crate) fn conflict(&self) {
+        self.conflicts.inc();
+    }
+
+    pub(crate) fn stream_lost(&self, events: u64) {
+        self.stream_lost.inc_by(events);
+    }
+
+    pub(crate) fn page(&self, sizes: &crate::store::Sizes, inbox_waiting: usize) -> String {
+        let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.inbox_waiting.set(level(inbox_waiting as u64));
+        self.shoppers.set(level(sizes.shoppers));
+        self.store_bytes.set(level(sizes.bytes));
+        for channel in Channel::ALL {
+            let waiting = sizes.waiting.get(&channel).copied().unwrap_or(0);
+            self.outbox_waiting.get_or_create(&OnChannel { channel: channel.name() }).set(level(waiting));
+        }
+        let mut page = String::new();
+        encode(&mut page, &self.registry).expect("writing to a string does not fail");
+        page
+    }
+}
+
+/// One millisecond to half a minute, doubling.
+fn latency() -> Histogram {
+    Histogram::new((0..16).map(|power| 0.001 * f64::from(1 << power)))
+}

@@ -1,0 +1,171 @@
+//! The shoppers of one batch, and what each job means for them. Pure: it may be decided again from the same records.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parvis_engine::{
+    change::{self, Registration},
+    decide::{self, Budgets, Decided},
+    id::{CampaignId, DeviceId, OrderId, ShopperId},
+    matching,
+    observation::{Observation, Rejected, Rejection},
+    order::{Change, OrderEvent},
+    time::Timestamp,
+    world::World,
+};
+
+use super::{Answer, Input, Job, Observed, Work};
+use crate::{
+    pipeline,
+    report::{Reporter, What},
+    store::{Commit, Record},
+};
+
+/// The shoppers that a batch of jobs touches.
+pub struct Batch {
+    /// What may still be sent of campaigns with a budget, by this shard.
+    pub budgets: Budgets,
+    world: Arc<World>,
+    works: BTreeMap<ShopperId, Work>,
+    owners: BTreeMap<DeviceId, ShopperId>,
+    now: Timestamp,
+}
+
+impl Batch {
+    /// Loaded shoppers, and who owned the devices that are to be registered.
+    pub fn new(
+        world: Arc<World>,
+        records: Vec<Record>,
+        owners: BTreeMap<DeviceId, ShopperId>,
+        budgets: Budgets,
+        now: Timestamp,
+    ) -> Batch {
+        let works = records.into_iter().map(|record| (record.shopper.id.clone(), Work::new(record))).collect();
+        Batch { budgets, world, works, owners, now }
+    }
+
+    /// Decides all jobs, in their order.
+    pub fn decide(&mut self, jobs: &[Job]) -> Vec<Answer> {
+        jobs.iter().map(|job| self.decide_one(&job.shopper, job.input.clone())).collect()
+    }
+
+    /// What is to be committed.
+    pub fn commit(&self) -> Commit {
+        let mut commit = Commit::default();
+        for work in self.works.values() {
+            let (outbox, events) = work.results();
+            commit.changes.extend(work.change(&self.world));
+            commit.outbox.extend_from_slice(outbox);
+            commit.events.extend_from_slice(events);
+        }
+        commit
+    }
+
+    /// Tells what is now durable.
+    pub fn report(self, reporter: &Reporter) {
+        for work in self.works.into_values() {
+            let (outbox, events) = work.into_results();
+            outbox.iter().for_each(|message| reporter.stored(message));
+            events.into_iter().for_each(|event| reporter.send(event));
+        }
+    }
+
+    /// Campaigns whose budget was missed, with their totals.
+    pub fn dry_budgets(&self) -> BTreeMap<CampaignId, u64> {
+        self.works.values().flat_map(|work| work.dry_budgets().iter().cloned()).collect()
+    }
+
+    fn decide_one(&mut self, shopper: &ShopperId, input: Input) -> Answer {
+        let (world, now) = (self.world.clone(), self.now);
+        if let Input::Register { device, registration } = input {
+            return self.register(shopper, &device, &registration);
+        }
+        let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
+        std::mem::swap(&mut work.budgets, &mut self.budgets);
+        let answer = match input {
+            Input::Observed { device, observations } => Answer::Observed(observed(&world, work, &device, observations, now)),
+            Input::Wake => wake(&world, work, now),
+            Input::Order { order, event } => take_order(&world, work, &order, &event, now),
+            Input::Profile(profile) => {
+                change::profile(Arc::make_mut(&mut work.shopper), profile);
+                Answer::Done
+            }
+            Input::Signal(signal) => {
+                change::signal(&world, Arc::make_mut(&mut work.shopper), &signal);
+                Answer::Done
+            }
+            Input::Deregister { device } => {
+                work.release(&device);
+                Answer::Deleted(Arc::make_mut(&mut work.shopper).devices.remove(&device).is_some())
+            }
+            Input::Unregistered { device, target, since } => {
+                change::remove_target(Arc::make_mut(&mut work.shopper), &device, &target, since);
+                Answer::Done
+            }
+            Input::Erase => Answer::Deleted(work.erase()),
+            Input::Register { .. } => Answer::Done,
+        };
+        std::mem::swap(&mut work.budgets, &mut self.budgets);
+        answer
+    }
+
+    /// A device comes to its shopper, from whoever owned it before.
+    fn register(&mut self, shopper: &ShopperId, device: &DeviceId, registration: &Registration) -> Answer {
+        let previous = self.owners.get(device).filter(|owner| *owner != shopper);
+        let mut previous = previous.and_then(|owner| self.works.remove(owner));
+        let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
+        let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
+        change::register(Arc::make_mut(&mut work.shopper), before, device, registration, self.now);
+        if let Some(mut previous) = previous {
+            if let Some(track) = previous.release(device) {
+                work.adopt(device, track);
+            }
+            self.works.insert(previous.shopper.id.clone(), previous);
+        }
+        self.owners.insert(device.clone(), shopper.clone());
+        Answer::Done
+    }
+}
+
+/// No device, no consent: no processing.
+fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observation>, now: Timestamp) -> Observed {
+    let refusal = if !work.shopper.devices.contains_key(device) {
+        Some((Rejection::UnknownDevice, format!("the device {device} is not registered; PUT /v1/devices/{device} first")))
+    } else if !work.shopper.profile.consents.allow_location() {
+        Some((Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
+    } else {
+        None
+    };
+    match refusal {
+        None => {
+            let (observed, decided) = pipeline::observe(world, work, device, raw, now);
+            work.decided(decided, &observed.transitions, now);
+            observed
+        }
+        Some((reason, detail)) => {
+            let results = raw.iter().map(|_| Err(Rejected { reason, detail: detail.clone() })).collect();
+            Observed { results, ..Observed::default() }
+        }
+    }
+}
+
+/// What time alone has caused on all devices of a shopper.
+fn wake(world: &World, work: &mut Work, now: Timestamp) -> Answer {
+    work.wake();
+    let devices: Vec<DeviceId> = work.shopper.devices.keys().cloned().collect();
+    for device in devices {
+        let transitions = work.matched(&device, |it| matching::elapsed(world, it, now, now));
+        let decided = decide::campaigns(world, &mut work.shopper, &transitions, &mut work.budgets, now);
+        work.decided(decided, &transitions, now);
+    }
+    Answer::Done
+}
+
+fn take_order(world: &World, work: &mut Work, order: &OrderId, event: &OrderEvent, now: Timestamp) -> Answer {
+    let first = work.message_count();
+    let taken = decide::order(world, &mut work.shopper, order, event, now);
+    if taken.change == Change::New {
+        work.happened(event.at, What::Order { order: order.clone(), state: event.state }, now);
+    }
+    work.decided(Decided { decisions: taken.decisions, arrivals: Vec::new() }, &[], now);
+    Answer::Order { change: taken.change, notifications: work.messages(first) }
+}

@@ -1,0 +1,189 @@
+//! One shopper while a batch is decided.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parvis_engine::{
+    decide::{Budgets, Decided, Verdict},
+    id::{CampaignId, DeviceId, NotificationId},
+    matching::{self, Matched, Subject, Transition},
+    notification::Notification,
+    shopper::{Shopper, Track},
+    time::Timestamp,
+    world::World,
+};
+
+use crate::{
+    report::{Event, What},
+    store::{Change, Durable, Record},
+};
+
+/// A loaded shopper and what is becoming of it.
+#[derive(Debug)]
+pub struct Work {
+    /// The durable side; copied when it is first changed.
+    pub shopper: Arc<Shopper>,
+    /// What may still be sent of campaigns with a budget.
+    pub budgets: Budgets,
+    loaded: Arc<Shopper>,
+    version: u64,
+    tracks: BTreeMap<DeviceId, Track>,
+    moved: bool,
+    woken: bool,
+    erased: bool,
+    outbox: Vec<Notification>,
+    events: Vec<Event>,
+    dry: Vec<(CampaignId, u64)>,
+}
+
+impl Work {
+    /// A shopper as it was loaded.
+    pub fn new(record: Record) -> Work {
+        Work {
+            loaded: record.shopper.clone(),
+            shopper: record.shopper,
+            budgets: Budgets::new(),
+            version: record.version,
+            tracks: record.tracks,
+            moved: false,
+            woken: false,
+            erased: false,
+            outbox: Vec::new(),
+            events: Vec::new(),
+            dry: Vec::new(),
+        }
+    }
+
+    /// A device's volatile side.
+    pub fn track(&mut self, device: &DeviceId) -> &mut Track {
+        self.moved = true;
+        if !self.tracks.contains_key(device) {
+            self.tracks.insert(device.clone(), Track::default());
+        }
+        self.tracks.get_mut(device).expect("it was put there")
+    }
+
+    /// Lets matching look at a device, keeps what it found, and gives its transitions.
+    pub fn matched(&mut self, device: &DeviceId, look: impl FnOnce(Subject<'_>) -> Matched) -> Vec<Transition> {
+        self.track(device);
+        let presences = self.shopper.devices.get(device).map_or(&[][..], |device| &device.presences);
+        let track = self.tracks.get_mut(device).expect("track() has put it there");
+        let matched = look(Subject { device, presences, track });
+        if let Some(presences) = matched.presences
+            && let Some(device) = Arc::make_mut(&mut self.shopper).devices.get_mut(device)
+        {
+            device.presences = presences;
+        }
+        matched.transitions
+    }
+
+    /// A distance from the device's last fix within which nothing can change, metres.
+    pub fn safe_radius_m(&self, world: &World, device: &DeviceId) -> Option<f64> {
+        let track = self.tracks.get(device)?;
+        track.last.is_some().then(|| matching::safe_radius_m(world, track))
+    }
+
+    /// Keeps what was decided: messages for the outbox, everything for the journal.
+    pub fn decided(&mut self, decided: Decided, transitions: &[Transition], now: Timestamp) {
+        let shopper = self.shopper.id.clone();
+        let event = |at: Timestamp, what: What| Event { at, recorded_at: now, shopper: shopper.clone(), what };
+        self.events.extend(transitions.iter().map(|it| event(it.at, What::Transition(it.clone()))));
+        for arrival in decided.arrivals {
+            self.events.push(event(arrival.at, What::Arrival(arrival)));
+        }
+        for decision in decided.decisions {
+            if let Some(total) = super::missed_budget(&decision.verdict) {
+                self.dry.push((decision.campaign.clone(), total));
+            }
+            let (notification, not_before, suppressed) = match decision.verdict {
+                Verdict::Suppress(why) => (None, None, Some(why)),
+                Verdict::Send(message) => {
+                    let (id, not_before) = (message.id, (message.not_before > now).then_some(message.not_before));
+                    self.outbox.push(*message);
+                    (Some(id), not_before, None)
+                }
+            };
+            let what = What::Decision {
+                campaign: decision.campaign,
+                device: decision.device,
+                cause: decision.cause,
+                notification,
+                not_before,
+                suppressed,
+            };
+            self.events.push(event(now, what));
+        }
+    }
+
+    /// Records something that is not a decision.
+    pub fn happened(&mut self, at: Timestamp, what: What, now: Timestamp) {
+        self.events.push(Event { at, recorded_at: now, shopper: self.shopper.id.clone(), what });
+    }
+
+    /// The messages decided so far, from `first` on.
+    pub fn messages(&self, first: usize) -> Vec<NotificationId> {
+        self.outbox[first..].iter().map(|message| message.id).collect()
+    }
+
+    /// How many messages were decided so far.
+    pub fn message_count(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// A timer has fired: the next wake time is set anew whatever came of it.
+    pub fn wake(&mut self) {
+        self.woken = true;
+    }
+
+    /// Nothing of the shopper is to stay; true if there was something. The last thing of its batch.
+    pub fn erase(&mut self) -> bool {
+        let known = self.version > 0 || !Arc::ptr_eq(&self.loaded, &self.shopper);
+        self.shopper = Arc::new(Shopper::new(self.shopper.id.clone()));
+        self.tracks.clear();
+        self.outbox.clear();
+        self.events.clear();
+        self.erased = true;
+        known
+    }
+
+    /// A device no longer belongs here; gives its volatile side.
+    pub fn release(&mut self, device: &DeviceId) -> Option<Track> {
+        self.moved = true;
+        self.tracks.remove(device)
+    }
+
+    /// A device with its volatile side has come here.
+    pub fn adopt(&mut self, device: &DeviceId, track: Track) {
+        self.moved = true;
+        self.tracks.insert(device.clone(), track);
+    }
+
+    /// Campaigns whose budget was missed, with their totals.
+    pub fn dry_budgets(&self) -> &[(CampaignId, u64)] {
+        &self.dry
+    }
+
+    /// What is to be committed of the shopper, if anything.
+    pub fn change(&self, world: &World) -> Option<Change> {
+        let state = if self.erased {
+            Durable::Erased
+        } else if self.woken || !Arc::ptr_eq(&self.loaded, &self.shopper) {
+            let wakes = self.shopper.devices.values().filter_map(|it| matching::next_wake(world, &it.presences));
+            Durable::Replaced { shopper: self.shopper.clone(), wake: wakes.min() }
+        } else if self.moved {
+            Durable::Unchanged
+        } else {
+            return None;
+        };
+        Some(Change { version: self.version, id: self.shopper.id.clone(), state, tracks: self.tracks.clone() })
+    }
+
+    /// The same, for the report.
+    pub fn into_results(self) -> (Vec<Notification>, Vec<Event>) {
+        (self.outbox, self.events)
+    }
+
+    /// The messages for the outbox and the events for the journal.
+    pub fn results(&self) -> (&[Notification], &[Event]) {
+        (&self.outbox, &self.events)
+    }
+}
