@@ -5,5 +5,6 @@ pub mod clock;
 pub mod delivery;
 pub mod entropy;
 pub mod report;
+pub mod sandbox;
 pub mod shard;
 pub mod store;
