@@ -5,6 +5,7 @@ pub mod clock;
 pub mod delivery;
 pub mod entropy;
 pub mod report;
+pub mod sandbox;
 pub mod shard;
 pub mod store;
 pub mod client;
