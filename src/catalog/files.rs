@@ -1,0 +1,221 @@
+//! Reads the catalog's files: `geofences.geojson`, `stores.toml`, `campaigns.toml`.
+//!
+//! Finds everything that is wrong in all of them. What stands in files names only what stands in files, so that the
+//! files can be checked without a running daemon.
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parvis_engine::problem::Problem;
+use serde_json::Value;
+
+use super::{
+    Config, Kind, geojson,
+    objects::{self, Entry, Objects},
+};
+use crate::document::{self, Document, Finding, LineBreaks, Place};
+
+/// The most problems of one file that are told; a file with more has one cause that the first ones show.
+const FINDINGS_MAX: usize = 1_000;
+
+/// Reads every file of the catalog below a folder.
+pub fn read(config: &Config, folder: &Path) -> (Objects, Vec<Finding>) {
+    let mut reading = Reading { objects: Objects::default(), sources: BTreeMap::new(), findings: Vec::new() };
+    for (kind, paths) in
+        [(Kind::Store, &config.stores), (Kind::Geofence, &config.geofences), (Kind::Campaign, &config.campaigns)]
+    {
+        for path in paths {
+            let told = reading.findings.len();
+            reading.file(kind, folder, path, config.is_default(kind, path));
+            reading.findings.truncate(told + FINDINGS_MAX);
+        }
+    }
+    reading.check_names();
+    reading.findings.sort();
+    (reading.objects, reading.findings)
+}
+
+struct Reading {
+    objects: Objects,
+    sources: BTreeMap<Arc<Path>, Source>,
+    findings: Vec<Finding>,
+}
+
+/// A file's text or tree, to find lines in.
+enum Source {
+    Toml { document: Document, prefixes: BTreeMap<String, String> },
+    GeoJson { text: String, breaks: LineBreaks, begins: BTreeMap<String, usize> },
+}
+
+impl Source {
+    fn line(&self, id: &str, pointer: &str) -> Option<usize> {
+        match self {
+            Source::Toml { document, prefixes } => document.line(&format!("{}{pointer}", prefixes.get(id)?)),
+            Source::GeoJson { text, breaks, begins } => {
+                let at = *begins.get(id)?;
+                Some(breaks.line(at + document::position(&text[at..], pointer)))
+            }
+        }
+    }
+}
+
+impl Reading {
+    fn file(&mut self, kind: Kind, folder: &Path, name: &PathBuf, may_be_missing: bool) {
+        let path: Arc<Path> = folder.join(name).into();
+        match document::read(&path) {
+            Ok(Some(text)) if kind == Kind::Geofence => self.geojson(path, text),
+            Ok(Some(text)) => self.toml(kind, path, &text),
+            Ok(None) if may_be_missing => {}
+            Ok(None) => self.findings.push(Finding::new(Place::file(&path), "there is no such file")),
+            Err(finding) => self.findings.push(finding),
+        }
+    }
+
+    fn toml(&mut self, kind: Kind, path: Arc<Path>, text: &str) {
+        let document = match Document::from_toml(&path, text) {
+            Ok(document) => document,
+            Err(findings) => return self.findings.extend(findings),
+        };
+        let mut prefixes = BTreeMap::new();
+        for (key, value) in document.tree.as_object().into_iter().flatten() {
+            let whole = format!("/{key}");
+            match value {
+                Value::Array(elements) if key == kind.name() => {
+                    for (index, element) in elements.iter().enumerate() {
+                        let prefix = format!("{whole}/{index}");
+                        let line = |pointer: &str| document.line(&format!("{prefix}{pointer}"));
+                        let subject = subject(kind, element, index);
+                        let compiled = Entry::compile(kind, element.clone(), Some(path.clone()));
+                        if let Some(id) = self.take(kind, &path, subject, compiled, &line) {
+                            prefixes.insert(id, prefix);
+                        }
+                    }
+                }
+                _ => {
+                    let place = document.line(&whole).map_or(Place::file(&path), |line| Place::line(&path, line));
+                    let message = format!("this file holds only [[{kind}]]");
+                    self.findings.push(Finding { place, subject: key.clone(), message });
+                }
+            }
+        }
+        self.sources.insert(path, Source::Toml { document, prefixes });
+    }
+
+    fn geojson(&mut self, path: Arc<Path>, text: String) {
+        let features = match geojson::features(&text) {
+            Ok(features) => features,
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let at = |number: usize| (number > 0).then_some(number);
+                let place = Place::File { path: path.to_path_buf(), line: at(line), column: at(column) };
+                let suffix = format!(" at line {line} column {column}");
+                let message = error.to_string();
+                let message = message.strip_suffix(&suffix).unwrap_or(&message);
+                return self.findings.push(Finding::new(place, message));
+            }
+        };
+        let breaks = LineBreaks::of(&text);
+        let mut begins = BTreeMap::new();
+        for (index, (feature, compiled)) in features.iter().zip(compile_all(&features, &path)).enumerate() {
+            let line = |pointer: &str| Some(breaks.line(feature.at + document::position(feature.text, pointer)));
+            let subject = match &compiled {
+                Ok((id, _)) => format!("{} {id:?}", Kind::Geofence),
+                Err(_) => {
+                    let value = serde_json::from_str(feature.text).unwrap_or_default();
+                    subject(Kind::Geofence, &value, index)
+                }
+            };
+            if let Some(id) = self.take(Kind::Geofence, &path, subject, compiled, &line) {
+                begins.insert(id, feature.at);
+            }
+        }
+        self.sources.insert(path, Source::GeoJson { text, breaks, begins });
+    }
+
+    /// Takes one object in; gives its id back if it was taken.
+    fn take(
+        &mut self,
+        kind: Kind,
+        path: &Arc<Path>,
+        subject: String,
+        compiled: Result<(Arc<str>, Entry), Vec<Problem>>,
+        line: &dyn Fn(&str) -> Option<usize>,
+    ) -> Option<String> {
+        let (id, entry) = match compiled {
+            Ok(compiled) => compiled,
+            Err(problems) => {
+                let finding = |problem: &Problem| finding(path, line(&problem.path), &subject, problem);
+                self.findings.extend(problems.iter().map(finding));
+                return None;
+            }
+        };
+        if let Some(other) = self.objects.of(kind).get(&id) {
+            let same = other.file.as_ref() == Some(path);
+            let whence = match &other.file {
+                Some(file) if !same => format!("stands in {} already", file.display()),
+                Some(_) | None => "stands in this file already".to_owned(),
+            };
+            self.findings.push(finding(path, line("/id"), &subject, &Problem::new("/id", whence)));
+            return None;
+        }
+        self.objects.of_mut(kind).insert(id.clone(), Arc::new(entry));
+        Some(id.to_string())
+    }
+
+    fn check_names(&mut self) {
+        let tags = self.objects.tags();
+        for kind in Kind::ALL {
+            for (id, entry) in self.objects.of(kind).iter() {
+                let Some(path) = &entry.file else { continue };
+                for problem in self.objects.unknown_names(entry, &tags) {
+                    let line = self.sources.get(path).and_then(|source| source.line(id, &problem.path));
+                    self.findings.push(finding(path, line, &format!("{kind} {id:?}"), &problem));
+                }
+            }
+        }
+    }
+}
+
+/// An object as messages name it: by its id, or by its place if it has none.
+fn subject(kind: Kind, value: &Value, index: usize) -> String {
+    match objects::id(kind, value) {
+        Some(id) => format!("{kind} {id:?}"),
+        None => format!("{kind} number {}", index + 1),
+    }
+}
+
+fn finding(path: &Path, line: Option<usize>, subject: &str, problem: &Problem) -> Finding {
+    let place = line.map_or(Place::file(path), |line| Place::line(path, line));
+    let key = document::dotted(&problem.path);
+    let between = if key.is_empty() { "" } else { ": " };
+    Finding { place, subject: format!("{subject}{between}{key}"), message: problem.message.clone() }
+}
+
+type Compiled = Result<(Arc<str>, Entry), Vec<Problem>>;
+
+/// Compiles on all cores, because a hundred thousand polygons are to be there within two seconds.
+fn compile_all(features: &[geojson::Written<'_>], path: &Arc<Path>) -> Vec<Compiled> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let share = features.len().div_ceil(cores).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = features
+            .chunks(share)
+            .map(|part| scope.spawn(move || part.iter().map(|feature| compile(feature, path)).collect::<Vec<_>>()))
+            .collect();
+        let join = |part: std::thread::ScopedJoinHandle<'_, Vec<Compiled>>| match part.join() {
+            Ok(compiled) => compiled,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        parts.into_iter().flat_map(join).collect()
+    })
+}
+
+fn compile(feature: &geojson::Written<'_>, path: &Arc<Path>) -> Compiled {
+    // Its syntax has been checked with the file's; what is left is a number that no 64-bit float can hold.
+    let value = serde_json::from_str(feature.text).map_err(|error| vec![Problem::new("", error.to_string())])?;
+    Entry::compile_as(Kind::Geofence, value, geojson::compact(feature.text), Some(path.clone()))
+}
