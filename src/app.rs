@@ -1,0 +1,182 @@
+//! Wiring and the order of shutdown. No logic.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use parvis_engine::notification::Channel;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    catalog::Catalog,
+    clock::Clock,
+    config::{Config, Source},
+    delivery::{self, Couriers, transport},
+    entropy::Entropy,
+    http::{self, Readiness, Services, auth::Keys},
+    lane::{self, Lane},
+    pipeline,
+    report::Reporter,
+    retention,
+    shard::{self, Shard, Shards},
+    store::{self, Store},
+    waker,
+};
+
+/// A running node.
+pub struct App {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What happens.
+    pub reporter: Reporter,
+    config: Config,
+    source: Source,
+    store: Arc<dyn Store>,
+    catalog: Catalog,
+    shards: Shards,
+    ready: watch::Sender<Readiness>,
+    /// Who takes requests.
+    door: Part,
+    /// Who sends, wakes and forgets.
+    out: Part,
+    /// Who decides; ends when nobody can ask any more.
+    deciders: TaskTracker,
+    abandon: CancellationToken,
+    clock: Clock,
+}
+
+/// Tasks that end together.
+struct Part {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Part {
+    fn new() -> Part {
+        Part { tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl App {
+    /// Opens the store, builds the world, starts deciding and sending, and last of all listens.
+    ///
+    /// # Errors
+    /// Everything that stands in the way.
+    pub async fn start(config: Config, source: Source, clock: Clock, entropy: Entropy) -> Result<App> {
+        let folder = source.folder();
+        let store = store::open(&config.store, &folder)?;
+        let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
+        let keys = Keys::open(&config.auth, &folder, clock.clone())?;
+        let transport = Arc::new(transport::Http::new(&config.delivery, &folder)?);
+        let couriers = delivery::build(&config.delivery, &folder, clock.clone(), entropy.clone(), transport);
+        let couriers = Arc::new(couriers.map_err(|problems| anyhow!("delivery: {problems:?}"))?);
+        let listener = TcpListener::bind(&config.http.listen);
+        let listener = listener.await.with_context(|| format!("can't listen on {}", config.http.listen))?;
+        let address = listener.local_addr()?;
+        let reporter = Reporter::new(config.report.stream_max);
+        let (ready, readiness) = watch::channel(Readiness::Ready);
+
+        let (abandon, deciders) = (CancellationToken::new(), TaskTracker::new());
+        let tools = shard::Tools {
+            store: store.clone(),
+            catalog: catalog.clone(),
+            clock: clock.clone(),
+            reporter: reporter.clone(),
+            abandon: abandon.clone(),
+        };
+        let shards = start_shards(&config.shards, &tools, &deciders);
+        deciders.spawn(worker.run());
+
+        let out = Part::new();
+        let tools = lane::Tools {
+            store: store.clone(),
+            catalog: catalog.clone(),
+            couriers,
+            shards: shards.clone(),
+            reporter: reporter.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        };
+        start_lanes(&config.lanes, &tools, &out);
+        out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
+        out.tasks.spawn(retention::run(store.clone(), config.report.retention, clock.clone(), out.stop.clone()));
+
+        let door = Part::new();
+        let services = Services {
+            shards: shards.clone(),
+            store: store.clone(),
+            catalog: catalog.clone(),
+            clock: clock.clone(),
+            entropy,
+            keys: Arc::new(keys),
+            reporter: reporter.clone(),
+            ready: readiness,
+            config: Arc::new(config.http.clone()),
+            node: config.node.name.clone().into(),
+        };
+        door.tasks.spawn(http::serve(listener, http::router(services), door.stop.clone()));
+        Ok(App { address, reporter, config, source, store, catalog, shards, ready, door, out, deciders, abandon, clock })
+    }
+
+    /// Reads the files of the catalog and the engine's settings again; if anything is wrong in them, nothing changes.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn reload(&self) -> Result<()> {
+        let config = crate::config::load(&self.source).map_err(|findings| anyhow!("{findings:?}"))?;
+        Ok(self.catalog.reload(config.catalog_sources(&self.source)).await?)
+    }
+
+    /// Stops in the order that loses nothing: the door, then who sends, then who decides, then the store. Ends within the
+    /// configured deadline; what is not finished by then is in the store and goes on at the next start.
+    ///
+    /// # Errors
+    /// If the deadline has passed or the store could not be closed.
+    pub async fn stop(self) -> Result<()> {
+        let (clock, deadline, abandon) = (self.clock.clone(), self.config.node.shutdown_deadline, self.abandon.clone());
+        tokio::select! { biased;
+            stopped = self.stop_in_order() => stopped,
+            () = clock.sleep(deadline) => {
+                abandon.cancel();
+                Err(anyhow!("the node did not finish within its shutdown deadline"))
+            }
+        }
+    }
+
+    async fn stop_in_order(self) -> Result<()> {
+        let App { store, catalog, shards, ready, door, out, deciders, .. } = self;
+        ready.send_replace(Readiness::Closing);
+        door.end().await;
+        // Lanes tell shards about targets that are gone, so they end first.
+        out.end().await;
+        // The inboxes close with their last handles; shards decide what is left, commit it, and end.
+        drop((shards, catalog));
+        deciders.close();
+        deciders.wait().await;
+        store.close().await?;
+        Ok(())
+    }
+}
+
+fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracker) -> Shards {
+    let start = |_| {
+        let (inbox, shard) = Shard::new(config, tools.clone());
+        tasks.spawn(pipeline::run_shard(shard));
+        inbox
+    };
+    Shards::new((0..config.count.max(1)).map(start).collect())
+}
+
+fn start_lanes(config: &lane::Config, tools: &lane::Tools, out: &Part) {
+    for channel in Channel::ALL {
+        let (lane, settler) = Lane::new(channel, config, tools.clone(), out.stop.clone());
+        out.tasks.spawn(pipeline::run_lane(lane));
+        out.tasks.spawn(settler.run());
+    }
+}

@@ -1,0 +1,23 @@
+//! Forgets what is older than the operator wants to keep.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{clock::Clock, store::Store};
+
+/// How often something is forgotten: often enough that little piles up, seldom enough to cost nothing.
+const INTERVAL: Duration = Duration::from_secs(600);
+
+/// Runs until the node is closing.
+pub async fn run(store: Arc<dyn Store>, keep: Duration, clock: Clock, shutdown: CancellationToken) {
+    loop {
+        if let Err(error) = store.prune(clock.now().minus(keep)).await {
+            tracing::warn!("can't forget old rows, trying again later: {error}");
+        }
+        tokio::select! { biased;
+            () = shutdown.cancelled() => return,
+            () = clock.sleep(INTERVAL) => {}
+        }
+    }
+}
