@@ -11,7 +11,7 @@ use std::{
 };
 
 use parvis_engine::problem::Problem;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use serde_path_to_error::Segment;
 use toml::{
@@ -161,6 +161,8 @@ pub fn read(path: &Path) -> Result<Option<String>, Finding> {
 pub struct Typed<T> {
     /// The value; what was wrong in it is left at its default. None if something is wrong that has no default.
     pub value: Option<T>,
+    /// Whether nothing was left out of the value but unknown keys.
+    pub whole: bool,
     /// Unknown keys, wrong types and missing keys, with pointers into the tree.
     pub problems: Vec<Problem>,
 }
@@ -170,11 +172,12 @@ pub struct Typed<T> {
 /// Where a value has the wrong type and `alternatives` knows another one for its pointer, that one is tried.
 pub fn typed<T: DeserializeOwned>(mut tree: Value, alternatives: &mut BTreeMap<String, Value>) -> Typed<T> {
     let mut problems = Vec::new();
+    let mut whole = true;
     let mut removed = BTreeSet::new();
     let mut invented = BTreeMap::new();
     while problems.len() < PROBLEMS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&tree) {
-            Ok(value) => return Typed { value: invented.is_empty().then_some(value), problems },
+            Ok(value) => return Typed { value: invented.is_empty().then_some(value), whole, problems },
             Err(error) => error,
         };
         let message = error.inner().to_string();
@@ -187,7 +190,7 @@ pub fn typed<T: DeserializeOwned>(mut tree: Value, alternatives: &mut BTreeMap<S
             insert(&mut tree, &pointer, other);
         } else if let Some(tried) = invented.get_mut(&pointer) {
             *tried += 1;
-            if !stand_in(*tried).is_some_and(|value| insert(&mut tree, &pointer, value)) {
+            if !stand_in(*tried, &message).is_some_and(|value| insert(&mut tree, &pointer, value)) {
                 break;
             }
         } else if missing.is_some() {
@@ -199,6 +202,7 @@ pub fn typed<T: DeserializeOwned>(mut tree: Value, alternatives: &mut BTreeMap<S
                 break;
             }
         } else {
+            whole &= message.starts_with("unknown field");
             problems.push(Problem::new(pointer.clone(), message));
             if !remove(&mut tree, &pointer) {
                 break;
@@ -206,11 +210,15 @@ pub fn typed<T: DeserializeOwned>(mut tree: Value, alternatives: &mut BTreeMap<S
             removed.insert(pointer);
         }
     }
-    Typed { value: None, problems }
+    Typed { value: None, whole: false, problems }
 }
 
-/// Values that are put where a key is missing, only to find the problems behind it.
-fn stand_in(tried: usize) -> Option<Value> {
+/// Values that are put where a key is missing, only to find the problems behind it. `message` is what was wrong with
+/// the last one.
+fn stand_in(tried: usize, message: &str) -> Option<Value> {
+    if let Some((_, expected)) = message.split_once("unknown variant `x`, expected ") {
+        return expected.split('`').nth(1).map(Value::from);
+    }
     let values = [Value::Null, "x".into(), 1.into(), true.into(), Value::Array(Vec::new()), serde_json::json!({})];
     values.into_iter().nth(tried)
 }
@@ -235,13 +243,18 @@ pub fn position(text: &str, pointer: &str) -> usize {
 
 fn child<'a>(text: &'a str, segment: &str) -> Option<&'a str> {
     let value = if text.starts_with('[') {
-        let elements: Vec<&'a RawValue> = serde_json::from_str(text).ok()?;
+        let elements = first::<Vec<&'a RawValue>>(text)?;
         elements.get(segment.parse::<usize>().ok()?).copied()
     } else {
-        let members: BTreeMap<String, &'a RawValue> = serde_json::from_str(text).ok()?;
+        let members = first::<BTreeMap<String, &'a RawValue>>(text)?;
         members.get(segment).copied()
     };
     value.map(RawValue::get)
+}
+
+/// The value at the beginning of a text; more may follow.
+fn first<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    T::deserialize(&mut serde_json::Deserializer::from_str(text)).ok()
 }
 
 /// Where the lines of a text end.
@@ -371,8 +384,6 @@ pub fn insert(tree: &mut Value, pointer: &str, value: Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize, PartialEq)]

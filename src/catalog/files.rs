@@ -204,7 +204,11 @@ fn compile_all(features: &[geojson::Written<'_>], path: &Arc<Path>) -> Vec<Compi
     std::thread::scope(|scope| {
         let parts: Vec<_> = features
             .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(|feature| compile(feature, path)).collect::<Vec<_>>()))
+            .map(|part| {
+                scope.spawn(move || {
+                    part.iter().map(|feature| Entry::compile_feature(feature.text, path.clone())).collect::<Vec<_>>()
+                })
+            })
             .collect();
         let join = |part: std::thread::ScopedJoinHandle<'_, Vec<Compiled>>| match part.join() {
             Ok(compiled) => compiled,
@@ -212,10 +216,4 @@ fn compile_all(features: &[geojson::Written<'_>], path: &Arc<Path>) -> Vec<Compi
         };
         parts.into_iter().flat_map(join).collect()
     })
-}
-
-fn compile(feature: &geojson::Written<'_>, path: &Arc<Path>) -> Compiled {
-    // Its syntax has been checked with the file's; what is left is a number that no 64-bit float can hold.
-    let value = serde_json::from_str(feature.text).map_err(|error| vec![Problem::new("", error.to_string())])?;
-    Entry::compile_as(Kind::Geofence, value, geojson::compact(feature.text), Some(path.clone()))
 }

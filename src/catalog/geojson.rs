@@ -1,35 +1,99 @@
 //! Geofences as GeoJSON (RFC 7946). What a geofence may be is the engine's to say.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
-use parvis_engine::{id::RegionId, problem::Problem, region::Geofence};
+use parvis_engine::{
+    id::{RegionId, StoreId},
+    problem::Problem,
+    region::Geofence,
+};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+
+use super::objects::checked;
+
+/// A compiled geofence and what it names.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The fence.
+    pub fence: Arc<Geofence>,
+    /// The store that it belongs to.
+    pub store: Option<StoreId>,
+    /// By which campaigns select it.
+    pub tags: BTreeSet<String>,
+}
 
 /// Compiles a Feature.
 ///
 /// # Errors
 /// Everything that is wrong with it, with pointers into it.
-pub fn compile_geofence(feature: Value) -> Result<Arc<Geofence>, Vec<Problem>> {
+pub fn compile(mut feature: Value) -> Result<Compiled, Vec<Problem>> {
+    // RFC 7946 lets an id be a number; here all ids are text.
+    if let Some(id) = feature.get_mut("id").filter(|id| id.is_i64() || id.is_u64()) {
+        *id = Value::String(id.to_string());
+    }
+    checked(feature, compile_feature)
+}
+
+/// Compiles a Feature from its text. What is right is read only once.
+///
+/// # Errors
+/// Everything that is wrong with it, with pointers into it.
+pub fn compile_text(text: &str) -> Result<Compiled, Vec<Problem>> {
+    if let Ok(feature) = serde_json::from_str(text)
+        && let Ok(compiled) = compile_feature(feature)
+    {
+        return Ok(compiled);
+    }
+    let feature = serde_json::from_str(text).map_err(|error| vec![Problem::new("", error.to_string())])?;
+    compile(feature)
+}
+
+fn compile_feature(feature: Feature) -> Result<Compiled, Vec<Problem>> {
+    let Properties { store, tags } = feature.properties.clone();
+    compile_geofence(feature).map(|fence| Compiled { fence: Arc::new(fence), store, tags })
+}
+
+fn compile_geofence(feature: Feature) -> Result<Geofence, Vec<Problem>> {
     let mut problems = Vec::new();
-    if feature.get("type").and_then(Value::as_str) != Some("Feature") {
-        problems.push(Problem::new("/type", "must be \"Feature\""));
+    if !feature.geometry.is_object() {
+        problems.push(Problem::new("/geometry", "must be a Point, a Polygon or a MultiPolygon"));
     }
-    if !feature.get("geometry").is_some_and(Value::is_object) {
-        problems.push(Problem::new("/geometry", "a geofence needs a geometry: Point, Polygon or MultiPolygon"));
-    }
-    match id(&feature).map(|id| id.parse::<RegionId>()) {
-        Some(Ok(id)) if problems.is_empty() => return Ok(Arc::new(Geofence { id })),
-        Some(Ok(_)) => {}
-        Some(Err(message)) => problems.push(Problem::new("/id", message)),
-        None => problems.push(Problem::new("/id", "a geofence needs an id, a text or a whole number")),
+    match feature.id {
+        Some(id) if problems.is_empty() => return Ok(Geofence { id }),
+        Some(_) => {}
+        None => problems.push(Problem::new("", "a geofence needs an id")),
     }
     Err(problems)
 }
 
-/// The id of a Feature: its own, or else the one among its properties, where some programs put it.
+#[derive(Clone, Deserialize)]
+struct Feature {
+    #[serde(rename = "type")]
+    _kind: FeatureKind,
+    #[serde(default)]
+    id: Option<RegionId>,
+    geometry: Value,
+    #[serde(default)]
+    properties: Properties,
+}
+
+#[derive(Clone, Deserialize)]
+enum FeatureKind {
+    Feature,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct Properties {
+    #[serde(default)]
+    store: Option<StoreId>,
+    #[serde(default)]
+    tags: BTreeSet<String>,
+}
+
+/// The id that a Feature says it has, whatever else is wrong with it.
 pub fn id(feature: &Value) -> Option<Cow<'_, str>> {
-    let id = feature.get("id").or_else(|| feature.pointer("/properties/id"))?;
+    let id = feature.get("id")?;
     id.as_str().map(Cow::from).or_else(|| id.as_i64().map(|number| number.to_string().into()))
 }
 
@@ -106,11 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_an_id_and_so_is_a_property() {
-        let number = serde_json::json!({"type": "Feature", "id": 7, "geometry": {}});
-        let property = serde_json::json!({"type": "Feature", "geometry": {}, "properties": {"id": "p"}});
-        assert_eq!(compile_geofence(number).expect("valid").id.as_str(), "7");
-        assert_eq!(compile_geofence(property).expect("valid").id.as_str(), "p");
-        assert_eq!(compile_geofence(serde_json::json!({"id": ""})).expect_err("all wrong").len(), 3);
+    fn a_number_is_an_id() {
+        let fence = r#"{"type": "Feature", "id": 7, "geometry": {"type": "Point", "coordinates": [2.3, 48.8]},
+            "properties": {"radius_m": 50.0}}"#;
+        assert_eq!(compile_text(fence).expect("valid").fence.id.as_str(), "7");
+    }
+
+    #[test]
+    fn every_problem_of_a_feature_is_told() {
+        let feature = serde_json::json!({"type": "Fence", "id": "", "properties": {"tags": [1], "store": 5}});
+        let problems = compile(feature).expect_err("all wrong");
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["/id", "/properties/store", "/properties/tags/0", "/type", ""]);
     }
 }

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use parvis_engine::{campaign::Campaign, problem::Problem, region::Geofence, store::Store};
+use parvis_engine::{campaign::Campaign, id::StoreId, problem::Problem, region::Geofence, store::Store};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -67,14 +67,9 @@ pub enum Target {
     Tag,
 }
 
-/// Where objects name others: the kind, the pointer (a list of names counts as each of them), and what is named.
-const NAMES: [(Kind, &str, Target); 5] = [
-    (Kind::Geofence, "/properties/store", Target::Store),
-    (Kind::Campaign, "/trigger/store", Target::Store),
-    (Kind::Campaign, "/trigger/stores", Target::Store),
-    (Kind::Campaign, "/trigger/regions", Target::Region),
-    (Kind::Campaign, "/trigger/tags", Target::Tag),
-];
+/// Where a campaign lists what it names.
+const CAMPAIGN_NAMES: [(&str, Target); 3] =
+    [("/on/stores", Target::Store), ("/on/regions", Target::Region), ("/on/tags", Target::Tag)];
 
 /// Objects of every kind. Cloning shares all of them.
 #[derive(Clone, Debug, Default)]
@@ -162,45 +157,45 @@ impl Objects {
 }
 
 impl Entry {
-    /// Checks an object that was put; its id comes with it.
+    /// Checks an object that was put or stands in a TOML file; its id comes with it.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(kind: Kind, value: Value, file: Option<Arc<Path>>) -> Result<(Arc<str>, Entry), Vec<Problem>> {
-        let json = value.to_string();
-        Entry::compile_as(kind, value, json, file)
+        let json: Arc<str> = value.to_string().into();
+        let tags = Vec::new();
+        match kind {
+            Kind::Geofence => Ok(Entry::of_geofence(geojson::compile(value)?, json, file)),
+            Kind::Store => {
+                let store = checked(value, Store::compile)?;
+                let id = store.spec.id.as_str().into();
+                Ok((id, Entry { compiled: Compiled::Store(Arc::new(store)), json, file, names: Vec::new(), tags }))
+            }
+            Kind::Campaign => {
+                let names = campaign_names(&value);
+                let campaign = checked(value, Campaign::compile)?;
+                let id = campaign.spec.id.as_str().into();
+                Ok((id, Entry { compiled: Compiled::Campaign(Arc::new(campaign)), json, file, names, tags }))
+            }
+        }
     }
 
-    /// The same, where the JSON is kept as it is written.
+    /// Checks a geofence that stands in a file.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn compile_as(
-        kind: Kind,
-        value: Value,
-        json: String,
-        file: Option<Arc<Path>>,
-    ) -> Result<(Arc<str>, Entry), Vec<Problem>> {
-        let names = names(kind, &value);
-        let tags = match kind {
-            Kind::Geofence => texts(value.pointer("/properties/tags")).map(Box::from).collect(),
-            Kind::Store | Kind::Campaign => Vec::new(),
-        };
-        let (id, compiled): (Arc<str>, Compiled) = match kind {
-            Kind::Geofence => {
-                let fence = geojson::compile_geofence(value)?;
-                (fence.id.as_str().into(), Compiled::Geofence(fence))
-            }
-            Kind::Store => {
-                let store = checked(value, Store::compile)?;
-                (store.spec.id.as_str().into(), Compiled::Store(Arc::new(store)))
-            }
-            Kind::Campaign => {
-                let campaign = checked(value, Campaign::compile)?;
-                (campaign.spec.id.as_str().into(), Compiled::Campaign(Arc::new(campaign)))
-            }
-        };
-        Ok((id, Entry { compiled, json: json.into(), file, names, tags }))
+    pub fn compile_feature(text: &str, file: Arc<Path>) -> Result<(Arc<str>, Entry), Vec<Problem>> {
+        let fence = geojson::compile_text(text)?;
+        Ok(Entry::of_geofence(fence, geojson::compact(text).into(), Some(file)))
+    }
+
+    fn of_geofence(compiled: geojson::Compiled, json: Arc<str>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
+        let geojson::Compiled { fence, store, tags } = compiled;
+        let pointer = Cow::Borrowed("/properties/store");
+        let name = |id: StoreId| Name { pointer, target: Target::Store, id: id.as_str().into() };
+        let names = store.map(name).into_iter().collect();
+        let tags = tags.into_iter().map(String::into_boxed_str).collect();
+        (fence.id.as_str().into(), Entry { compiled: Compiled::Geofence(fence), json, file, names, tags })
     }
 
     /// The object as it was put.
@@ -217,13 +212,17 @@ pub fn id(kind: Kind, value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Turns a tree into a specification and compiles it; tells the problems of both.
-fn checked<S: DeserializeOwned, T>(
+/// Turns a tree into a specification and compiles it; tells the problems of both. What could be read only in part is
+/// not compiled, because what is missing then is not what its author left out.
+pub(super) fn checked<S: DeserializeOwned, T>(
     value: Value,
     compile: impl FnOnce(S) -> Result<T, Vec<Problem>>,
 ) -> Result<T, Vec<Problem>> {
-    let document::Typed { value, mut problems } = document::typed::<S>(value, &mut BTreeMap::new());
-    match value.map(compile) {
+    if !value.is_object() {
+        return Err(vec![Problem::new("", "must be an object")]);
+    }
+    let document::Typed { value, whole, mut problems } = document::typed::<S>(value, &mut BTreeMap::new());
+    match value.filter(|_| whole).map(compile) {
         Some(Ok(compiled)) if problems.is_empty() => Ok(compiled),
         Some(Ok(_)) | None => Err(problems),
         Some(Err(more)) => {
@@ -233,24 +232,55 @@ fn checked<S: DeserializeOwned, T>(
     }
 }
 
-fn names(kind: Kind, value: &Value) -> Vec<Name> {
+fn campaign_names(campaign: &Value) -> Vec<Name> {
     let mut names = Vec::new();
-    for (_, pointer, target) in NAMES.into_iter().filter(|(of, _, _)| *of == kind) {
-        match value.pointer(pointer) {
-            Some(Value::String(id)) => names.push(Name { pointer: pointer.into(), target, id: id.as_str().into() }),
-            Some(Value::Array(ids)) => {
-                for (index, id) in ids.iter().enumerate() {
-                    if let Some(id) = id.as_str() {
-                        names.push(Name { pointer: format!("{pointer}/{index}").into(), target, id: id.into() });
-                    }
-                }
+    for (list, target) in CAMPAIGN_NAMES {
+        for (index, id) in campaign.pointer(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            if let Some(id) = id.as_str() {
+                names.push(Name { pointer: format!("{list}/{index}").into(), target, id: id.into() });
             }
-            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {}
         }
     }
     names
 }
 
-fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
-    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_campaign_names_what_it_lists() {
+        let campaign = serde_json::json!({"on": {"stores": ["a"], "regions": ["b", 5], "tags": ["c", "d"]}});
+        let names: Vec<String> = campaign_names(&campaign)
+            .iter()
+            .map(|name| format!("{} {:?} {}", name.pointer, name.target, name.id))
+            .collect();
+        let expected = ["/on/stores/0 Store a", "/on/regions/0 Region b", "/on/tags/0 Tag c", "/on/tags/1 Tag d"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn unknown_names_are_told_where_they_stand() {
+        let store = serde_json::json!({"id": "opera", "name": "Opéra", "time_zone": "Europe/Paris"});
+        let mut objects = Objects::default();
+        let (id, entry) = Entry::compile(Kind::Store, store, None).expect("valid");
+        objects.of_mut(Kind::Store).insert(id, Arc::new(entry.clone()));
+        let name = |pointer: &'static str, target, id: &str| Name { pointer: pointer.into(), target, id: id.into() };
+        let names = vec![
+            name("/on/stores/0", Target::Store, "opera"),
+            name("/on/stores/1", Target::Store, "bastille"),
+            name("/on/regions/0", Target::Region, "front"),
+            name("/on/tags/0", Target::Tag, "flagship"),
+            name("/on/tags/1", Target::Tag, "flagshop"),
+        ];
+        let entry = Entry { names, ..entry };
+        let problems = objects.unknown_names(&entry, &BTreeSet::from(["flagship"]));
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let expected = [
+            "/on/stores/1: there is no store \"bastille\"",
+            "/on/regions/0: there is no geofence \"front\"",
+            "/on/tags/1: no geofence has the tag \"flagshop\"",
+        ];
+        assert_eq!(text, expected);
+    }
 }

@@ -180,6 +180,10 @@ impl Sections {
         let tree = self.document.tree.as_object_mut().and_then(|sections| sections.remove(name));
         let Some(tree) = tree else { return T::default() };
         let prefix = format!("/{name}");
+        if !tree.is_object() {
+            self.refuse(Problem::new(prefix, format!("must be a table, [{name}]")));
+            return T::default();
+        }
         // A text such as 007 reads as a number, but some keys want it as text.
         let mut texts = BTreeMap::new();
         for (pointer, (_, text)) in &self.overlays {
@@ -187,7 +191,7 @@ impl Sections {
                 texts.insert(inner.to_owned(), Value::String(text.clone()));
             }
         }
-        let document::Typed { value, problems: mut found } = document::typed::<T>(tree, &mut texts);
+        let document::Typed { value, problems: mut found, .. } = document::typed::<T>(tree, &mut texts);
         let value = value.unwrap_or_default();
         found.extend(problems(&value));
         for problem in found {
