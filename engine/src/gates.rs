@@ -17,7 +17,6 @@ use crate::{
     world::World,
 };
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 /// One campaign, one shopper, one cause and one moment: what every gate looks at.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +73,9 @@ impl Case<'_> {
         }
     }
 
-    fn hours(&self) -> Option<Hours> {
+    fn hours(&self) -> Option<&Hours> {
         let own = self.fence.and_then(|fence| fence.hours.as_ref());
-        let own = own.and_then(|hours| Hours::deserialize(hours).ok());
-        own.or_else(|| self.store.and_then(|store| store.spec.hours.clone()))
+        own.or_else(|| self.store.and_then(|store| store.spec.hours.as_ref()))
     }
 }
 

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::id::{RegionId, StoreId};
+use crate::{
+    id::{RegionId, StoreId},
+    schedule::Hours,
+};
 
 /// A GeoJSON Feature that describes a geofence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,9 +106,9 @@ pub struct Properties {
     /// How near counts as approaching, metres from the border.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approach_m: Option<f64>,
-    /// Opening hours.
+    /// Opening hours of this place, instead of its store's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hours: Option<serde_json::Value>,
+    pub hours: Option<Hours>,
     /// Instead of the operator's setting: probability of being inside from which a device enters, 0.5 to 0.99.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enter_probability: Option<f64>,

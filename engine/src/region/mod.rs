@@ -30,6 +30,7 @@ use crate::{
     id::{RegionId, StoreId},
     observation::Position,
     problem::Problem,
+    schedule::Hours,
 };
 
 /// The widest circle, metres: larger ones are better written as polygons.
@@ -53,8 +54,8 @@ pub struct Geofence {
     pub dwell: Option<Duration>,
     /// How near counts as approaching, metres from the border.
     pub approach_m: Option<f64>,
-    /// Opening hours, as written.
-    pub hours: Option<serde_json::Value>,
+    /// Opening hours of this place, instead of its store's.
+    pub hours: Option<Hours>,
     /// Probability of being inside from which a device enters.
     pub enter_probability: Option<f64>,
     /// Probability of being inside down to which a device exits.
@@ -282,6 +283,9 @@ fn check_properties(feature: &Feature, report: &mut impl FnMut(String, String)) 
     }
     if properties.dwell_s == Some(0) {
         report("/properties/dwell_s".to_owned(), ": dwell_s is 0; it is at least 1, or left out".to_owned());
+    }
+    for problem in properties.hours.iter().flat_map(Hours::problems) {
+        report(format!("/properties/hours{}", problem.path), format!(": {}", problem.message));
     }
     if circle && properties.radius_m.is_none() {
         report("/properties/radius_m".to_owned(), ": a Point needs radius_m to be a circle".to_owned());
