@@ -1,8 +1,14 @@
 //! Geofences and their geometry.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use crate::id::{RegionId, StoreId};
+use crate::{
+    id::{RegionId, StoreId},
+    problem::Problem,
+};
 
 /// A fence.
 #[derive(Clone, Debug)]
@@ -12,20 +18,42 @@ pub struct Geofence {
     /// The store that it belongs to.
     pub store: Option<StoreId>,
     /// What campaigns know it by.
-    pub tags: Vec<String>,
+    pub tags: BTreeSet<String>,
     /// Its own opening hours, which override the store's.
     pub hours: Option<serde_json::Value>,
 }
 
+/// A GeoJSON Feature that describes a geofence.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub struct Feature {
+    /// The geofence's id.
+    pub id: Option<RegionId>,
+    /// What it means.
+    #[serde(default)]
+    pub properties: Properties,
+}
+
+/// What a geofence means.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct Properties {
+    /// The store that it belongs to.
+    pub store: Option<StoreId>,
+    /// What campaigns know it by.
+    pub tags: BTreeSet<String>,
+    /// Its own opening hours.
+    pub hours: Option<serde_json::Value>,
+}
+
 impl Geofence {
-    /// A fence for a test.
-    pub fn named(id: &str, store: Option<&str>, tags: &[&str]) -> Geofence {
-        Geofence {
-            id: id.parse().expect("an id"),
-            store: store.map(|store| store.parse().expect("an id")),
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            hours: None,
-        }
+    /// Checks a feature.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn compile(feature: Feature) -> Result<Geofence, Vec<Problem>> {
+        let Some(id) = feature.id else { return Err(vec![Problem::new("/id", "an id is missing")]) };
+        let Properties { store, tags, hours } = feature.properties;
+        Ok(Geofence { id, store, tags, hours })
     }
 }
 

@@ -1,7 +1,11 @@
 //! Finds the campaigns that a transition or an order triggers, at a cost that grows with those found and not with
 //! all there are.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::Campaign;
 use crate::{
@@ -63,7 +67,8 @@ impl Campaigns {
     pub fn on_transition(&self, transition: &Transition, fence: Option<&Geofence>) -> Vec<&Arc<Campaign>> {
         let Some(places) = self.transitions.get(&transition.kind) else { return Vec::new() };
         let store = transition.store.as_ref().or_else(|| fence.and_then(|fence| fence.store.as_ref()));
-        let tags = fence.map_or(&[][..], |fence| &fence.tags[..]);
+        let none = BTreeSet::new();
+        let tags = fence.map_or(&none, |fence| &fence.tags);
         let mut ranks = places.anywhere.clone();
         ranks.extend(places.regions.get(&transition.region).into_iter().flatten());
         ranks.extend(store.and_then(|store| places.stores.get(store)).into_iter().flatten());
@@ -124,7 +129,7 @@ impl Campaigns {
 }
 
 /// Every list that is not empty must name what happened.
-fn covers(campaign: &Campaign, region: &RegionId, store: Option<&StoreId>, tags: &[String]) -> bool {
+fn covers(campaign: &Campaign, region: &RegionId, store: Option<&StoreId>, tags: &BTreeSet<String>) -> bool {
     let on = &campaign.spec.on;
     (on.regions.is_empty() || on.regions.contains(region))
         && (on.stores.is_empty() || store.is_some_and(|store| on.stores.contains(store)))
