@@ -153,7 +153,11 @@ impl Audience {
                 format!("{has} order that is {}", wants.join(" or "))
             }
             Audience::Anonymous(_) => {
-                if who.shopper.id.is_anonymous() { "is anonymous".to_owned() } else { "is known".to_owned() }
+                if who.shopper.id.is_anonymous() {
+                    "is anonymous".to_owned()
+                } else {
+                    "is known".to_owned()
+                }
             }
         }
     }
@@ -163,7 +167,8 @@ impl Audience {
         let mut problems = Vec::new();
         let conditions = self.check("", 1, &mut problems);
         if conditions > CONDITIONS_MAX {
-            let message = format!("at most {CONDITIONS_MAX} conditions; let the retailer's system make a segment of it");
+            let message =
+                format!("at most {CONDITIONS_MAX} conditions; let the retailer's system make a segment of it");
             problems.push(Problem::new("", message));
         }
         problems
@@ -207,10 +212,7 @@ impl Audience {
                 }
                 1
             }
-            Audience::Segment(_)
-            | Audience::Loyalty { .. }
-            | Audience::Attribute { .. }
-            | Audience::Anonymous(_) => 1,
+            Audience::Segment(_) | Audience::Loyalty { .. } | Audience::Attribute { .. } | Audience::Anonymous(_) => 1,
         }
     }
 }

@@ -172,7 +172,11 @@ impl<'de> Deserialize<'de> for Quiet {
                 f.write_str("\"off\" or a table with from, to and action")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Quiet, E> {
-                if text == "off" { Ok(Quiet::Off) } else { Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)) }
+                if text == "off" {
+                    Ok(Quiet::Off)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                }
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Quiet, A::Error> {
                 QuietHours::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Quiet::Hours)
@@ -335,7 +339,10 @@ fn check_gates(spec: &Spec, problems: &mut Vec<Problem>) {
     }
     if spec.purpose == Purpose::Offer {
         if spec.budget.is_some() && spec.on.order.is_some() {
-            problems.push(Problem::new("/budget", "an offer that answers an order has no budget; trigger it by a transition"));
+            problems.push(Problem::new(
+                "/budget",
+                "an offer that answers an order has no budget; trigger it by a transition",
+            ));
         }
         return;
     }

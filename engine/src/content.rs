@@ -201,9 +201,9 @@ impl Templates {
 /// What is wrong, in a sentence.
 pub fn check_locale(tag: &str) -> Result<(), String> {
     let mut parts = tag.split('-');
-    let language = parts.next().is_some_and(|part| {
-        (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphabetic())
-    });
+    let language = parts
+        .next()
+        .is_some_and(|part| (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let rest = parts.all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     if language && rest && tag.len() <= 35 {
         Ok(())
@@ -253,7 +253,8 @@ fn default_of(content: &BTreeMap<String, Text>, asked: Option<&str>, problems: &
         (Some(_), _, _) => "en".to_owned(),
         (None, Some(only), 1) => only.to_ascii_lowercase(),
         (None, Some(_), _) => {
-            problems.push(Problem::new("/default_locale", "several languages and no \"en\": say which one is the default"));
+            problems
+                .push(Problem::new("/default_locale", "several languages and no \"en\": say which one is the default"));
             String::new()
         }
         (None, None, _) => String::new(),
@@ -266,7 +267,11 @@ fn check_data_name(name: &str) -> Result<(), String> {
         return Err("a name has letters, digits, '_', '-' and '.', at most 64".to_owned());
     }
     // Names that Firebase and Apple keep for themselves.
-    if name == "from" || name == "message_type" || name == "aps" || name.starts_with("google") || name.starts_with("gcm")
+    if name == "from"
+        || name == "message_type"
+        || name == "aps"
+        || name.starts_with("google")
+        || name.starts_with("gcm")
     {
         return Err(format!("push services keep {name:?} for themselves"));
     }
@@ -283,7 +288,9 @@ fn link_scheme(link: &str) -> Result<(), String> {
 }
 
 fn link(rendered: &str) -> Result<String, String> {
-    let text = percent_encoded(rendered.trim(), |byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'));
+    let text = percent_encoded(rendered.trim(), |byte| {
+        !byte.is_ascii_graphic() || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+    });
     if text.len() > DEEP_LINK_MAX {
         return Err(format!("the deep link has {} bytes, at most {DEEP_LINK_MAX} fit", text.len()));
     }
@@ -311,3 +318,6 @@ fn shortened(text: &str, bytes_max: usize) -> String {
     let end = text.floor_char_boundary(bytes_max - ELLIPSIS.len());
     format!("{}{ELLIPSIS}", text[..end].trim_end())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! From transitions and order news to decisions: who is asked, who wins, what is remembered. Whether a campaign may
 //! speak is said by the [`crate::gates`]; nothing is sent from here.
 
-mod message;
+mod memory;
+pub(crate) mod message;
 pub(crate) mod settings;
 mod suppression;
 
@@ -18,7 +19,7 @@ use crate::{
     matching::Transition,
     notification::{Cause, Notification, Purpose},
     order::{self, Arrival, Change, OrderEvent},
-    shopper::{Send, Shopper},
+    shopper::Shopper,
     time::Timestamp,
     world::World,
 };
@@ -159,7 +160,7 @@ fn contest(
     selected: &[&Arc<Campaign>],
     budgets: &mut Budgets,
 ) -> Vec<Decision> {
-    let mut winners: Vec<(Purpose, &CampaignId)> = Vec::new();
+    let mut winners: Vec<(Purpose, &Campaign)> = Vec::new();
     let mut decisions = Vec::with_capacity(selected.len());
     for campaign in selected {
         let purpose = campaign.spec.purpose;
@@ -167,54 +168,26 @@ fn contest(
         let winner = winners.iter().find(|(won, _)| *won == purpose);
         let verdict = match (gates::judge(&case, |gate: &Gate| gate.when_decided), winner) {
             (Answer::Suppress(reason), _) => Verdict::Suppress(reason),
-            (Answer::Pass | Answer::Defer(_), Some((_, by))) => {
-                Verdict::Suppress(Suppression::Outranked { by: (*by).clone() })
-            }
+            (Answer::Pass | Answer::Defer(_), Some((_, by))) => Verdict::Suppress(outranked(by)),
             (Answer::Pass, None) => round.message(&case, case.now),
             (Answer::Defer(until), None) => round.message(&case, until),
         };
         if matches!(verdict, Verdict::Send(_)) {
-            winners.push((purpose, &campaign.spec.id));
+            winners.push((purpose, campaign));
         }
         decisions.push(round.decision(campaign, verdict));
     }
     for decision in &decisions {
         if let Verdict::Send(notification) = &decision.verdict {
-            remember(round, shopper, notification, budgets);
+            memory::remember(round, shopper, notification, budgets);
         }
     }
     decisions
 }
 
-/// The fewest sends that are remembered of every shopper, so that a person can see what was sent.
-const SENDS_MIN: usize = 50;
-/// The most sends that are remembered; more than all caps of a campaign and of the house can count together.
-const SENDS_MAX: usize = 1_000;
-
-fn remember(round: &Round<'_>, shopper: &mut Arc<Shopper>, notification: &Notification, budgets: &mut Budgets) {
-    if shopper.sends.iter().any(|send| send.notification == notification.id) {
-        return;
-    }
-    if let Some(left) = budgets.get_mut(&notification.campaign) {
-        *left = left.saturating_sub(1);
-    }
-    let global = round.world.settings.marketing.caps.iter().map(|cap| cap.per.reach()).max().unwrap_or_default();
-    let horizon = round.now.minus(global.max(round.world.campaigns.look_back()));
-    let sends = &mut Arc::make_mut(shopper).sends;
-    sends.push(Send {
-        at: notification.decided_at,
-        not_before: notification.not_before,
-        notification: notification.id,
-        campaign: notification.campaign.clone(),
-        purpose: notification.purpose,
-    });
-    let kept_for_people = sends.len().saturating_sub(SENDS_MIN);
-    let too_many = sends.len().saturating_sub(SENDS_MAX);
-    let mut at = 0;
-    sends.retain(|send| {
-        at += 1;
-        at > too_many && (at > kept_for_people || send.at.max(send.not_before) > horizon)
-    });
+/// "The most important offer, and only that."
+pub(crate) fn outranked(by: &Campaign) -> Suppression {
+    Suppression::Outranked { by: by.spec.id.clone() }
 }
 
 #[cfg(test)]

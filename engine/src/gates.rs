@@ -1,83 +1,20 @@
 //! The marketer's sentences, one function each. A gate is pure and says Pass, Defer or Suppress; it must not know
 //! of the gates beside it, and whom it holds for stands in the table, not in the gate.
 
+mod case;
+
+pub use self::case::Case;
 use crate::{
-    campaign::Campaign,
     audience::Who,
     decide::{Cap, Per, Suppression},
-    id::{DeviceId, stable_hash},
+    id::stable_hash,
     matching::TransitionKind,
-    notification::{Cause, Channel, Purpose},
-    order::{Order, OrderState},
-    region::Geofence,
-    schedule::{self, Hours, QuietAction},
-    shopper::{Device, PresenceState, PushTarget, Send, Shopper},
-    store::Store,
+    notification::{Cause, Purpose},
+    order::OrderState,
+    schedule::{self, QuietAction},
+    shopper::{PresenceState, PushTarget, Send},
     time::Timestamp,
-    world::World,
 };
-use jiff::tz::TimeZone;
-
-/// One campaign, one shopper, one cause and one moment: what every gate looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
-    /// The catalog and the settings.
-    pub world: &'a World,
-    /// Who would be told.
-    pub shopper: &'a Shopper,
-    /// By which campaign.
-    pub campaign: &'a Campaign,
-    /// What it answers.
-    pub cause: &'a Cause,
-    /// On which device.
-    pub device_id: Option<&'a DeviceId>,
-    /// That device, if the shopper has it.
-    pub device: Option<&'a Device>,
-    /// The service that a stored message was made for.
-    pub channel: Option<Channel>,
-    /// In which shop.
-    pub store: Option<&'a Store>,
-    /// At which fence.
-    pub fence: Option<&'a Geofence>,
-    /// About which order.
-    pub order: Option<&'a Order>,
-    /// When the cause happened.
-    pub observed_at: Timestamp,
-    /// When the message loses its use.
-    pub expires_at: Timestamp,
-    /// What may still be sent, if the campaign has a budget.
-    pub budget_left: u64,
-    /// The moment.
-    pub now: Timestamp,
-}
-
-impl Case<'_> {
-    /// The time zone of the device, else of the shopper, else of the store, else UTC.
-    pub fn shopper_zone(&self) -> TimeZone {
-        let named = [self.device.and_then(|device| device.time_zone.as_ref()), self.shopper.profile.time_zone.as_ref()];
-        let zone = named.into_iter().flatten().find_map(|name| TimeZone::get(name).ok());
-        zone.or_else(|| self.store.map(|store| store.zone.clone())).unwrap_or(TimeZone::UTC)
-    }
-
-    /// The time zone of the store, else the shopper's.
-    pub fn store_zone(&self) -> TimeZone {
-        self.store.map_or_else(|| self.shopper_zone(), |store| store.zone.clone())
-    }
-
-    /// The state of the order that the message tells, if it tells one.
-    pub fn order_state(&self) -> Option<OrderState> {
-        match self.cause {
-            Cause::Order { state, .. } => Some(*state),
-            Cause::Pickup { .. } => Some(OrderState::ReadyForPickup),
-            Cause::Transition { .. } => None,
-        }
-    }
-
-    fn hours(&self) -> Option<&Hours> {
-        let own = self.fence.and_then(|fence| fence.hours.as_ref());
-        own.or_else(|| self.store.and_then(|store| store.spec.hours.as_ref()))
-    }
-}
 
 /// A gate's answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -336,9 +273,7 @@ fn quiet_hours(case: &Case<'_>, notes: &mut Notes) -> Answer {
     match (until, quiet.action) {
         (None, _) => Answer::Pass,
         (Some(until), QuietAction::Defer) if until < case.expires_at => Answer::Defer(until),
-        (Some(until), QuietAction::Defer | QuietAction::Drop) => {
-            Answer::Suppress(Suppression::QuietHours { until })
-        }
+        (Some(until), QuietAction::Defer | QuietAction::Drop) => Answer::Suppress(Suppression::QuietHours { until }),
     }
 }
 
@@ -421,3 +356,6 @@ fn counted(case: &Case<'_>, cap: &Cap, counts: impl Fn(&Send) -> bool) -> u32 {
     let sends = case.shopper.sends.iter().filter(|send| send.purpose == Purpose::Offer && due(send) >= from);
     u32::try_from(sends.filter(|send| counts(send)).count()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

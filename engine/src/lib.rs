@@ -11,6 +11,8 @@ pub mod change;
 pub mod content;
 pub mod decide;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod gates;
 pub mod id;
 pub mod matching;

@@ -48,8 +48,7 @@ impl FromStr for TimeOfDay {
         if !digits(hours) || !digits(minutes) {
             return Err(wrong());
         }
-        let (hours, minutes): (u16, u16) =
-            (hours.parse().map_err(|_| wrong())?, minutes.parse().map_err(|_| wrong())?);
+        let (hours, minutes): (u16, u16) = (hours.parse().map_err(|_| wrong())?, minutes.parse().map_err(|_| wrong())?);
         let total = hours * 60 + minutes;
         if minutes > 59 || total > Self::MIDNIGHT.0 { Err(wrong()) } else { Ok(TimeOfDay(total)) }
     }
@@ -346,11 +345,8 @@ mod tests {
 
     #[test]
     fn slots_belong_to_the_day_on_which_they_begin() {
-        let slot = Slot {
-            days: vec![Day::Sat],
-            from: "22:00".parse().expect("a time"),
-            to: "03:00".parse().expect("a time"),
-        };
+        let slot =
+            Slot { days: vec![Day::Sat], from: "22:00".parse().expect("a time"), to: "03:00".parse().expect("a time") };
         assert!(slot.holds(&local("2026-11-21T23:00:00+01:00")), "Saturday night");
         assert!(slot.holds(&local("2026-11-22T02:00:00+01:00")), "into Sunday");
         assert!(!slot.holds(&local("2026-11-21T02:00:00+01:00")), "not the night before");

@@ -102,7 +102,9 @@ impl Attribute {
     /// What is wrong, in a sentence.
     pub fn check(&self, name: &str) -> Result<(), String> {
         let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-        if !first || name.len() > Self::NAME_MAX || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        if !first
+            || name.len() > Self::NAME_MAX
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         {
             return Err(format!(
                 "{name:?} is not a name of letters, digits and underscores, at most {} bytes, not beginning with a digit",

@@ -1,7 +1,11 @@
 //! Finds the campaigns that a transition or an order triggers, at a cost that grows with those found and not with
 //! all there are.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::Campaign;
 use crate::{
@@ -63,7 +67,8 @@ impl Campaigns {
     pub fn on_transition(&self, transition: &Transition, fence: Option<&Geofence>) -> Vec<&Arc<Campaign>> {
         let Some(places) = self.transitions.get(&transition.kind) else { return Vec::new() };
         let store = transition.store.as_ref().or_else(|| fence.and_then(|fence| fence.store.as_ref()));
-        let tags = fence.map_or(const { &BTreeSet::new() }, |fence| &fence.tags);
+        let none = BTreeSet::new();
+        let tags = fence.map_or(&none, |fence| &fence.tags);
         let mut ranks = places.anywhere.clone();
         ranks.extend(places.regions.get(&transition.region).into_iter().flatten());
         ranks.extend(store.and_then(|store| places.stores.get(store)).into_iter().flatten());

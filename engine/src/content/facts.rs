@@ -4,13 +4,7 @@ use std::collections::BTreeMap;
 
 use minijinja::Value;
 
-use crate::{
-    gates::Case,
-    id::RegionId,
-    matching::TransitionKind,
-    order::Order,
-    shopper::Attribute,
-};
+use crate::{gates::Case, id::RegionId, matching::TransitionKind, order::Order, shopper::Attribute};
 
 /// What a campaign answers to; it decides what a text may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,10 +167,10 @@ pub(super) fn nested<'n>(values: impl Iterator<Item = (&'n str, Option<Value>)>)
         }
     }
     for (group, members) in own {
-        groups.entry(group).or_default().insert("attributes", members.into_iter().collect());
+        groups.entry(group).or_default().insert("attributes", Value::from(members));
     }
     for (group, members) in groups {
-        top.insert(group, members.into_iter().collect());
+        top.insert(group, Value::from(members));
     }
-    top.into_iter().collect()
+    Value::from(top)
 }
