@@ -1,0 +1,92 @@
+//! What replies of all push services have in common: `Retry-After`, reasons, and the meaning of a bare status.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use parvis_engine::{retry::Outcome, time::Timestamp};
+
+/// A longer wish is cut: a message that waits longer has usually lost its sense, and a wrong header must not stop a
+/// channel for a day.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Reasons go into the journal; longer words are not reasons.
+const REASON_BYTES_MAX: usize = 64;
+
+/// `Retry-After` in either form (RFC 9110, section 10.2.3), cut to an hour; a time that has passed is zero.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let at = jiff::fmt::rfc2822::parse(text).ok()?;
+        Timestamp::from(at.timestamp()).since(now)
+    };
+    Some(asked.min(RETRY_AFTER_MAX))
+}
+
+/// The provider's word if it is one, else the status: bodies may be pages of HTML or hold a target.
+pub(super) fn reason(word: Option<&str>, status: StatusCode) -> String {
+    let is_word = |word: &&str| {
+        !word.is_empty()
+            && word.len() <= REASON_BYTES_MAX
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'.')
+    };
+    word.filter(is_word).map_or_else(|| format!("http_{}", status.as_u16()), str::to_owned)
+}
+
+/// The meaning of a status where the provider's own word says nothing more. A redirect is not followed and points at
+/// a wrong base URL; 401, 403 and 407 are credentials: an operator can mend both.
+pub(super) fn by_status(status: StatusCode, reason: String, retry_after: Option<Duration>) -> Outcome {
+    match status.as_u16() {
+        200..=299 => Outcome::Accepted,
+        429 => Outcome::Throttled { retry_after, reason },
+        300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 => Outcome::Unavailable { retry_after, reason },
+        400..=499 => Outcome::Rejected { reason },
+        _ => Outcome::Unavailable { retry_after, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn asked(text: &str) -> Option<Duration> {
+        let now = "1994-11-06T08:48:37Z".parse().expect("a time");
+        retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).expect("a value"))]), now)
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_bounded() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(asked("7"), seconds(7));
+        assert_eq!(asked("0"), seconds(0));
+        assert_eq!(asked("99999999999999999999999999"), seconds(3600));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT"), seconds(60));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:47:37 GMT"), seconds(0));
+        assert_eq!(asked("Sun, 06 Nov 2094 08:49:37 GMT"), seconds(3600));
+        for odd in ["", "-1", "soon", "1.5", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(asked(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn only_words_are_reasons() {
+        assert_eq!(reason(Some("BadTopic"), StatusCode::BAD_REQUEST), "BadTopic");
+        assert_eq!(reason(Some("<html>"), StatusCode::BAD_GATEWAY), "http_502");
+        assert_eq!(reason(Some(""), StatusCode::BAD_GATEWAY), "http_502");
+        assert_eq!(reason(Some(&"x".repeat(65)), StatusCode::BAD_GATEWAY), "http_502");
+        assert_eq!(reason(None, StatusCode::IM_A_TEAPOT), "http_418");
+    }
+
+    #[test]
+    fn a_bare_status_has_a_meaning() {
+        for status in 100..1000 {
+            let status = StatusCode::from_u16(status).expect("in range");
+            let outcome = by_status(status, "word".to_owned(), None);
+            assert_eq!(outcome == Outcome::Accepted, status.is_success(), "{status}");
+            assert!(!matches!(outcome, Outcome::Unregistered { .. }), "a bare status removes no target");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the tests of delivery share: a message, keys, and a push service on loopback.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lc_rs::{encoding::AsDer, signature::KeyPair as _};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use parvis_engine::{
+    id::NotificationId,
+    matching::TransitionKind,
+    notification::{Cause, Channel, Content, Notification, Purpose},
+    retry::Outcome,
+    shopper::{PushTarget, Subscription, SubscriptionKeys},
+    time::Timestamp,
+};
+use proptest::prelude::*;
+
+use super::{
+    Provider, Reply,
+    transport::{Error, Peer, Transport},
+    webpush::ece::browser::Browser,
+};
+
+pub(crate) mod server;
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000)
+}
+
+pub(crate) fn offer() -> Notification {
+    Notification {
+        id: NotificationId::from_u128(0x018b_cfe5_6800_8dcb_a1e1_cbec_b54e_57cf),
+        shopper: "C-1001".parse().expect("an id"),
+        device: "d-1".parse().expect("an id"),
+        channel: Channel::Apns,
+        purpose: Purpose::Offer,
+        campaign: "tv-week".parse().expect("an id"),
+        cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop-1".parse().expect("an id") },
+        content: Content {
+            title: "Bienvenue".to_owned(),
+            body: "Aujourd’hui −20 %".to_owned(),
+            deep_link: Some("https://shop.example/offers/7".to_owned()),
+            data: [("aisle".to_owned(), "7".to_owned())].into(),
+            locale: "fr-FR".to_owned(),
+        },
+        collapse: "b2ZmZXI".to_owned(),
+        observed_at: now(),
+        decided_at: now(),
+        not_before: now(),
+        expires_at: now().plus(std::time::Duration::from_secs(3600)),
+    }
+}
+
+/// A browser that has subscribed.
+pub(crate) fn browser() -> Browser {
+    Browser::new(&[7; 32], [9; 16])
+}
+
+pub(crate) fn browser_target(endpoint: &str) -> PushTarget {
+    let keys = browser().keys;
+    PushTarget::WebPush {
+        subscription: Subscription {
+            endpoint: endpoint.to_owned(),
+            expiration_time: None,
+            keys: SubscriptionKeys {
+                p256dh: URL_SAFE_NO_PAD.encode(keys.public),
+                auth: URL_SAFE_NO_PAD.encode(keys.auth),
+            },
+        },
+    }
+}
+
+/// A request as text, headers in the order in which they were set.
+pub(crate) fn wire(request: &Request<Bytes>) -> String {
+    let mut text = format!("{} {}\n", request.method(), request.uri());
+    for (name, value) in request.headers() {
+        text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));
+    }
+    text.push('\n');
+    text.push_str(std::str::from_utf8(request.body()).expect("text"));
+    text
+}
+
+pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+    let headers = headers.iter().map(|(name, value)| {
+        let name: HeaderName = name.parse().expect("a name");
+        (name, HeaderValue::from_str(value).expect("a value"))
+    });
+    Reply {
+        status: StatusCode::from_u16(status).expect("a status"),
+        headers: HeaderMap::from_iter(headers),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}
+
+/// Kind and reason.
+pub(crate) fn meaning(outcome: &Outcome) -> (&'static str, &str) {
+    match outcome {
+        Outcome::Accepted => ("accepted", ""),
+        Outcome::Unregistered { reason, .. } => ("unregistered", reason),
+        Outcome::Rejected { reason } => ("rejected", reason),
+        Outcome::Throttled { reason, .. } => ("throttled", reason),
+        Outcome::Unavailable { reason, .. } => ("unavailable", reason),
+    }
+}
+
+/// No status, header or body makes a provider panic, accept what is no success, or say something unspeakable.
+pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
+    let words = prop_oneof![
+        Just(String::new()),
+        ".{0,200}",
+        r#"\{"(reason|error|errno|timestamp)":(null|-?[0-9]{1,30}|"[A-Za-z]{0,80}"|\{"details":\[[0-9]?\]\})\}"#,
+    ];
+    let bodies = prop_oneof![words.prop_map(String::into_bytes), proptest::collection::vec(any::<u8>(), 0..300),];
+    let delays = prop_oneof![".{0,40}", "-?[0-9]{1,40}", "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} 08:49:37 GMT"];
+    proptest!(|(status in 100_u16..1000, delay in delays, body in bodies)| {
+        let mut reply = reply(status, &[], "");
+        if let Ok(value) = HeaderValue::from_str(&delay) {
+            reply.headers.insert(http::header::RETRY_AFTER, value);
+        }
+        reply.body = body.into();
+        let outcome = provider.outcome(&reply, now());
+        let _ = provider.wants_new_credential(&reply);
+        prop_assert_eq!(outcome == Outcome::Accepted, reply.status.is_success());
+        let (_, reason) = meaning(&outcome);
+        prop_assert!(reason.len() <= 64 && reason.bytes().all(|byte| byte.is_ascii_graphic()));
+        if let Outcome::Throttled { retry_after: Some(wait), .. } | Outcome::Unavailable { retry_after: Some(wait), .. }
+            = outcome
+        {
+            prop_assert!(wait <= std::time::Duration::from_secs(3600));
+        }
+    });
+}
+
+/// A P-256 key as PEM, and its public point.
+pub(crate) fn p256_key() -> (String, Vec<u8>) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let point = key.public_key_raw().to_vec();
+    (key.serialize_pem(), point)
+}
+
+/// A service account's file, and its public key as PKCS #1.
+pub(crate) fn service_account(token_uri: &str) -> (String, Vec<u8>) {
+    let key = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).expect("a key");
+    let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().expect("PKCS #8");
+    let base64 = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+    let json = serde_json::json!({
+        "type": "service_account",
+        "project_id": "shop",
+        "private_key_id": "key-1",
+        "private_key": format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n"),
+        "client_email": "parvis@shop.iam.gserviceaccount.com",
+        "token_uri": token_uri,
+    });
+    (json.to_string(), key.public_key().as_ref().to_vec())
+}
+
+/// A network on which nobody answers.
+pub(crate) struct Silent;
+
+impl Silent {
+    pub(crate) fn shared() -> Arc<dyn Transport> {
+        Arc::new(Silent)
+    }
+}
+
+#[async_trait]
+impl Transport for Silent {
+    async fn send(&self, _: Request<Bytes>, _: Peer) -> Result<Reply, Error> {
+        std::future::pending().await
+    }
+}
