@@ -83,22 +83,19 @@ impl Reading {
         let mut prefixes = BTreeMap::new();
         for (key, value) in document.tree.as_object().into_iter().flatten() {
             let whole = format!("/{key}");
-            match value {
-                Value::Array(elements) if key == kind.name() => {
-                    for (index, element) in elements.iter().enumerate() {
-                        let prefix = format!("{whole}/{index}");
-                        let line = |pointer: &str| document.line(&format!("{prefix}{pointer}"));
-                        let subject = subject(kind, element, index);
-                        let compiled = Entry::compile(kind, element.clone(), Some(path.clone()));
-                        if let Some(id) = self.take(kind, &path, subject, compiled, &line) {
-                            prefixes.insert(id, prefix);
-                        }
-                    }
-                }
-                _ => {
-                    let place = document.line(&whole).map_or(Place::file(&path), |line| Place::line(&path, line));
-                    let message = format!("this file holds only [[{kind}]]");
-                    self.findings.push(Finding { place, subject: key.clone(), message });
+            let Some(elements) = value.as_array().filter(|_| key == kind.name()) else {
+                let place = document.line(&whole).map_or(Place::file(&path), |line| Place::line(&path, line));
+                let message = format!("this file holds only [[{kind}]]");
+                self.findings.push(Finding { place, subject: key.clone(), message });
+                continue;
+            };
+            for (index, element) in elements.iter().enumerate() {
+                let prefix = format!("{whole}/{index}");
+                let line = |pointer: &str| document.line(&format!("{prefix}{pointer}"));
+                let compiled = Entry::compile(kind, element.clone(), Some(path.clone()));
+                let written = Written { path: &path, subject: subject(kind, element, index), line: &line };
+                if let Some(id) = self.take(kind, written, compiled) {
+                    prefixes.insert(id, prefix);
                 }
             }
         }
@@ -129,7 +126,8 @@ impl Reading {
                     subject(Kind::Geofence, &value, index)
                 }
             };
-            if let Some(id) = self.take(Kind::Geofence, &path, subject, compiled, &line) {
+            let written = Written { path: &path, subject, line: &line };
+            if let Some(id) = self.take(Kind::Geofence, written, compiled) {
                 begins.insert(id, feature.at);
             }
         }
@@ -137,29 +135,20 @@ impl Reading {
     }
 
     /// Takes one object in; gives its id back if it was taken.
-    fn take(
-        &mut self,
-        kind: Kind,
-        path: &Arc<Path>,
-        subject: String,
-        compiled: Result<(Arc<str>, Entry), Vec<Problem>>,
-        line: &dyn Fn(&str) -> Option<usize>,
-    ) -> Option<String> {
+    fn take(&mut self, kind: Kind, object: Written<'_>, compiled: Compiled) -> Option<String> {
         let (id, entry) = match compiled {
             Ok(compiled) => compiled,
             Err(problems) => {
-                let finding = |problem: &Problem| finding(path, line(&problem.path), &subject, problem);
-                self.findings.extend(problems.iter().map(finding));
+                self.findings.extend(problems.iter().map(|problem| object.finding(problem)));
                 return None;
             }
         };
         if let Some(other) = self.objects.of(kind).get(&id) {
-            let same = other.file.as_ref() == Some(path);
             let whence = match &other.file {
-                Some(file) if !same => format!("stands in {} already", file.display()),
+                Some(file) if file != object.path => format!("stands in {} already", file.display()),
                 Some(_) | None => "stands in this file already".to_owned(),
             };
-            self.findings.push(finding(path, line("/id"), &subject, &Problem::new("/id", whence)));
+            self.findings.push(object.finding(&Problem::new("/id", whence)));
             return None;
         }
         self.objects.of_mut(kind).insert(id.clone(), Arc::new(entry));
@@ -172,11 +161,34 @@ impl Reading {
             for (id, entry) in self.objects.of(kind).iter() {
                 let Some(path) = &entry.file else { continue };
                 for problem in self.objects.unknown_names(entry, &tags) {
-                    let line = self.sources.get(path).and_then(|source| source.line(id, &problem.path));
-                    self.findings.push(finding(path, line, &format!("{kind} {id:?}"), &problem));
+                    let line = |pointer: &str| self.sources.get(path).and_then(|source| source.line(id, pointer));
+                    let written = Written { path, subject: format!("{kind} {id:?}"), line: &line };
+                    self.findings.push(written.finding(&problem));
                 }
             }
         }
+    }
+}
+
+/// An object as it stands in a file.
+struct Written<'a> {
+    path: &'a Arc<Path>,
+    /// As messages name it.
+    subject: String,
+    /// The line of what a pointer into the object points to.
+    line: &'a dyn Fn(&str) -> Option<usize>,
+}
+
+impl Written<'_> {
+    fn finding(&self, problem: &Problem) -> Finding {
+        let subject = &self.subject;
+        let place = (self.line)(&problem.path).map_or(Place::file(self.path), |line| Place::line(self.path, line));
+        let key = document::dotted(&problem.path);
+        let between = if key.is_empty() { "" } else { ": " };
+        // Some sentences begin with the object, for readers who do not see where they stand.
+        let message = problem.message.strip_prefix(subject.as_str()).unwrap_or(&problem.message);
+        let message = message.trim_start_matches([':', ',', ' ']).to_owned();
+        Finding { place, subject: format!("{subject}{between}{key}"), message }
     }
 }
 
@@ -186,13 +198,6 @@ fn subject(kind: Kind, value: &Value, index: usize) -> String {
         Some(id) => format!("{kind} {id:?}"),
         None => format!("{kind} number {}", index + 1),
     }
-}
-
-fn finding(path: &Path, line: Option<usize>, subject: &str, problem: &Problem) -> Finding {
-    let place = line.map_or(Place::file(path), |line| Place::line(path, line));
-    let key = document::dotted(&problem.path);
-    let between = if key.is_empty() { "" } else { ": " };
-    Finding { place, subject: format!("{subject}{between}{key}"), message: problem.message.clone() }
 }
 
 type Compiled = Result<(Arc<str>, Entry), Vec<Problem>>;

@@ -30,7 +30,7 @@ pub const FILE: &str = "parvis.toml";
 /// in `PARVIS__ENGINE__TRACK__SPEED_MAX_MPS`.
 pub const ENVIRONMENT_PREFIX: &str = "PARVIS__";
 
-/// Puts the sections together. A line is: name, type, and the function that checks one.
+/// Puts the sections together. A line is: name, type, and what checks one, given the folder that file names start from.
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident: $type:ty => $problems:expr;)*) => {
         /// Everything that can be configured.
@@ -45,7 +45,7 @@ macro_rules! sections {
             pub const SECTIONS: &[&str] = &[$(stringify!($name)),*];
 
             fn from_sections(sections: &mut Sections) -> Config {
-                Config { $($name: sections.take(stringify!($name), $problems),)* }
+                Config { $($name: sections.take::<$type>(stringify!($name), $problems),)* }
             }
         }
     };
@@ -53,15 +53,15 @@ macro_rules! sections {
 
 sections! {
     /// This process.
-    node: Node => Node::problems;
+    node: Node => |node, _| node.problems();
     /// Those who decide.
-    shards: Shards => Shards::problems;
+    shards: Shards => |shards, _| shards.problems();
     /// Those who deliver.
-    lanes: Lanes => Lanes::problems;
+    lanes: Lanes => |lanes, _| lanes.problems();
     /// Where geofences, stores and campaigns are.
-    catalog: catalog::Config => catalog::Config::problems;
+    catalog: catalog::Config => |catalog, _| catalog.problems();
     /// How observations are judged.
-    engine: world::Settings => engine::problems;
+    engine: world::Settings => |settings, _| engine::problems(settings);
 }
 
 /// Where the configuration comes from.
@@ -134,7 +134,7 @@ pub fn read(source: &Source) -> (Config, Vec<Finding>) {
             Document::empty()
         }
     };
-    let mut sections = Sections { path, document, overlays: BTreeMap::new(), findings };
+    let mut sections = Sections { path, folder: source.folder(), document, overlays: BTreeMap::new(), findings };
     sections.overlay(source);
     let config = Config::from_sections(&mut sections);
     sections.refuse_unknown();
@@ -142,9 +142,21 @@ pub fn read(source: &Source) -> (Config, Vec<Finding>) {
     (config, sections.findings)
 }
 
+/// Whether a file that the configuration names, such as a secret, is there and can be read.
+///
+/// # Errors
+/// A sentence that says why not.
+pub fn readable(folder: &Path, file: &Path) -> Result<(), String> {
+    let path = folder.join(file);
+    let told = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
+    let length = std::fs::File::open(&path).and_then(|file| file.metadata()).map_err(told)?.len();
+    if length == 0 { Err(format!("{} is empty", path.display())) } else { Ok(()) }
+}
+
 /// The sections as they are read one after the other.
 struct Sections {
     path: PathBuf,
+    folder: PathBuf,
     document: Document,
     /// What was set outside the file: where, and as which text.
     overlays: BTreeMap<String, (Place, String)>,
@@ -175,7 +187,7 @@ impl Sections {
     fn take<T: Default + serde::de::DeserializeOwned>(
         &mut self,
         name: &str,
-        problems: impl FnOnce(&T) -> Vec<Problem>,
+        problems: impl FnOnce(&T, &Path) -> Vec<Problem>,
     ) -> T {
         let tree = self.document.tree.as_object_mut().and_then(|sections| sections.remove(name));
         let Some(tree) = tree else { return T::default() };
@@ -193,7 +205,7 @@ impl Sections {
         }
         let document::Typed { value, problems: mut found, .. } = document::typed::<T>(tree, &mut texts);
         let value = value.unwrap_or_default();
-        found.extend(problems(&value));
+        found.extend(problems(&value, &self.folder));
         for problem in found {
             self.refuse(problem.under(&prefix));
         }
@@ -259,12 +271,23 @@ mod tests {
         let tree = serde_json::to_value(Config::default()).expect("serialises");
         let mut sections = Sections {
             path: PathBuf::new(),
+            folder: PathBuf::new(),
             document: Document::unwritten(tree),
             overlays: BTreeMap::new(),
             findings: Vec::new(),
         };
         assert_eq!(Config::from_sections(&mut sections), Config::default());
         assert_eq!(sections.findings, []);
+    }
+
+    #[test]
+    fn a_readable_file_is_there_and_not_empty() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("full"), "key").expect("writable");
+        std::fs::write(folder.path().join("empty"), "").expect("writable");
+        assert_eq!(readable(folder.path(), Path::new("full")), Ok(()));
+        assert!(readable(folder.path(), Path::new("empty")).is_err());
+        assert!(readable(folder.path(), Path::new("none")).is_err());
     }
 
     #[test]

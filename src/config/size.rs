@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 /// Writes a size so that [`parse`] reads it back.
 pub fn format(bytes: u64) -> String {
     let (unit, factor) =
-        UNITS.into_iter().find(|(_, factor)| bytes >= *factor && bytes % factor == 0).unwrap_or(("B", 1));
+        UNITS.into_iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor)).unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 
