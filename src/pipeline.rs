@@ -40,7 +40,7 @@ pub fn observe(
             Ok(trusted) => {
                 let until = trusted.at();
                 observed.transitions.extend(work.matched(device, |it| matching::elapsed(world, it, until, now)));
-                let movement = track::advance(work.track(device), trusted, &world.settings.track);
+                let movement = track::movement(work.track(device), trusted, &world.settings.track);
                 observed.transitions.extend(work.matched(device, |it| matching::transitions(world, it, &movement, now)));
             }
         }

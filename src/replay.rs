@@ -14,7 +14,7 @@ use parvis_engine::{
     decide::{self, Budgets, Decision, Verdict},
     id::{DeviceId, ShopperId},
     matching::{self, Transition},
-    observation::{Observation, Rejection},
+    observation::Observation,
     shopper::{Consent, Device, PushTarget, Shopper},
     time::Timestamp,
     world::World,

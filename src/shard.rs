@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use parvis_engine::{
     change::{Registration, Signal},
-    decide::{Budgets, Decision, Suppression, Verdict},
+    decide::{Budgets, Suppression, Verdict},
     id::{DeviceId, NotificationId, OrderId, ShopperId, stable_hash},
     matching::Transition,
     observation::{Observation, Rejected},

@@ -8,7 +8,7 @@ use std::{cmp::Ordering, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    observation::{Crossing, Fix},
+    observation::{Crossing, Fix, Observation},
     region::distance_m,
     shopper::Track,
 };
@@ -57,6 +57,15 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings { speed_max_mps: 100.0, pass_gap_max: Duration::from_secs(300) }
+    }
+}
+
+/// Takes one trusted observation into the track. A sighting or a scan is no movement and is refused before.
+pub fn movement(track: &mut Track, trusted: Observation, settings: &Settings) -> Movement {
+    match trusted {
+        Observation::Fix(fix) => advance(track, fix, settings),
+        Observation::Crossing(crossing) => Movement::Crossed(crossing),
+        Observation::Sighting(_) | Observation::Scan(_) => Movement::Repeat,
     }
 }
 

@@ -1,33 +1,21 @@
 //! Geofences as GeoJSON (RFC 7946). What a geofence may be is the engine's to say.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use parvis_engine::{
-    id::{RegionId, StoreId},
     problem::Problem,
-    region::Geofence,
+    region::{Feature, Geofence},
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::objects::checked;
 
-/// A compiled geofence and what it names.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    /// The fence.
-    pub fence: Arc<Geofence>,
-    /// The store that it belongs to.
-    pub store: Option<StoreId>,
-    /// By which campaigns select it.
-    pub tags: BTreeSet<String>,
-}
-
 /// Compiles a Feature.
 ///
 /// # Errors
 /// Everything that is wrong with it, with pointers into it.
-pub fn compile(mut feature: Value) -> Result<Compiled, Vec<Problem>> {
+pub fn compile(mut feature: Value) -> Result<Arc<Geofence>, Vec<Problem>> {
     // RFC 7946 lets an id be a number; here all ids are text.
     if let Some(id) = feature.get_mut("id").filter(|id| id.is_i64() || id.is_u64()) {
         *id = Value::String(id.to_string());
@@ -39,7 +27,7 @@ pub fn compile(mut feature: Value) -> Result<Compiled, Vec<Problem>> {
 ///
 /// # Errors
 /// Everything that is wrong with it, with pointers into it.
-pub fn compile_text(text: &str) -> Result<Compiled, Vec<Problem>> {
+pub fn compile_text(text: &str) -> Result<Arc<Geofence>, Vec<Problem>> {
     if let Ok(feature) = serde_json::from_str(text)
         && let Ok(compiled) = compile_feature(feature)
     {
@@ -49,46 +37,8 @@ pub fn compile_text(text: &str) -> Result<Compiled, Vec<Problem>> {
     compile(feature)
 }
 
-fn compile_feature(feature: Feature) -> Result<Compiled, Vec<Problem>> {
-    let Properties { store, tags } = feature.properties.clone();
-    compile_geofence(feature).map(|fence| Compiled { fence: Arc::new(fence), store, tags })
-}
-
-fn compile_geofence(feature: Feature) -> Result<Geofence, Vec<Problem>> {
-    let mut problems = Vec::new();
-    if !feature.geometry.is_object() {
-        problems.push(Problem::new("/geometry", "must be a Point, a Polygon or a MultiPolygon"));
-    }
-    match feature.id {
-        Some(id) if problems.is_empty() => return Ok(Geofence { id }),
-        Some(_) => {}
-        None => problems.push(Problem::new("", "a geofence needs an id")),
-    }
-    Err(problems)
-}
-
-#[derive(Clone, Deserialize)]
-struct Feature {
-    #[serde(rename = "type")]
-    _kind: FeatureKind,
-    #[serde(default)]
-    id: Option<RegionId>,
-    geometry: Value,
-    #[serde(default)]
-    properties: Properties,
-}
-
-#[derive(Clone, Deserialize)]
-enum FeatureKind {
-    Feature,
-}
-
-#[derive(Clone, Default, Deserialize)]
-struct Properties {
-    #[serde(default)]
-    store: Option<StoreId>,
-    #[serde(default)]
-    tags: BTreeSet<String>,
+fn compile_feature(feature: Feature) -> Result<Arc<Geofence>, Vec<Problem>> {
+    Geofence::compile(feature).map(Arc::new)
 }
 
 /// The id that a Feature says it has, whatever else is wrong with it.
@@ -173,7 +123,7 @@ mod tests {
     fn a_number_is_an_id() {
         let fence = r#"{"type": "Feature", "id": 7, "geometry": {"type": "Point", "coordinates": [2.3, 48.8]},
             "properties": {"radius_m": 50.0}}"#;
-        assert_eq!(compile_text(fence).expect("valid").fence.id.as_str(), "7");
+        assert_eq!(compile_text(fence).expect("valid").id.as_str(), "7");
     }
 
     #[test]

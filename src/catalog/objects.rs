@@ -189,12 +189,11 @@ impl Entry {
         Ok(Entry::of_geofence(fence, geojson::compact(text).into(), Some(file)))
     }
 
-    fn of_geofence(compiled: geojson::Compiled, json: Arc<str>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
-        let geojson::Compiled { fence, store, tags } = compiled;
+    fn of_geofence(fence: Arc<Geofence>, json: Arc<str>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
         let pointer = Cow::Borrowed("/properties/store");
-        let name = |id: StoreId| Name { pointer, target: Target::Store, id: id.as_str().into() };
-        let names = store.map(name).into_iter().collect();
-        let tags = tags.into_iter().map(String::into_boxed_str).collect();
+        let name = |id: &StoreId| Name { pointer, target: Target::Store, id: id.as_str().into() };
+        let names = fence.store.as_ref().map(name).into_iter().collect();
+        let tags = fence.tags.iter().map(|tag| tag.as_str().into()).collect();
         (fence.id.as_str().into(), Entry { compiled: Compiled::Geofence(fence), json, file, names, tags })
     }
 

@@ -221,7 +221,7 @@ struct Refusal {
 fn payload(notification: &Notification) -> Vec<u8> {
     let thread = match &notification.cause {
         Cause::Transition { .. } => notification.campaign.as_str(),
-        Cause::Order { order, .. } => order.as_str(),
+        Cause::Order { order, .. } | Cause::Pickup { order, .. } => order.as_str(),
     };
     let content = &notification.content;
     let payload = json!({

@@ -77,7 +77,7 @@ impl Batch {
     fn decide_one(&mut self, shopper: &ShopperId, input: Input) -> Answer {
         let (world, now) = (self.world.clone(), self.now);
         if let Input::Register { device, registration } = input {
-            return self.register(shopper, &device, &registration);
+            return self.register(shopper, &device, registration);
         }
         let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
         std::mem::swap(&mut work.budgets, &mut self.budgets);
@@ -86,19 +86,20 @@ impl Batch {
             Input::Wake => wake(&world, work, now),
             Input::Order { order, event } => take_order(&world, work, &order, &event, now),
             Input::Profile(profile) => {
-                change::profile(Arc::make_mut(&mut work.shopper), profile);
+                change::replace_profile(Arc::make_mut(&mut work.shopper), profile);
                 Answer::Done
             }
             Input::Signal(signal) => {
-                change::signal(&world, Arc::make_mut(&mut work.shopper), &signal);
+                let half_life = world.settings.marketing.interest_half_life;
+                work.edit(|shopper| change::signal(shopper, &signal, half_life, now));
                 Answer::Done
             }
             Input::Deregister { device } => {
                 work.release(&device);
-                Answer::Deleted(Arc::make_mut(&mut work.shopper).devices.remove(&device).is_some())
+                Answer::Deleted(work.edit(|shopper| shopper.devices.remove(&device).is_some()))
             }
             Input::Unregistered { device, target, since } => {
-                change::remove_target(Arc::make_mut(&mut work.shopper), &device, &target, since);
+                work.edit(|shopper| change::remove_target(shopper, &device, &target, since));
                 Answer::Done
             }
             Input::Erase => Answer::Deleted(work.erase()),
@@ -109,12 +110,13 @@ impl Batch {
     }
 
     /// A device comes to its shopper, from whoever owned it before.
-    fn register(&mut self, shopper: &ShopperId, device: &DeviceId, registration: &Registration) -> Answer {
+    fn register(&mut self, shopper: &ShopperId, device: &DeviceId, registration: Registration) -> Answer {
         let previous = self.owners.get(device).filter(|owner| *owner != shopper);
         let mut previous = previous.and_then(|owner| self.works.remove(owner));
         let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
         let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
-        change::register(Arc::make_mut(&mut work.shopper), before, device, registration, self.now);
+        let settings = &self.world.settings.marketing;
+        change::register(Arc::make_mut(&mut work.shopper), before, (device, registration), settings, self.now);
         if let Some(mut previous) = previous {
             if let Some(track) = previous.release(device) {
                 work.adopt(device, track);

@@ -114,6 +114,16 @@ impl Work {
         }
     }
 
+    /// Changes the shopper; what `change` calls no change is dropped again. Gives what it said.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Shopper) -> bool) -> bool {
+        let mut edited = (*self.shopper).clone();
+        let changed = change(&mut edited);
+        if changed {
+            self.shopper = Arc::new(edited);
+        }
+        changed
+    }
+
     /// Records something that is not a decision.
     pub fn happened(&mut self, at: Timestamp, what: What, now: Timestamp) {
         self.events.push(Event { at, recorded_at: now, shopper: self.shopper.id.clone(), what });

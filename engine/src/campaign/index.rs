@@ -63,6 +63,11 @@ impl Campaigns {
         self.ranked.iter()
     }
 
+    /// The budgets of the campaigns that have one.
+    pub fn budgets(&self) -> impl Iterator<Item = (CampaignId, u64)> {
+        self.ranked.iter().filter_map(|campaign| Some((campaign.spec.id.clone(), campaign.spec.budget.as_ref()?.total)))
+    }
+
     /// The campaigns that a transition triggers, the most important first.
     pub fn on_transition(&self, transition: &Transition, fence: Option<&Geofence>) -> Vec<&Arc<Campaign>> {
         let Some(places) = self.transitions.get(&transition.kind) else { return Vec::new() };
