@@ -121,10 +121,8 @@ pub fn order(
     let Some(taken) = shopper.orders.get(order) else { return OrderTaken { change, decisions: Vec::new() } };
     let selected = world.campaigns.on_order(event.state, taken.store.as_ref());
     let round = Round::of_order(world, shopper, taken, now);
-    let told = taken.told_already();
-    let decisions = match told {
-        Some(at) => {
-            let known = Suppression::AlreadyTold { state: event.state, at };
+    let decisions = match order::already_told(taken) {
+        Some(known) => {
             let refuse = |campaign: &&Arc<Campaign>| round.decision(campaign, Verdict::Suppress(known.clone()));
             selected.iter().map(refuse).collect()
         }
