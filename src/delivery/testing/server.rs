@@ -173,7 +173,13 @@ async fn answer(
     let request = Request::from_parts(parts, body);
     shared.requests.lock().expect("not poisoned").push(request.clone());
     let half = || Ok(Frame::data(Bytes::from_static(b"{\"reason\":")));
-    let broken = || Err(io::Error::other("broken off"));
+    // Until what went before has been written: a reset overtakes what still waits.
+    let broken = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        Err(io::Error::other("broken off"))
+    };
     let (status, headers, body) = match (shared.handler)(&request) {
         Answer::Reply(status, headers, body) => {
             (status, headers, Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed())
@@ -181,7 +187,7 @@ async fn answer(
         Answer::Never => std::future::pending().await,
         Answer::Resets => return Err(io::Error::other("reset")),
         Answer::BreaksOff(status) => {
-            (status, &[][..], BodyExt::boxed(StreamBody::new(stream::iter([half(), broken()]))))
+            (status, &[][..], BodyExt::boxed(StreamBody::new(stream::iter([half()]).chain(stream::once(broken)))))
         }
         Answer::Stalls(status) => {
             let frames = stream::iter([half()]).chain(stream::pending());
