@@ -70,7 +70,7 @@ impl App {
     /// Everything that stands in the way.
     pub async fn start(config: Config, source: Source, clock: Clock, entropy: Entropy) -> Result<App> {
         let folder = source.folder();
-        let store = store::open(&config.store, &folder)?;
+        let store = store::open(config.store.below(&folder)).await?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
         let keys = Keys::open(&config.auth, &folder, clock.clone())?;
         let transport = Arc::new(transport::Http::new(&config.delivery, &folder)?);
@@ -79,7 +79,7 @@ impl App {
         let listener = TcpListener::bind(&config.http.listen);
         let listener = listener.await.with_context(|| format!("can't listen on {}", config.http.listen))?;
         let address = listener.local_addr()?;
-        let reporter = Reporter::new(config.report.stream_max);
+        let reporter = Reporter::new(&config.report);
         let (ready, readiness) = watch::channel(Readiness::Ready);
 
         let (abandon, deciders) = (CancellationToken::new(), TaskTracker::new());
@@ -105,7 +105,7 @@ impl App {
         };
         start_lanes(&config.lanes, &tools, &out);
         out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
-        out.tasks.spawn(retention::run(store.clone(), config.report.retention, clock.clone(), out.stop.clone()));
+        out.tasks.spawn(retention::run(store.clone(), config.store.retention, clock.clone(), out.stop.clone()));
 
         let door = Part::new();
         let services = Services {

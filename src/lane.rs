@@ -6,6 +6,7 @@ use parvis_engine::{
     decide::Suppression,
     id::{DeviceId, ShopperId},
     notification::{Channel, Milestone, Notification},
+    problem::Problem,
     retry::{Next, Patience},
     shopper::{PushTarget, Shopper},
     time::Timestamp,
@@ -42,6 +43,24 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config { window: 512, lease: Duration::from_secs(60), patience: Patience::default() }
+    }
+}
+
+impl Config {
+    /// What can't work.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, path: &str, message: &str| {
+            if !holds {
+                problems.push(Problem::new(path, message));
+            }
+        };
+        require((1..=100_000).contains(&self.window), "/window", "must be from 1 to 100000");
+        require(self.patience.attempts_max > 0, "/patience/attempts_max", "must be at least 1");
+        let Patience { backoff_min, backoff_max, .. } = self.patience;
+        require(!backoff_min.is_zero(), "/patience/backoff_min", "must be longer than 0s");
+        require(backoff_min <= backoff_max, "/patience/backoff_max", "must not be shorter than backoff_min");
+        problems
     }
 }
 
@@ -197,13 +216,22 @@ impl Lane {
         self.attempts.wait().await;
     }
 
-    async fn leased(&self, entries: Vec<Entry>, permits: Vec<OwnedSemaphorePermit>) -> Result<Vec<Leased>, crate::store::Error> {
+    async fn leased(
+        &self,
+        entries: Vec<Entry>,
+        permits: Vec<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Leased>, crate::store::Error> {
         let ids: Vec<ShopperId> = entries.iter().map(|entry| entry.notification.shopper.clone()).collect();
         let shoppers = self.store.load(&ids).await?;
         let world = self.catalog.world();
         let leased = entries.into_iter().zip(shoppers).zip(permits);
         Ok(leased
-            .map(|((entry, record), permit)| Leased { entry, shopper: record.shopper, world: world.clone(), _permit: permit })
+            .map(|((entry, record), permit)| Leased {
+                entry,
+                shopper: record.shopper,
+                world: world.clone(),
+                _permit: permit,
+            })
             .collect())
     }
 
@@ -214,7 +242,8 @@ impl Lane {
         let end = match verdict {
             Verdict::Postponed(at) => End::Again { at, attempts: leased.entry.attempts, detail: None },
             Verdict::Suppressed(why) => {
-                let milestone = if matches!(why, Suppression::Expired { .. }) { Milestone::Expired } else { Milestone::Suppressed };
+                let milestone =
+                    if matches!(why, Suppression::Expired { .. }) { Milestone::Expired } else { Milestone::Suppressed };
                 over(milestone, Some(why.name().to_owned()), leased.entry.attempts)
             }
             Verdict::Tried(Next::Accepted) => over(Milestone::Accepted, None, tried),
@@ -226,7 +255,14 @@ impl Lane {
                 over(Milestone::Unregistered, Some(reason), tried)
             }
         };
-        Settlement { shopper: shopper.clone(), channel: *channel, id: *id, lease: leased.entry.lease, at: self.clock.now(), end }
+        Settlement {
+            shopper: shopper.clone(),
+            channel: *channel,
+            id: *id,
+            lease: leased.entry.lease,
+            at: self.clock.now(),
+            end,
+        }
     }
 
     /// A target that is gone is removed before its message is settled, so that a crash in between repeats both.

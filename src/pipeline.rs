@@ -41,7 +41,9 @@ pub fn observe(
                 let until = trusted.at();
                 observed.transitions.extend(work.matched(device, |it| matching::elapsed(world, it, until, now)));
                 let movement = track::movement(work.track(device), trusted, &world.settings.track);
-                observed.transitions.extend(work.matched(device, |it| matching::transitions(world, it, &movement, now)));
+                observed
+                    .transitions
+                    .extend(work.matched(device, |it| matching::transitions(world, it, &movement, now)));
             }
         }
     }

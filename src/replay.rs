@@ -169,7 +169,8 @@ impl<'a, W: Write> Replay<'a, W> {
             *self.counts.entry(result.to_owned()).or_insert(0) += 1;
             if self.print == Print::Decisions {
                 let Decision { campaign, device, cause, .. } = decision;
-                let line = json!({ "campaign": campaign, "device": device, "cause": cause, "result": result, "more": more });
+                let line =
+                    json!({ "campaign": campaign, "device": device, "cause": cause, "result": result, "more": more });
                 writeln!(self.out, "{line}")?;
             }
         }

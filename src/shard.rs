@@ -14,6 +14,7 @@ use parvis_engine::{
     matching::Transition,
     observation::{Observation, Rejected},
     order::{self, OrderEvent},
+    problem::Problem,
     shopper::{Profile, PushTarget},
     time::Timestamp,
 };
@@ -44,6 +45,23 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config { count: 8, inbox_max: 4096, batch_max: 512 }
+    }
+}
+
+impl Config {
+    /// What can't work.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, path: &str, message: &str| {
+            if !holds {
+                problems.push(Problem::new(path, message));
+            }
+        };
+        require((1..=1_024).contains(&self.count), "/count", "must be from 1 to 1024");
+        require(self.inbox_max > 0, "/inbox_max", "must be at least 1");
+        require(self.batch_max > 0, "/batch_max", "must be at least 1");
+        require(self.batch_max <= self.inbox_max, "/batch_max", "must be at most inbox_max");
+        problems
     }
 }
 
@@ -279,7 +297,8 @@ impl Shard {
         for (campaign, total) in batch.dry_budgets() {
             // A 256th at a time: few round trips, and little lies idle in other shards when the end is near.
             let want = (total / 256).clamp(1, 100);
-            let leased = self.insist("lease_budget", async || self.tools.store.lease_budget(&campaign, total, want).await);
+            let leased =
+                self.insist("lease_budget", async || self.tools.store.lease_budget(&campaign, total, want).await);
             let leased = leased.await;
             *self.budgets.entry(campaign).or_insert(0) += leased;
             got_some |= leased > 0;

@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod engine;
-mod runtime;
+mod node;
 pub mod size;
 
-pub use runtime::{Lanes, Node, Shards};
+pub use node::Node;
 
 use crate::{
-    catalog,
+    catalog, delivery,
     document::{self, Document, Finding, Place},
+    lane, log, report, shard, store,
 };
 
 /// The name of the configuration file in its folder.
@@ -55,13 +56,21 @@ sections! {
     /// This process.
     node: Node => |node, _| node.problems();
     /// Those who decide.
-    shards: Shards => |shards, _| shards.problems();
-    /// Those who deliver.
-    lanes: Lanes => |lanes, _| lanes.problems();
+    shards: shard::Config => |shards, _| shards.problems();
+    /// Those who send.
+    lanes: lane::Config => |lanes, _| lanes.problems();
+    /// The push services.
+    delivery: delivery::Config => |delivery, folder| delivery.problems(folder);
+    /// Where everything is kept.
+    store: store::Config => |store, _| store.problems();
     /// Where geofences, stores and campaigns are.
     catalog: catalog::Config => |catalog, _| catalog.problems();
     /// How observations are judged.
     engine: world::Settings => |settings, _| engine::problems(settings);
+    /// What is told of what happened.
+    report: report::Config => |report, _| report.problems();
+    /// How logs are written.
+    log: log::Config => |log, _| log.problems();
 }
 
 /// Where the configuration comes from.
@@ -99,6 +108,17 @@ impl Source {
 }
 
 impl Config {
+    /// What can't work together, though each section alone could.
+    fn problems_between(&self) -> Vec<Problem> {
+        let deadline = self.delivery.deadline;
+        if self.lanes.lease > deadline {
+            return Vec::new();
+        }
+        let deadline = parvis_engine::time::duration::format(deadline);
+        let message = format!("must be longer than delivery.deadline ({deadline}), or a message would be sent twice");
+        vec![Problem::new("/lanes/lease", message)]
+    }
+
     /// Where the catalog's files are, for [`catalog::Catalog::open`].
     pub fn catalog_sources(&self, source: &Source) -> catalog::Sources {
         catalog::Sources { folder: source.folder(), config: self.catalog.clone(), settings: self.engine.clone() }
@@ -137,6 +157,7 @@ pub fn read(source: &Source) -> (Config, Vec<Finding>) {
     let mut sections = Sections { path, folder: source.folder(), document, overlays: BTreeMap::new(), findings };
     sections.overlay(source);
     let config = Config::from_sections(&mut sections);
+    config.problems_between().into_iter().for_each(|problem| sections.refuse(problem));
     sections.refuse_unknown();
     sections.findings.sort();
     (config, sections.findings)

@@ -44,7 +44,7 @@ const COLLAPSE_BYTES_MAX: usize = 64;
 const TOKEN_DIGITS_MAX: usize = 512;
 
 /// How Apple's service is reached.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The .p8 file of the authentication key.

@@ -21,7 +21,7 @@ use parvis_engine::{
     shopper::PushTarget,
     time::Timestamp,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -49,7 +49,7 @@ const QUOTA_WAIT: Duration = Duration::from_secs(60);
 const SERVER_ERROR_WAIT: Duration = Duration::from_secs(10);
 
 /// How Firebase is reached.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The JSON file of the service account.

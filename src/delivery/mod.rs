@@ -19,7 +19,7 @@ use parvis_engine::{
     shopper::PushTarget,
     time::Timestamp,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub mod apns;
 pub mod courier;
@@ -80,7 +80,7 @@ pub trait Provider: Send + Sync {
 }
 
 /// Which push services there are and how they are reached.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Apple Push Notification service.
@@ -117,6 +117,18 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(5),
             connections_max: 8,
         }
+    }
+}
+
+impl Config {
+    /// What can't work; keys are read and parsed.
+    pub fn problems(&self, base: &Path) -> Vec<Problem> {
+        let transport = match transport::Http::new(self, base) {
+            Ok(transport) => transport,
+            Err(problems) => return problems,
+        };
+        let built = build(self, base, Clock::System, Entropy::System, Arc::new(transport));
+        built.err().unwrap_or_default()
     }
 }
 

@@ -21,7 +21,7 @@ use parvis_engine::{
     shopper::{PushTarget, SubscriptionKeys},
     time::Timestamp,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -51,7 +51,7 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// How the push services of browsers are reached.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The PEM file of the VAPID key, P-256.

@@ -89,7 +89,11 @@ impl Metrics {
         registry.register("suppressed", "Decisions not to send, by reason", self.suppressed.clone());
         registry.register("notifications", "Notifications that reached a milestone", self.milestones.clone());
         registry.register("attempts", "Attempts at a provider, by outcome", self.attempts.clone());
-        registry.register("conflicts", "Batches decided again, because another writer was faster", self.conflicts.clone());
+        registry.register(
+            "conflicts",
+            "Batches decided again, because another writer was faster",
+            self.conflicts.clone(),
+        );
         registry.register("stream_lost", "Events that a slow stream reader missed", self.stream_lost.clone());
         registry.register("inbox_waiting", "Jobs that wait in the shards' inboxes", self.inbox_waiting.clone());
         registry.register("outbox_waiting", "Notifications that wait to be sent", self.outbox_waiting.clone());

@@ -13,6 +13,7 @@ use parvis_engine::{
     notification::{Cause, Milestone, Notification},
     observation::Rejection,
     order::{Arrival, OrderState},
+    problem::Problem,
     retry::Outcome,
     time::Timestamp,
 };
@@ -84,6 +85,30 @@ pub enum What {
     Arrival(Arrival),
 }
 
+/// What is told of what happened; section `[report]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How many events a reader of the stream may be behind before it misses some.
+    pub stream_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { stream_max: 4096 }
+    }
+}
+
+impl Config {
+    /// What can't work.
+    pub fn problems(&self) -> Vec<Problem> {
+        if (1..=1_000_000).contains(&self.stream_max) {
+            return Vec::new();
+        }
+        vec![Problem::new("/stream_max", "must be from 1 to 1000000")]
+    }
+}
+
 /// Where everything that happens is told.
 #[derive(Clone, Debug)]
 pub struct Reporter {
@@ -92,9 +117,9 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter whose slowest stream reader may be `stream_max` events behind.
-    pub fn new(stream_max: usize) -> Reporter {
-        Reporter { metrics: Arc::new(metrics::Metrics::new()), stream: broadcast::channel(stream_max.max(1)).0 }
+    /// A reporter with nobody listening yet.
+    pub fn new(config: &Config) -> Reporter {
+        Reporter { metrics: Arc::new(metrics::Metrics::new()), stream: broadcast::channel(config.stream_max).0 }
     }
 
     /// Tells everybody.
@@ -155,8 +180,7 @@ impl Reporter {
     pub fn settled(&self, settlement: &Settlement) {
         let End::Terminal { milestone, detail, .. } = &settlement.end else { return };
         self.metrics.milestone(settlement.channel, *milestone);
-        let what =
-            What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
+        let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
         self.send(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what });
     }
 

@@ -82,7 +82,9 @@ impl Batch {
         let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
         std::mem::swap(&mut work.budgets, &mut self.budgets);
         let answer = match input {
-            Input::Observed { device, observations } => Answer::Observed(observed(&world, work, &device, observations, now)),
+            Input::Observed { device, observations } => {
+                Answer::Observed(observed(&world, work, &device, observations, now))
+            }
             Input::Wake => wake(&world, work, now),
             Input::Order { order, event } => take_order(&world, work, &order, &event, now),
             Input::Profile(profile) => {
@@ -131,7 +133,10 @@ impl Batch {
 /// No device, no consent: no processing.
 fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observation>, now: Timestamp) -> Observed {
     let refusal = if !work.shopper.devices.contains_key(device) {
-        Some((Rejection::UnknownDevice, format!("the device {device} is not registered; PUT /v1/devices/{device} first")))
+        Some((
+            Rejection::UnknownDevice,
+            format!("the device {device} is not registered; PUT /v1/devices/{device} first"),
+        ))
     } else if !work.shopper.profile.consents.allow_location() {
         Some((Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
     } else {

@@ -1,7 +1,11 @@
 //! What an operator may set about the store.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use parvis_engine::problem::Problem;
 use serde::{Deserialize, Serialize};
 
 /// The store's section of the configuration.
@@ -47,6 +51,28 @@ impl Default for Config {
             verify_at_start: true,
             retention: Duration::from_secs(30 * 24 * 3600),
         }
+    }
+}
+
+impl Config {
+    /// The same, with file names that start from this folder.
+    #[must_use]
+    pub fn below(&self, folder: &Path) -> Config {
+        Config { path: folder.join(&self.path), ..self.clone() }
+    }
+
+    /// What can't work.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, path: &str, message: &str| {
+            if !holds {
+                problems.push(Problem::new(path, message));
+            }
+        };
+        require(self.queue_max > 0, "/queue_max", "must be at least 1");
+        require(self.group_max > 0, "/group_max", "must be at least 1");
+        require(!self.retention.is_zero(), "/retention", "must be longer than 0s");
+        problems
     }
 }
 
