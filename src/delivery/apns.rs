@@ -160,7 +160,8 @@ impl Provider for Apns {
         if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Outcome::Unregistered { since: None, reason: "BadDeviceToken".to_owned() });
         }
-        if notification.collapse.len() > COLLAPSE_BYTES_MAX {
+        let collapse = notification.collapse.as_bytes();
+        if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
             return Err(Outcome::Rejected { reason: "BadCollapseId".to_owned() });
         }
         let body = payload(notification);
@@ -182,7 +183,7 @@ impl Provider for Apns {
         if !notification.collapse.is_empty() {
             request = request.header("apns-collapse-id", &notification.collapse);
         }
-        // The topic is the only header that somebody else wrote.
+        // The topic is the only header that a client wrote.
         request.body(body.into()).map_err(|_| Outcome::Rejected { reason: "BadTopic".to_owned() })
     }
 
@@ -310,6 +311,10 @@ mod tests {
         let target = target(TOKEN, "com.example\r\nx-evil: 1", ApnsEnvironment::Production);
         let outcome = provider().request(&testing::offer(), &target, "JWT", testing::now()).err();
         assert_eq!(outcome, Some(Outcome::Rejected { reason: "BadTopic".to_owned() }));
+        for collapse in ["x".repeat(65), "x\r\ny".to_owned()] {
+            let notification = Notification { collapse, ..testing::offer() };
+            assert_eq!(request(&notification).err(), Some(Outcome::Rejected { reason: "BadCollapseId".to_owned() }));
+        }
     }
 
     #[test]
@@ -379,6 +384,13 @@ mod tests {
     #[test]
     fn any_reply_is_an_outcome() {
         testing::any_reply_is_an_outcome(&provider());
+    }
+
+    #[test]
+    fn any_target_is_a_request_or_an_outcome() {
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| {
+            target(&word.clone(), &word, ApnsEnvironment::Sandbox)
+        });
     }
 
     #[tokio::test]

@@ -162,7 +162,7 @@ mod tests {
     use std::{
         path::Path,
         sync::{
-            Arc,
+            Arc, Mutex,
             atomic::{AtomicUsize, Ordering},
         },
         time::Duration,
@@ -323,43 +323,74 @@ mod tests {
         assert_eq!(server.requests().len(), 1);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_expired_provider_token_is_replaced_when_it_is_old_enough() {
-        let server =
-            Server::start(HTTP2, |_| Answer::Reply(403, &[], r#"{"reason":"ExpiredProviderToken"}"#.to_owned())).await;
-        let (couriers, _folder) = couriers(&server, Clock::System);
-        let (offer, target) = (testing::offer(), apns_target());
-        let outcomes = join_all((0..50).map(|_| couriers.deliver(&offer, &target))).await;
-        assert!(outcomes.iter().all(|outcome| testing::meaning(outcome) == ("unavailable", "ExpiredProviderToken")));
-        let mut tokens: Vec<_> =
-            server.requests().iter().map(|request| request.headers()["authorization"].clone()).collect();
-        tokens.dedup();
-        assert_eq!(tokens.len(), 1, "a new token within 20 minutes would be refused too");
+        let clock = Clock::simulated(testing::now());
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let (bearers, apple) = (Arc::clone(&sent), clock.clone());
+        let refuse_from = testing::now().plus(Duration::from_secs(60));
+        let network = move |request: Request<Bytes>, _| {
+            let bearer = request.headers()["authorization"].clone();
+            let mut bearers = bearers.lock().expect("not poisoned");
+            let is_first = bearers.first().is_none_or(|first| *first == bearer);
+            bearers.push(bearer);
+            let refused = is_first && apple.now() >= refuse_from;
+            Ok(if refused {
+                testing::reply(403, &[], r#"{"reason":"ExpiredProviderToken"}"#)
+            } else {
+                testing::reply(200, &[], "")
+            })
+        };
+        let couriers = apns_only(clock.clone(), Arc::new(testing::Scripted(network)));
+        let deliver = async || couriers.deliver(&testing::offer(), &apns_target()).await;
+        assert_eq!(deliver().await, Outcome::Accepted);
+        clock.sleep(Duration::from_secs(19 * 60)).await;
+        assert_eq!(testing::meaning(&deliver().await), ("unavailable", "ExpiredProviderToken"), "too young");
+        clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!(deliver().await, Outcome::Accepted, "sent again with a new token");
+        let bearers = sent.lock().expect("not poisoned");
+        assert_eq!((bearers.len(), &bearers[1], &bearers[2]), (4, &bearers[0], &bearers[0]));
+        assert_ne!(bearers[3], bearers[0]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_network_that_does_not_answer_is_an_outcome_at_the_deadline() {
-        let tokens = courier_of_silence();
-        let outcome = tokens.deliver(&testing::offer(), &apns_target()).await;
+    async fn no_answer_is_an_outcome() {
+        let table = [
+            (Error::Timeout, "unavailable", "timeout"),
+            (Error::Connect("refused".to_owned()), "unavailable", "connect_failed"),
+            (Error::Closed("reset".to_owned()), "unavailable", "connection_closed"),
+            (Error::NotAllowed, "rejected", "address_not_allowed"),
+        ];
+        for (error, meaning, word) in table {
+            let network = testing::Scripted(move |_, _| Err(error.clone()));
+            let couriers = apns_only(Clock::simulated(testing::now()), Arc::new(network));
+            let outcome = couriers.deliver(&testing::offer(), &apns_target()).await;
+            assert_eq!(testing::meaning(&outcome), (meaning, word));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_that_is_silent_is_an_outcome_at_the_deadline() {
+        let couriers = apns_only(Clock::simulated(testing::now()), testing::Silent::shared());
+        let outcome = couriers.deliver(&testing::offer(), &apns_target()).await;
         assert_eq!(testing::meaning(&outcome), ("unavailable", "deadline"));
-        assert_eq!(tokens.deadline(), Duration::from_secs(20));
+        assert_eq!(couriers.deadline(), Duration::from_secs(20));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_channel_that_is_not_configured_kills_no_message() {
-        let outcome = courier_of_silence().deliver(&testing::offer(), &fcm_target()).await;
+        let couriers = apns_only(Clock::simulated(testing::now()), testing::Silent::shared());
+        let outcome = couriers.deliver(&testing::offer(), &fcm_target()).await;
         assert_eq!(testing::meaning(&outcome), ("unavailable", "channel_not_configured"));
-        assert_eq!(courier_of_silence().concurrency(Channel::Fcm), 0);
-        assert_eq!(courier_of_silence().concurrency(Channel::Apns), 900);
+        assert_eq!((couriers.concurrency(Channel::Fcm), couriers.concurrency(Channel::Apns)), (0, 900));
     }
 
-    fn courier_of_silence() -> Couriers {
+    fn apns_only(clock: Clock, transport: Arc<dyn Transport>) -> Couriers {
         let folder = TempDir::new().expect("a folder");
         std::fs::write(folder.path().join("key.p8"), testing::p256_key().0).expect("writable");
         let text = "[apns]\nkey = \"key.p8\"\nkey_id = \"ABC123DEFG\"\nteam_id = \"DEF123GHIJ\"";
         let config: Config = toml::from_str(text).expect("a configuration");
-        let clock = Clock::simulated(testing::now());
-        delivery::build(&config, folder.path(), clock, Entropy::seeded(1), testing::Silent::shared())
+        delivery::build(&config, folder.path(), clock, Entropy::seeded(1), transport)
             .unwrap_or_else(|problems| panic!("{problems:?}"))
     }
 

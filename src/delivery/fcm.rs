@@ -390,4 +390,12 @@ mod tests {
     fn any_reply_is_an_outcome() {
         testing::any_reply_is_an_outcome(&provider());
     }
+
+    #[test]
+    fn any_target_is_a_request_or_an_outcome() {
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| PushTarget::Fcm {
+            token: Some(word),
+            fid: None,
+        });
+    }
 }

@@ -1,7 +1,8 @@
 //! From a notification to a provider's answer.
 //!
-//! A [`Provider`] is pure: it turns a notification into a request and a reply into an [`Outcome`]. It never opens a
-//! connection. The [`courier`] owns deadlines and credentials, the [`transport`] owns connections.
+//! A [`Provider`] turns a notification into a request and a reply into an [`Outcome`], without a clock, a connection
+//! or a retry; the only chance in it is what encryption needs. The [`courier`] owns deadlines and credentials, the
+//! [`transport`] owns connections.
 
 use std::{
     collections::BTreeMap,

@@ -134,6 +134,20 @@ pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
     });
 }
 
+/// No target and no content makes a provider panic.
+pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, target: impl Fn(String) -> PushTarget) {
+    proptest!(|(word in "\\PC{0,80}|https://.{0,60}|[0-9a-f]{0,80}", text in ".{0,400}", collapse in ".{0,80}")| {
+        let mut notification = offer();
+        notification.content.title.clone_from(&text);
+        notification.content.deep_link = Some(word.clone());
+        notification.content.data.insert(word.clone(), text);
+        notification.collapse = collapse;
+        if let Ok(request) = provider.request(&notification, &target(word), "bearer", now()) {
+            prop_assert_eq!(request.uri().scheme_str(), Some("https"));
+        }
+    });
+}
+
 /// A P-256 key as PEM, and its public point.
 pub(crate) fn p256_key() -> (String, Vec<u8>) {
     let key = rcgen::KeyPair::generate().expect("a key");
@@ -170,5 +184,15 @@ impl Silent {
 impl Transport for Silent {
     async fn send(&self, _: Request<Bytes>, _: Peer) -> Result<Reply, Error> {
         std::future::pending().await
+    }
+}
+
+/// A network whose answers a test decides.
+pub(crate) struct Scripted<F>(pub(crate) F);
+
+#[async_trait]
+impl<F: Fn(Request<Bytes>, Peer) -> Result<Reply, Error> + Send + Sync> Transport for Scripted<F> {
+    async fn send(&self, request: Request<Bytes>, peer: Peer) -> Result<Reply, Error> {
+        (self.0)(request, peer)
     }
 }

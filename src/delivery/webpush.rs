@@ -388,4 +388,9 @@ mod tests {
     fn any_reply_is_an_outcome() {
         testing::any_reply_is_an_outcome(&provider());
     }
+
+    #[test]
+    fn any_target_is_a_request_or_an_outcome() {
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| testing::browser_target(&word));
+    }
 }
