@@ -16,7 +16,8 @@ pub struct Args {
     /// Where the certificate, the keys and a fragment of configuration are written to.
     #[arg(long, default_value = "sandbox")]
     pub dir: PathBuf,
-    /// First of five consecutive ports: APNs production, APNs sandbox, FCM, Web Push, control.
+    /// First of five consecutive ports: APNs production, APNs sandbox, FCM, Web Push, control; 0 for any
+    /// free ones.
     #[arg(long, default_value_t = 7443)]
     pub port_base: u16,
 }
@@ -40,7 +41,8 @@ pub async fn run(args: Args, out: impl Write) -> anyhow::Result<()> {
 /// # Errors
 /// If a port is taken, a file cannot be written, or `out` takes nothing.
 pub async fn run_until(args: Args, mut out: impl Write, end: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let options = Options { port_base: Some(args.port_base), ..Options::default() };
+    let port_base = (args.port_base != 0).then_some(args.port_base);
+    let options = Options { port_base, ..Options::default() };
     let sandbox = Sandbox::start(options).await.context("the sandbox cannot start")?;
     let credentials = sandbox.write_credentials(&args.dir).context("the sandbox cannot write its credentials")?;
     describe(&mut out, sandbox.endpoints(), &credentials).context("the sandbox cannot say where it is")?;

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Behaviour, Conditions, Counts, Endpoints, Received, server::Shared};
+use super::{Behaviour, Conditions, Counts, Endpoints, Received, shared::Shared};
 
 const PAGE: &str = include_str!("page.html");
 

@@ -13,6 +13,7 @@ mod identity;
 mod record;
 mod reply;
 mod server;
+mod shared;
 mod target;
 mod token;
 mod webpush;
@@ -41,7 +42,7 @@ pub use self::{
     identity::{ApnsCredentials, ApnsKey, Credentials, FcmCredentials, WebPushCredentials},
     record::{Counts, Message, Received, Refusal},
 };
-use self::{identity::Identity, server::Shared};
+use self::{identity::Identity, shared::Shared};
 use crate::{clock::Clock, entropy::Entropy};
 
 /// How long open connections get to end by themselves when the sandbox stops.

@@ -86,36 +86,26 @@ impl Record {
         }
     }
 
-    pub(super) fn add(
-        &self,
-        channel: Channel,
-        target: String,
-        at: Timestamp,
-        mut message: Message,
-        refused: Option<Refusal>,
-    ) {
-        let end = message.payload.floor_char_boundary(PAYLOAD_BYTES);
-        message.payload.truncate(end);
-        let accepted = refused.is_none();
-        {
-            let mut log = self.log();
-            if log.len() == self.capacity {
-                log.pop_front();
-            }
-            let counts = *self.counts.borrow();
-            let sequence = counts.accepted + counts.refused + 1;
-            let received = Arc::new(Received { sequence, channel, target, at, message, refused });
-            log.push_back(Arc::clone(&received));
-            // Nobody may be listening.
-            let _ = self.stream.send(received);
-            self.counts.send_modify(|counts| {
-                if accepted {
-                    counts.accepted += 1;
-                } else {
-                    counts.refused += 1;
-                }
-            });
+    /// Numbers a message and remembers it.
+    pub(super) fn add(&self, mut received: Received) {
+        let payload = &mut received.message.payload;
+        payload.truncate(payload.floor_char_boundary(PAYLOAD_BYTES));
+        let mut log = self.log();
+        let mut counts = self.counts();
+        if received.refused.is_none() {
+            counts.accepted += 1;
+        } else {
+            counts.refused += 1;
         }
+        received.sequence = counts.accepted + counts.refused;
+        let received = Arc::new(received);
+        if log.len() == self.capacity {
+            log.pop_front();
+        }
+        log.push_back(Arc::clone(&received));
+        // Nobody may be listening.
+        let _ = self.stream.send(received);
+        self.counts.send_replace(counts);
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Received>> {
@@ -172,7 +162,8 @@ mod tests {
             ..Message::default()
         };
         let refused = refused.then(|| Refusal { status: 400, reason: "BadTopic".to_owned() });
-        record.add(Channel::Apns, "a".to_owned(), Timestamp::from_millis(0), message, refused);
+        let (target, at) = ("a".to_owned(), Timestamp::from_millis(0));
+        record.add(Received { sequence: 0, channel: Channel::Apns, target, at, message, refused });
     }
 
     #[test]

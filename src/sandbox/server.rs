@@ -1,14 +1,6 @@
 //! Sockets, TLS and HTTP around the three services: connections, delays, resets, GOAWAY. Knows no service's rules.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    io,
-    net::Ipv4Addr,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::Ipv4Addr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -22,53 +14,30 @@ use hyper_util::{
 };
 use parvis_engine::{notification::Channel, shopper::ApnsEnvironment};
 use rustls::ServerConfig;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Conditions, Endpoints, Error, Options,
-    apns::{self, Apns},
+    Endpoints, Error, apns,
     behaviour::Effect,
-    control,
-    fcm::{self, Fcm},
+    control, fcm,
     identity::Identity,
-    record::{Record, Refusal},
+    record::{Received, Refusal},
     reply::{Judged, Reply, Request, status},
-    target::Targets,
-    webpush::{self, WebPush},
+    shared::{Connection, Shared},
+    webpush,
 };
-use crate::{clock::Clock, entropy::Entropy};
-
 /// More than any service takes, so that each can say by itself that a message is too large.
 const BODY_BYTES: usize = 64 * 1024;
 /// What a service announces by default.
 const STREAMS: u32 = 1_000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
+const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(50);
 /// Lets an answer's beginning leave before its stream is reset.
 const BEFORE_RESET: Duration = Duration::from_millis(20);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// What all connections share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) clock: Clock,
-    pub(super) entropy: Entropy,
-    pub(super) identity: Identity,
-    pub(super) endpoints: Endpoints,
-    pub(super) targets: Targets,
-    pub(super) record: Record,
-    pub(super) apns: Apns,
-    pub(super) fcm: Fcm,
-    pub(super) webpush: WebPush,
-    conditions: RwLock<BTreeMap<Channel, Conditions>>,
-    departures: BTreeMap<Channel, watch::Sender<()>>,
-    pub(super) stop: CancellationToken,
-}
 
 /// Which service a listener is.
 #[derive(Clone, Copy, Debug)]
@@ -78,11 +47,13 @@ enum Service {
     WebPush,
 }
 
-/// What a service remembers about a connection.
-#[derive(Debug, Default)]
-pub(super) struct Connection {
-    /// The key whose tokens this connection carries.
-    pub(super) apns_key_id: Mutex<Option<String>>,
+/// What a listener's connections start with.
+struct Listening {
+    acceptor: TlsAcceptor,
+    service: Service,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    abort: CancellationToken,
 }
 
 /// The five listeners, bound.
@@ -125,39 +96,6 @@ impl Service {
             Service::Fcm => fcm::refuse(code, reason),
             Service::WebPush => webpush::refuse(code, reason),
         }
-    }
-}
-
-impl Shared {
-    pub(super) fn new(options: Options, identity: Identity, endpoints: Endpoints, stop: CancellationToken) -> Shared {
-        Shared {
-            apns: Apns::new(&identity.apns_key, options.apns_token_changes),
-            fcm: Fcm::default(),
-            webpush: WebPush::default(),
-            targets: Targets::default(),
-            record: Record::new(options.capacity),
-            conditions: RwLock::default(),
-            departures: Channel::ALL.into_iter().map(|channel| (channel, watch::Sender::default())).collect(),
-            clock: options.clock,
-            entropy: options.entropy,
-            identity,
-            endpoints,
-            stop,
-        }
-    }
-
-    pub(super) fn set_conditions(&self, channel: Channel, conditions: Conditions) {
-        self.conditions.write().unwrap_or_else(PoisonError::into_inner).insert(channel, conditions);
-    }
-
-    pub(super) fn go_away(&self, channel: Channel) {
-        if let Some(departure) = self.departures.get(&channel) {
-            departure.send_replace(());
-        }
-    }
-
-    fn conditions(&self, channel: Channel) -> Conditions {
-        self.conditions.read().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned().unwrap_or_default()
     }
 }
 
@@ -216,7 +154,9 @@ impl Sockets {
         ];
         for (listener, service) in services {
             let acceptor = TlsAcceptor::from(Arc::new(tls(&shared.identity, service)?));
-            tasks.spawn(accept(listener, acceptor, service, Arc::clone(shared), tasks.clone(), abort.clone()));
+            let (shared, connections, abort) = (Arc::clone(shared), tasks.clone(), abort.clone());
+            let listening = Listening { acceptor, service, shared, tasks: connections, abort };
+            tasks.spawn(listening.accept(listener));
         }
         tasks.spawn(control::serve(self.control, Arc::clone(shared), abort.clone()));
         Ok(())
@@ -236,36 +176,34 @@ fn tls(identity: &Identity, service: Service) -> Result<ServerConfig, Error> {
     Ok(config)
 }
 
-#[expect(clippy::too_many_arguments, reason = "an accept loop owns what its connections share")]
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    service: Service,
-    shared: Arc<Shared>,
-    tasks: TaskTracker,
-    abort: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => return,
-            accepted = listener.accept() => {
-                let Ok((socket, _)) = accepted else { continue };
-                let connection = connect(socket, acceptor.clone(), service, Arc::clone(&shared));
-                let abort = abort.clone();
-                tasks.spawn(async move { abort.run_until_cancelled(connection).await; });
+impl Listening {
+    async fn accept(self, listener: TcpListener) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _)) => self.spawn(socket),
+                    // Out of descriptors, perhaps: nothing gets better by asking again at once.
+                    Err(_) => tokio::time::sleep(AFTER_ACCEPT_ERROR).await,
+                },
             }
         }
+    }
+
+    fn spawn(&self, socket: TcpStream) {
+        let connection = connect(socket, self.acceptor.clone(), self.service, Arc::clone(&self.shared));
+        let abort = self.abort.clone();
+        self.tasks.spawn(async move {
+            abort.run_until_cancelled(connection).await;
+        });
     }
 }
 
 async fn connect(socket: TcpStream, acceptor: TlsAcceptor, service: Service, shared: Arc<Shared>) {
     // Without it small answers wait for the peer's delayed acknowledgements.
     let _ = socket.set_nodelay(true);
-    let mut departure = match shared.departures.get(&service.channel()) {
-        Some(departure) => departure.subscribe(),
-        None => return,
-    };
+    let Some(mut departure) = shared.departures(service.channel()) else { return };
     let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(socket));
     let tls = tokio::select! {
         biased;
@@ -336,11 +274,14 @@ fn settle(service: Service, shared: &Shared, connection: &Connection, request: &
                 let (reply, reason) = service.refuse(status, reason.as_deref(), shared);
                 (target, message, reply.retry_after(retry_after_s), Some(reason), Effect::Answer)
             }
-            effect => (target, message, reply, None, effect),
+            effect @ (Effect::Answer | Effect::Delay { .. } | Effect::Silence | Effect::Reset) => {
+                (target, message, reply, None, effect)
+            }
         },
     };
     let refused = refusal.map(|reason| Refusal { status: reply.status.as_u16(), reason });
-    shared.record.add(service.channel(), target, shared.clock.now(), message, refused);
+    let (channel, at) = (service.channel(), shared.clock.now());
+    shared.record.add(Received { sequence: 0, channel, target, at, message, refused });
     (reply, effect)
 }
 

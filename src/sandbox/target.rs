@@ -132,10 +132,10 @@ impl Targets {
 
     pub(super) fn set_behaviour(&self, id: &str, behaviour: Behaviour, now: Timestamp) -> bool {
         let Some(target) = self.find(id) else { return false };
-        let behaviour = match behaviour {
-            Behaviour::Unregistered { since } => Behaviour::Unregistered { since: Some(since.unwrap_or(now)) },
-            other => other,
-        };
+        let mut behaviour = behaviour;
+        if let Behaviour::Unregistered { since } = &mut behaviour {
+            since.get_or_insert(now);
+        }
         *target.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
         true
     }

@@ -14,7 +14,7 @@ use super::{
     super::{
         identity::{APNS_TEAM_ID, ApnsKey},
         reply::Request,
-        server::Connection,
+        shared::Connection,
         token::Token,
     },
     Refused,

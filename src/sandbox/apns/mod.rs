@@ -13,7 +13,7 @@ pub(super) use self::authorization::Apns;
 use super::{
     record::Message,
     reply::{Judged, Reply, Request, status},
-    server::{Connection, Shared},
+    shared::{Connection, Shared},
     target::{Kind, Target, hex},
 };
 

@@ -15,7 +15,7 @@ use super::{
     super::{
         identity::FCM_CLIENT_EMAIL,
         reply::{Reply, Request},
-        server::Shared,
+        shared::Shared,
         target::hex,
         token::Token,
     },

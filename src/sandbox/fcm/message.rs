@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{record::Message, server::Shared, target::Kind},
+    super::{record::Message, shared::Shared, target::Kind},
     BAD_REQUEST, FCM_ERROR, Refused, condition, shape,
 };
 

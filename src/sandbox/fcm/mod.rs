@@ -15,7 +15,7 @@ use super::{
     identity::FCM_PROJECT_ID,
     record::Message,
     reply::{Judged, Reply, Request, status},
-    server::Shared,
+    shared::Shared,
     target::hex,
 };
 

@@ -160,13 +160,12 @@ fn object(fields: Map<String, Value>, known: &[Field], path: &str, violations: &
 
 fn value_of(value: Value, kind: &Kind, path: &str, violations: &mut Violations) -> Value {
     let (fits, name) = match kind {
-        Kind::Object(known) => match value {
-            Value::Object(fields) => return Value::Object(object(fields, known, path, violations)),
-            other => {
-                violations.push(fault(path, "TYPE_MESSAGE", &other));
-                return other;
+        Kind::Object(known) => {
+            if let Value::Object(fields) = value {
+                return Value::Object(object(fields, known, path, violations));
             }
-        },
+            (false, "TYPE_MESSAGE")
+        }
         Kind::Texts => {
             texts(&value, path, violations);
             return value;

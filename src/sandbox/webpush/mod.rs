@@ -13,7 +13,7 @@ pub(super) use self::vapid::WebPush;
 use super::{
     record::Message,
     reply::{Judged, Reply, Request, status},
-    server::Shared,
+    shared::Shared,
     target::{Browser, Kind, hex},
 };
 

@@ -1,0 +1,319 @@
+//! FCM: the token endpoint and every error of `messages:send`.
+
+use std::time::Duration;
+
+use http::Method;
+use parvis::sandbox::{Behaviour, Sandbox};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Answer, Ask, Client, pass, sandbox, seconds},
+    signing,
+};
+
+const SEND: &str = "/v1/projects/parvis-sandbox/messages:send";
+const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
+
+fn account(sandbox: &Sandbox) -> Value {
+    serde_json::from_str(&sandbox.fcm_service_account()).expect("JSON")
+}
+
+fn claims(sandbox: &Sandbox) -> Value {
+    let (account, now) = (account(sandbox), seconds(sandbox));
+    json!({
+        "iss": account["client_email"], "scope": SCOPE, "aud": account["token_uri"], "iat": now, "exp": now + 3_600,
+    })
+}
+
+fn assertion(sandbox: &Sandbox, claims: &Value) -> String {
+    let account = account(sandbox);
+    let key = account["private_key"].as_str().expect("a key");
+    signing::rs256(key, &json!({ "alg": "RS256", "typ": "JWT" }), claims)
+}
+
+fn grant(assertion: &str) -> Ask {
+    let form = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
+    Ask::post("/token", form).with("content-type", "application/x-www-form-urlencoded")
+}
+
+/// The header that a good grant leads to.
+pub(crate) async fn bearer(sandbox: &Sandbox, client: &Client) -> String {
+    let answer = client.ask(grant(&assertion(sandbox, &claims(sandbox)))).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    let grant = answer.json();
+    assert_eq!((grant["token_type"].as_str(), grant["expires_in"].as_u64()), (Some("Bearer"), Some(3_599)));
+    format!("Bearer {}", grant["access_token"].as_str().expect("a token"))
+}
+
+struct Fixture {
+    sandbox: Sandbox,
+    client: Client,
+    bearer: String,
+    token: String,
+}
+
+async fn fixture() -> Fixture {
+    let sandbox = sandbox().await;
+    let client = Client::connect(&sandbox.endpoints().fcm, &sandbox).await;
+    let bearer = bearer(&sandbox, &client).await;
+    let token = sandbox.register_fcm();
+    Fixture { sandbox, client, bearer, token }
+}
+
+impl Fixture {
+    async fn send(&self, request: Value) -> Answer {
+        self.client.ask(Ask::post(SEND, request.to_string()).with("authorization", self.bearer.clone())).await
+    }
+
+    /// A message to the device with more in it.
+    async fn send_with(&self, more: Value) -> Answer {
+        let mut message = json!({ "token": self.token });
+        message.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        self.send(json!({ "message": message })).await
+    }
+}
+
+fn error_code(error: &Value) -> Option<&str> {
+    let details = error["details"].as_array()?;
+    let own = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.firebase.fcm.v1.FcmError")?;
+    own["errorCode"].as_str()
+}
+
+fn field(error: &Value) -> Option<&str> {
+    let details = error["details"].as_array()?;
+    let own = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.BadRequest")?;
+    own["fieldViolations"][0]["field"].as_str()
+}
+
+#[tokio::test]
+async fn every_fault_of_an_assertion_has_its_error() {
+    let sandbox = sandbox().await;
+    let client = Client::connect(&sandbox.endpoints().fcm, &sandbox).await;
+    let now = seconds(&sandbox);
+    let with = |name: &str, value: Value| {
+        let mut claims = claims(&sandbox);
+        claims[name] = value;
+        grant(&assertion(&sandbox, &claims))
+    };
+    let good = assertion(&sandbox, &claims(&sandbox));
+    let account = account(&sandbox);
+    let other_algorithm =
+        signing::rs256(account["private_key"].as_str().expect("a key"), &json!({ "alg": "none" }), &claims(&sandbox));
+    let forged = format!("{}.{}", good.rsplit_once('.').expect("three parts").0, signing::base64url(&[0; 256]));
+    let cases = [
+        ("no type", Ask::post("/token", "assertion=a"), "invalid_request"),
+        ("another type", Ask::post("/token", "grant_type=password"), "unsupported_grant_type"),
+        ("no assertion", grant("").without("assertion"), "invalid_grant"),
+        ("padding", grant(&signing::padded(&good).replace('=', "%3D")), "invalid_grant"),
+        ("another algorithm", grant(&other_algorithm), "invalid_grant"),
+        ("another signature", grant(&forged), "invalid_grant"),
+        ("another account", with("iss", json!("somebody@example.com")), "invalid_grant"),
+        ("another audience", with("aud", json!("https://oauth2.googleapis.com/token")), "invalid_grant"),
+        ("no expiry", with("exp", Value::Null), "invalid_grant"),
+        ("too long", with("exp", json!(now + 3_601)), "invalid_grant"),
+        ("expired", with("exp", json!(now - 400)), "invalid_grant"),
+        ("not yet", with("iat", json!(now + 400)), "invalid_grant"),
+        ("another scope", with("scope", json!("https://www.googleapis.com/auth/drive")), "invalid_scope"),
+    ];
+    for (case, ask, error) in cases {
+        let answer = client.ask(ask).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["error"].as_str()), (400, Some(error)), "{case}");
+    }
+    assert_eq!(client.ask(Ask { method: Method::GET, ..grant(&good) }).await.status.as_u16(), 405);
+    assert!(sandbox.received().is_empty(), "a grant is no message");
+}
+
+#[tokio::test]
+async fn without_a_good_access_token_there_is_no_fcm_error() {
+    let f = fixture().await;
+    let ask = || Ask::post(SEND, json!({ "message": { "token": f.token } }).to_string());
+    for ask in [ask(), ask().with("authorization", "Bearer x"), ask().with("authorization", "Basic x")] {
+        let answer = f.client.ask(ask).await;
+        assert_eq!(answer.status.as_u16(), 401);
+        assert!(answer.header("www-authenticate").is_some());
+        let error = &answer.json()["error"];
+        assert_eq!((error["status"].as_str(), error_code(error)), (Some("UNAUTHENTICATED"), None));
+    }
+    assert_eq!(f.send_with(json!({})).await.status.as_u16(), 200);
+    pass(Duration::from_secs(3_600)).await;
+    assert_eq!(f.send_with(json!({})).await.status.as_u16(), 401, "after an hour");
+}
+
+#[tokio::test]
+async fn a_good_message_is_accepted_and_recorded() {
+    let f = fixture().await;
+    let message = json!({
+        "notification": { "title": "Order ready", "body": "Bay 3" },
+        "data": { "deep_link": "https://shop.example/o/1" },
+        "android": { "priority": "HIGH", "ttl": "3.5s", "collapseKey": "order-1", "notification": { "tag": "order-1" } },
+        "apns": { "headers": { "apns-priority": "10" }, "payload": { "aps": {} }, "live_activity_token": "00" },
+        "webpush": { "headers": { "TTL": "3600" }, "fcmOptions": { "link": "https://shop.example" } },
+    });
+    let answer = f.send_with(message).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    let name = answer.json()["name"].as_str().expect("a name").to_owned();
+    assert!(name.starts_with("projects/parvis-sandbox/messages/0:"), "{name}");
+    let received = f.sandbox.received();
+    let seen = &received[0].message;
+    assert_eq!((received[0].target.as_str(), seen.id.as_str()), (f.token.as_str(), name.as_str()));
+    assert_eq!((seen.title.as_deref(), seen.body.as_deref()), (Some("Order ready"), Some("Bay 3")));
+    assert_eq!(seen.deep_link.as_deref(), Some("https://shop.example/o/1"));
+    assert_eq!(seen.collapse.as_deref(), Some("order-1"));
+}
+
+#[tokio::test]
+async fn all_kinds_of_targets_are_taken() {
+    let f = fixture().await;
+    let fid = f.sandbox.register_fcm_installation();
+    assert_eq!(f.send(json!({ "message": { "fid": fid } })).await.status.as_u16(), 200);
+    for target in [json!({ "topic": "sale" }), json!({ "condition": "'sale' in topics && !('shoes' in topics)" })] {
+        let answer = f.send(json!({ "message": target })).await;
+        let name = answer.json()["name"].as_str().expect("a name").to_owned();
+        let local = name.strip_prefix("projects/parvis-sandbox/messages/").expect("the form of a name");
+        assert!(local.parse::<u64>().is_ok(), "{name}");
+    }
+    assert_eq!(f.sandbox.counts().accepted, 3);
+    let dry = f.send(json!({ "validate_only": true, "message": { "topic": "sale" } })).await;
+    assert_eq!(dry.status.as_u16(), 200);
+    assert_eq!(f.sandbox.counts().accepted, 3, "a dry run sends nothing");
+}
+
+#[tokio::test]
+async fn every_fault_of_a_message_has_its_envelope() {
+    let f = fixture().await;
+    let token = f.token.as_str();
+    let message = |more: Value| json!({ "message": more });
+    let to = |more: Value| {
+        let mut message = json!({ "token": token });
+        message.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json!({ "message": message })
+    };
+    let fcm = Some("INVALID_ARGUMENT");
+    let cases = [
+        ("no target", message(json!({})), Some("message"), fcm),
+        ("no message", json!({}), Some("message"), fcm),
+        ("two targets", to(json!({ "topic": "a" })), Some("message"), None),
+        ("a malformed token", message(json!({ "token": "nonsense" })), Some("message.token"), fcm),
+        ("a malformed id", message(json!({ "fid": "nonsense" })), Some("message.fid"), fcm),
+        ("a malformed topic", message(json!({ "topic": "bad#topic" })), Some("message"), fcm),
+        ("a malformed condition", message(json!({ "condition": "'a' in topics &&" })), None, None),
+        ("an unknown field", to(json!({ "titel": "x" })), Some("message"), None),
+        ("an unknown field above", json!({ "dry_run": true }), Some(""), None),
+        ("a number as text", to(json!({ "data": { "a": 1 } })), Some("message.data[0].value"), None),
+        ("a list as a map", to(json!({ "data": [] })), Some("message.data"), None),
+        ("a text as a message", to(json!({ "notification": "x" })), Some("message.notification"), None),
+        (
+            "a priority in lower case",
+            to(json!({ "android": { "priority": "high" } })),
+            Some("message.android.priority"),
+            None,
+        ),
+        ("a time to live without unit", to(json!({ "android": { "ttl": "60" } })), Some("message.android.ttl"), None),
+        ("a time to live as a number", to(json!({ "android": { "ttl": 60 } })), Some("message.android.ttl"), None),
+        ("a negative time to live", to(json!({ "android": { "ttl": "-1s" } })), Some("message.android.ttl"), fcm),
+        ("more than four weeks", to(json!({ "android": { "ttl": "2419201s" } })), Some("message.android.ttl"), fcm),
+        (
+            "a browser's time to live",
+            to(json!({ "webpush": { "headers": { "TTL": "x" } } })),
+            Some("message.webpush.headers.TTL"),
+            fcm,
+        ),
+        ("a reserved key", to(json!({ "data": { "from": "x" } })), Some("message.data"), fcm),
+        ("a reserved prefix", to(json!({ "data": { "google.x": "x" } })), Some("message.data"), fcm),
+        ("4097 bytes", to(json!({ "data": { "a": "x".repeat(4_096) } })), None, fcm),
+        ("100 kB", to(json!({ "data": { "a": "x".repeat(100_000) } })), None, fcm),
+    ];
+    for (case, request, named, code) in cases {
+        let answer = f.send(request).await;
+        let body = answer.json();
+        let error = &body["error"];
+        assert_eq!((answer.status.as_u16(), error["code"].as_u64()), (400, Some(400)), "{case} {body}");
+        assert_eq!(error["status"], "INVALID_ARGUMENT", "{case}");
+        assert_eq!((field(error), error_code(error)), (named, code), "{case} {body}");
+    }
+    let longest = f.send(to(json!({ "data": { "a": "x".repeat(4_095) }, "android": { "ttl": "2419200s" } }))).await;
+    assert_eq!(longest.status.as_u16(), 200);
+    let no_json = f.client.ask(Ask::post(SEND, "{").with("authorization", f.bearer.clone())).await;
+    assert_eq!(no_json.json()["error"]["status"], "INVALID_ARGUMENT");
+    assert_eq!(f.sandbox.counts().accepted, 1);
+}
+
+#[tokio::test]
+async fn envelopes_have_the_captured_form() {
+    let f = fixture().await;
+    let no_target = json!({ "error": {
+        "code": 400,
+        "message": "Recipient of the message is not set.",
+        "status": "INVALID_ARGUMENT",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": [{ "field": "message", "description": "Recipient of the message is not set." }],
+            },
+            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "INVALID_ARGUMENT" },
+        ],
+    } });
+    assert_eq!(f.send(json!({ "message": { "data": {} } })).await.json(), no_target);
+    let condition = json!({ "error": {
+        "code": 400, "message": "Request contains an invalid argument.", "status": "INVALID_ARGUMENT",
+    } });
+    assert_eq!(f.send(json!({ "message": { "condition": "'a' in topics &&" } })).await.json(), condition);
+    let too_large = json!({ "error": {
+        "code": 400,
+        "message": "Message is too large. The maximum is 4K (4096 bytes).",
+        "status": "INVALID_ARGUMENT",
+        "details": [
+            { "@type": "type.googleapis.com/google.rpc.BadRequest" },
+            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "INVALID_ARGUMENT" },
+        ],
+    } });
+    let large = json!({ "message": { "topic": "a", "data": { "a": "x".repeat(8_192) } } });
+    assert_eq!(f.send(large).await.json(), too_large);
+}
+
+#[tokio::test]
+async fn projects_paths_and_methods_are_looked_at() {
+    let f = fixture().await;
+    let ask = |path: &str| Ask::post(path, "{}").with("authorization", f.bearer.clone());
+    let answer = f.client.ask(ask("/v1/projects/other/messages:send")).await;
+    assert_eq!(answer.json()["error"]["status"], "PERMISSION_DENIED");
+    for ask in [ask("/v1/projects/parvis-sandbox/messages"), ask("/"), Ask { method: Method::GET, ..ask(SEND) }] {
+        assert_eq!(f.client.ask(ask).await.status.as_u16(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_target_behaves_as_told() {
+    let f = fixture().await;
+    let unknown = f.sandbox.register_fcm().replace(':', ":x");
+    let answer = f.send(json!({ "message": { "token": unknown } })).await;
+    assert_eq!((answer.status.as_u16(), error_code(&answer.json()["error"])), (404, Some("UNREGISTERED")));
+    f.sandbox.set_behaviour(&f.token, Behaviour::Unregistered { since: None });
+    let answer = f.send_with(json!({})).await;
+    let error = &answer.json()["error"];
+    assert_eq!((error["status"].as_str(), error_code(error)), (Some("NOT_FOUND"), Some("UNREGISTERED")));
+
+    for retry_after_s in [Some(60), None] {
+        f.sandbox.set_behaviour(&f.token, Behaviour::Throttled { times: Some(1), retry_after_s });
+        let answer = f.send_with(json!({})).await;
+        let error = &answer.json()["error"];
+        assert_eq!(answer.header("retry-after").map(str::to_owned), retry_after_s.map(|after| after.to_string()));
+        assert_eq!((error["status"].as_str(), error_code(error)), (Some("RESOURCE_EXHAUSTED"), Some("QUOTA_EXCEEDED")));
+        assert_eq!(error["details"][1]["@type"], "type.googleapis.com/google.rpc.QuotaFailure");
+    }
+    for (status, name, code) in [
+        (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"),
+        (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH"),
+        (500, "INTERNAL", "INTERNAL"),
+        (503, "UNAVAILABLE", "UNAVAILABLE"),
+    ] {
+        f.sandbox.set_behaviour(&f.token, Behaviour::Failing { status, reason: None, times: Some(1) });
+        let answer = f.send_with(json!({})).await;
+        let error = &answer.json()["error"];
+        assert_eq!(
+            (answer.status.as_u16(), error["status"].as_str(), error_code(error)),
+            (status, Some(name), Some(code))
+        );
+    }
+    assert_eq!(f.send_with(json!({})).await.status.as_u16(), 200);
+}
