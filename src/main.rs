@@ -13,11 +13,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use parvis::{
     app::App,
-    check,
+    catalog, check,
     client::Client,
     clock::Clock,
     config::{self, Source},
     demo,
+    document::Finding,
     entropy::Entropy,
     keys,
     replay::{Print, Replay},
@@ -147,13 +148,7 @@ fn in_runtime<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// Runs until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reads the files again.
 async fn serve(source: Source) -> Result<()> {
-    let config = match config::load(&source) {
-        Ok(config) => config,
-        Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("{finding}"));
-            bail!("the configuration has {} problems", findings.len());
-        }
-    };
+    let config = config::load(&source).or_else(told)?;
     parvis::log::start(&config.log);
     end_on_panic();
     let (mut terminate, mut interrupt, mut hangup) =
@@ -178,6 +173,12 @@ async fn serve(source: Source) -> Result<()> {
     }
 }
 
+/// Prints what is wrong in the files, and fails.
+fn told<T>(findings: Vec<Finding>) -> Result<T> {
+    findings.iter().for_each(|finding| eprintln!("{finding}"));
+    bail!("the configuration has {} problems", findings.len())
+}
+
 /// State is in the store, so a restart is the way out of a bug; a half-dead process is not.
 fn end_on_panic() {
     let report = std::panic::take_hook();
@@ -193,10 +194,8 @@ fn replay(
     shoppers: Option<&std::path::Path>,
     print: Print,
 ) -> Result<()> {
-    let world = check::world(source).map_err(|findings| {
-        findings.iter().for_each(|finding| eprintln!("{finding}"));
-        anyhow::anyhow!("the configuration has {} problems", findings.len())
-    })?;
+    let config = config::load(source).or_else(told)?;
+    let world = catalog::world_of_files(&config.catalog_sources(source)).or_else(told)?;
     let open = |path: &std::path::Path| {
         File::open(path).map(BufReader::new).with_context(|| format!("can't open {}", path.display()))
     };

@@ -135,6 +135,14 @@ impl fmt::Debug for Catalog {
     }
 }
 
+/// The world of the files alone, for those who need no store.
+///
+/// # Errors
+/// Everything that is wrong in the files.
+pub fn world_of_files(sources: &Sources) -> Result<Arc<World>, Vec<Finding>> {
+    worker::of_files(sources)
+}
+
 impl Catalog {
     /// Reads the files and what the store kept. Changes are made by the [`Worker`], which is to be run.
     ///

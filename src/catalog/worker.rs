@@ -86,6 +86,11 @@ struct State {
     world: Arc<World>,
 }
 
+/// The world of the files alone.
+pub(super) fn of_files(sources: &Sources) -> Result<Arc<World>, Vec<Finding>> {
+    State::default().reloaded(sources).map(|state| state.world)
+}
+
 /// Reads everything once.
 pub(super) async fn open(
     sources: Sources,
