@@ -213,7 +213,23 @@ const RULES: &[Rule] = &[
         name: "only the seams know time and chance",
         check: rules::seams,
         bad: &[&[("src/lane.rs", "#[allow(clippy::disallowed_methods, reason = \"handy\")]\nfn f() {}")]],
-        good: &[("src/clock.rs", "#![allow(clippy::disallowed_methods, reason = \"the seam\")]")],
+        good: &[
+            ("src/clock.rs", "#![allow(clippy::disallowed_methods, reason = \"the seam\")]"),
+            ("tests/a.rs", "#![allow(clippy::disallowed_methods, reason = \"waits for what it spawns\")]"),
+        ],
+    },
+    Rule {
+        name: "nobody but the clock reads the time or sleeps",
+        check: rules::real_time,
+        bad: &[
+            &[("tests/a.rs", "fn f() { std::thread::sleep(x) }")],
+            &[("src/a.rs", "async fn f() { tokio::time::sleep(x).await }")],
+            &[("engine/src/a.rs", "#[cfg(test)]\nmod tests {\n    fn f() { let began = Instant::now(); }\n}")],
+        ],
+        good: &[
+            ("src/clock.rs", "fn f() { SystemTime::now() }"),
+            ("src/a.rs", "fn f() { clock.sleep(x); clock.now() }"),
+        ],
     },
     Rule {
         name: "every crate is under the workspace's lints",

@@ -73,7 +73,7 @@ impl Tree {
 }
 
 impl Source {
-    fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         let path = format!("/{}", self.path);
         path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs")
     }
