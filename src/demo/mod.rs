@@ -44,7 +44,7 @@ pub struct Options {
 /// If anything can't be started, a call fails, or with `once` the accepted messages are not exactly the expected ones.
 pub async fn run(options: Options, out: &mut impl Write) -> Result<()> {
     let folder = Folder::new()?;
-    let clock = Clock::simulated(this_afternoon(), options.speed);
+    let clock = Clock::hurried(this_afternoon(), options.speed);
     let providers = sandbox::Options { clock: clock.clone(), ..sandbox::Options::default() };
     let providers = Sandbox::start(providers).await?;
     let key = write_config(&folder.0, &providers, &clock)?;
