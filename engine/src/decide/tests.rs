@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     fixture::*,
+    id::DeviceId,
     matching::TransitionKind,
     schedule::{self, QuietAction, QuietHours},
     shopper::PresenceState,
