@@ -18,7 +18,7 @@ use crate::{
     campaign::Campaign,
     gates::{self, Answer, Case, Gate},
     id::{CampaignId, OrderId},
-    matching::Transition,
+    matching::{Transition, TransitionCause},
     notification::{Notification, Purpose},
     order::{self, Change, OrderEvent},
     shopper::Shopper,
@@ -39,7 +39,9 @@ pub fn campaigns(
     now: Timestamp,
 ) -> Decided {
     let mut decided = Decided::default();
-    for transition in transitions.iter().filter(|transition| !transition.replayed) {
+    // Of a region that was taken out of the catalog nobody has gone.
+    let happened = |transition: &&Transition| !transition.replayed && transition.cause != TransitionCause::Removed;
+    for transition in transitions.iter().filter(happened) {
         let fence = world.regions.get(&transition.region).map(Arc::as_ref);
         let selected = world.campaigns.on_transition(transition, fence);
         if !selected.is_empty() {
