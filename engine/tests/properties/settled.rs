@@ -10,7 +10,7 @@ use crate::{
 };
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(80))]
 
     #[test]
     fn skipping_changes_nothing((fences, fixes) in (fences(PARIS, 2_500.0, 25), walk(PARIS, 60))) {
