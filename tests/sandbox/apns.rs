@@ -196,7 +196,7 @@ async fn every_fault_of_a_token_has_its_reason() {
     let head = || json!({ "alg": "ES256", "kid": key.key_id });
     let claims = |iat: i64| json!({ "iss": f.apns_team_id(), "iat": iat });
     let good = jwt(&f, &key, now);
-    let stranger = ApnsKeyOf(signing_key());
+    let stranger = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     let invalid = "InvalidProviderToken";
     let cases = [
         ("another scheme", format!("basic {good}"), invalid),
@@ -211,7 +211,7 @@ async fn every_fault_of_a_token_has_its_reason() {
         ("no time", sign(head(), json!({ "iss": f.apns_team_id() })), invalid),
         ("a time in quotes", sign(head(), json!({ "iss": f.apns_team_id(), "iat": now.to_string() })), invalid),
         ("a time to come", sign(head(), claims(now + 3_600)), invalid),
-        ("another signer", format!("bearer {}", signing::es256(&stranger.0, &head(), &claims(now))), invalid),
+        ("another signer", format!("bearer {}", signing::es256(&stranger, &head(), &claims(now))), invalid),
         ("too old", sign(head(), claims(now - 3_601)), "ExpiredProviderToken"),
     ];
     for (case, authorization, reason) in cases {
@@ -222,13 +222,6 @@ async fn every_fault_of_a_token_has_its_reason() {
     assert_refused(&client.ask(missing).await, 403, "MissingProviderToken", "no header");
     let oldest = push(&token, &jwt(&f, &key, now - 3_590));
     assert_eq!(client.ask(oldest).await.status.as_u16(), 200);
-}
-
-/// The PEM of a key that nobody registered.
-struct ApnsKeyOf(String);
-
-fn signing_key() -> String {
-    rcgen::KeyPair::generate().expect("a key").serialize_pem()
 }
 
 #[tokio::test]
