@@ -140,7 +140,8 @@ fn prepare(commit: Commit) -> Result<Prepared, Error> {
             .events
             .iter()
             .map(|event| {
-                codec::encode(event).map(|bytes| (event.recorded_at.as_millis(), codec::mark(&event.shopper), bytes))
+                codec::encode_event(event)
+                    .map(|bytes| (event.recorded_at.as_millis(), codec::mark(&event.shopper), bytes))
             })
             .collect::<Result<_, Error>>()?,
     })

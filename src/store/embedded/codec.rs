@@ -5,9 +5,12 @@ use parvis_engine::{
     id::{ShopperId, stable_hash},
     time::Timestamp,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::store::Error;
+use crate::{
+    report::{Event, What},
+    store::Error,
+};
 
 /// Writes a value.
 ///
@@ -24,6 +27,35 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T, Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
     T::deserialize(&mut deserializer).map_err(|error| Error::Corrupt(format!("{}: {error}", what())))
+}
+
+/// An event as the journal keeps it: not flattened, because an event and what happened both have a field `at`.
+#[derive(Serialize)]
+struct Written<'a> {
+    at: Timestamp,
+    recorded_at: Timestamp,
+    shopper: &'a ShopperId,
+    what: &'a What,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    at: Timestamp,
+    recorded_at: Timestamp,
+    shopper: ShopperId,
+    what: What,
+}
+
+/// Writes an event.
+pub(super) fn encode_event(event: &Event) -> Result<Vec<u8>, Error> {
+    let Event { at, recorded_at, shopper, what } = event;
+    encode(&Written { at: *at, recorded_at: *recorded_at, shopper, what })
+}
+
+/// Reads an event; `place` names it in the error.
+pub(super) fn decode_event(bytes: &[u8], place: impl FnOnce() -> String) -> Result<Event, Error> {
+    let Read { at, recorded_at, shopper, what } = decode(bytes, place)?;
+    Ok(Event { at, recorded_at, shopper, what })
 }
 
 /// How rows name a shopper where the id itself must not remain after an erasure.
@@ -129,10 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        report::{Event, What},
-        store::{Answer, End, life::Progress},
-    };
+    use crate::store::{Answer, End, life::Progress};
 
     /// Draws optional parts from bits, so that every combination can come.
     struct Bits(u64);
@@ -190,7 +219,8 @@ mod tests {
         let attribute = bits.one_of(Attribute::Number(number), Attribute::Text("1".to_owned()));
         let attribute = bits.one_of(attribute, Attribute::Flag(true));
         shopper.profile.attributes.insert("a".to_owned(), attribute);
-        shopper.profile.loyalty = bits.maybe(Loyalty { tier: bits.maybe("gold".to_owned()), points: i64::MIN });
+        let loyalty = Loyalty { tier: bits.maybe("gold".to_owned()), points: i64::MIN };
+        shopper.profile.loyalty = bits.maybe(loyalty);
         let consent = Consent { granted: bits.flip(), at, text: bits.maybe("v1".to_owned()) };
         shopper.profile.consents.offers = bits.maybe(consent);
         shopper.interests.insert("tv".to_owned(), Interest { weight: number, at });
@@ -297,7 +327,10 @@ mod tests {
         ) {
             let (mut bits, at) = (Bits(seed), Timestamp::from_millis(millis));
             assert_returns(&shopper(&mut bits, at, number));
-            assert_returns(&events(&mut bits, at, number));
+            for event in events(&mut bits, at, number) {
+                let bytes = encode_event(&event).expect("encodes");
+                prop_assert_eq!(decode_event(&bytes, String::new).expect("decodes"), event);
+            }
             let message = message(&mut bits, at);
             let mut progress = Progress::begin(&message);
             progress.settle(at, &End::Again { at, attempts: 1, detail: bits.maybe("slow".to_owned()) });
