@@ -46,7 +46,7 @@ lease = "5s"
          would flap",
         "parvis.toml:12: engine.presence.timeuot: unknown field `timeuot`, expected one of `enter_probability`, \
          `exit_probability`, `timeout`",
-        "parvis.toml:15: lanes.lease: must be longer than deadline (10s), or an entry would be sent twice",
+        "parvis.toml:15: lanes.lease: must be longer than delivery.deadline (20s), or a message would be sent twice",
     ];
     let unknown =
         format!("parvis.toml:17: marketing: there is no such section; there are {}", Config::SECTIONS.join(", "));
