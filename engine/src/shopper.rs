@@ -300,6 +300,11 @@ pub struct Track {
     pub marks: Vec<Mark>,
     /// The disc in which nothing can change, if there is one.
     pub calm: Option<Calm>,
+    /// The time of the newest fix that was matched: every region without a mark and without a presence is known to be
+    /// left, or not yet entered, at this time.
+    pub settled_at: Option<Timestamp>,
+    /// What is on record of the recent past, so that late fixes do not record it again.
+    pub past: Vec<Stretch>,
 }
 
 /// The last decisive word on one region.
@@ -311,6 +316,19 @@ pub struct Mark {
     pub decided_at: Timestamp,
     /// What it decided.
     pub inside: bool,
+}
+
+/// A stretch of time about which a transition is on record: a visit that has ended, or what late fixes told of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stretch {
+    /// The region.
+    pub region: RegionId,
+    /// Whether the device was inside.
+    pub inside: bool,
+    /// The first observation that says so.
+    pub from: Timestamp,
+    /// The last observation that says so.
+    pub to: Timestamp,
 }
 
 /// A disc around a fix that no border of any region crosses.

@@ -1,11 +1,15 @@
 //! From single fixes to movement: which fix is newest, which is late, which jump is not to be believed yet.
+//!
+//! Fixes that are plausible relative to each other may come in any order: the newest of them ends up as
+//! [`Track::last`]. An implausible jump is believed when a second fix agrees with it, so there the order counts.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     observation::{Crossing, Fix},
+    region::distance_m,
     shopper::Track,
 };
 
@@ -25,9 +29,9 @@ pub enum Movement {
     },
     /// A jump that a second fix has confirmed: both are new, oldest first.
     Confirmed {
-        /// The fix that was held.
+        /// The older fix.
         held: Fix,
-        /// The fix that confirms it.
+        /// The newer fix.
         to: Fix,
     },
     /// Older than the newest fix.
@@ -57,6 +61,103 @@ impl Default for Settings {
 }
 
 /// Takes one trusted fix into the track.
-pub fn advance(_track: &mut Track, fix: Fix, _settings: &Settings) -> Movement {
-    Movement::Advanced { from: None, to: fix }
+pub fn advance(track: &mut Track, fix: Fix, settings: &Settings) -> Movement {
+    let Some(last) = track.last else {
+        track.last = Some(fix);
+        return Movement::Advanced { from: None, to: fix };
+    };
+    let repeats = |known: &Fix| order(known, &fix).is_eq();
+    if repeats(&last) || track.held.as_ref().is_some_and(repeats) {
+        return Movement::Repeat;
+    }
+    if plausible(&last, &fix, settings) {
+        track.held.take_if(|held| held.at <= fix.at);
+        if order(&last, &fix).is_gt() {
+            return Movement::Late { fix };
+        }
+        track.last = Some(fix);
+        return Movement::Advanced { from: Some(last), to: fix };
+    }
+    match track.held.take_if(|held| plausible(held, &fix, settings)) {
+        Some(held) => {
+            let (held, to) = if order(&held, &fix).is_gt() { (fix, held) } else { (held, fix) };
+            if order(&last, &to).is_lt() {
+                track.last = Some(to);
+            }
+            Movement::Confirmed { held, to }
+        }
+        None => {
+            track.held = Some(fix);
+            Movement::Held
+        }
+    }
+}
+
+/// Added to the time between two fixes: devices round their times, and two sensors may answer at once.
+const SLACK: Duration = Duration::from_secs(1);
+
+fn plausible(one: &Fix, other: &Fix, settings: &Settings) -> bool {
+    let between = one.at.since(other.at).max(other.at.since(one.at)) + SLACK;
+    let apart_m = distance_m(one.position, other.position) - one.accuracy_m - other.accuracy_m;
+    apart_m <= settings.speed_max_mps * between.as_secs_f64()
+}
+
+/// The newer fix is greater; of two at the same time the more accurate one; the rest only makes the order total, so
+/// that the order of arrival cannot matter.
+fn order(one: &Fix, other: &Fix) -> Ordering {
+    one.at
+        .cmp(&other.at)
+        .then(other.accuracy_m.total_cmp(&one.accuracy_m))
+        .then(one.position.lat.total_cmp(&other.position.lat))
+        .then(one.position.lon.total_cmp(&other.position.lon))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{observation::Position, time::Timestamp};
+
+    fn fix(second: i64, lon: f64) -> Fix {
+        Fix {
+            at: Timestamp::from_millis(1_700_000_000_000 + second * 1_000),
+            position: Position { lat: 48.0, lon },
+            accuracy_m: 10.0,
+            speed_mps: None,
+            course_deg: None,
+            floor: None,
+        }
+    }
+
+    #[test]
+    fn newer_advances_older_is_late_and_the_same_is_a_repeat() {
+        let (mut track, settings) = (Track::default(), Settings::default());
+        assert_eq!(advance(&mut track, fix(0, 2.0), &settings), Movement::Advanced { from: None, to: fix(0, 2.0) });
+        let moved = Movement::Advanced { from: Some(fix(0, 2.0)), to: fix(10, 2.001) };
+        assert_eq!(advance(&mut track, fix(10, 2.001), &settings), moved);
+        assert_eq!(advance(&mut track, fix(10, 2.001), &settings), Movement::Repeat);
+        assert_eq!(advance(&mut track, fix(5, 2.0005), &settings), Movement::Late { fix: fix(5, 2.0005) });
+        assert_eq!(track.last, Some(fix(10, 2.001)));
+    }
+
+    #[test]
+    fn a_jump_waits_for_a_second_fix() {
+        let (mut track, settings) = (Track::default(), Settings::default());
+        advance(&mut track, fix(0, 2.0), &settings);
+        assert_eq!(advance(&mut track, fix(5, 3.0), &settings), Movement::Held);
+        assert_eq!(advance(&mut track, fix(5, 3.0), &settings), Movement::Repeat, "a repeat confirms nothing");
+        let confirmed = Movement::Confirmed { held: fix(5, 3.0), to: fix(10, 3.001) };
+        assert_eq!(advance(&mut track, fix(10, 3.001), &settings), confirmed);
+        assert_eq!(track.last, Some(fix(10, 3.001)));
+        assert_eq!(track.held, None);
+    }
+
+    #[test]
+    fn a_jump_is_forgotten_when_the_next_fix_agrees_with_the_last() {
+        let (mut track, settings) = (Track::default(), Settings::default());
+        advance(&mut track, fix(0, 2.0), &settings);
+        advance(&mut track, fix(5, 3.0), &settings);
+        let moved = Movement::Advanced { from: Some(fix(0, 2.0)), to: fix(10, 2.001) };
+        assert_eq!(advance(&mut track, fix(10, 2.001), &settings), moved);
+        assert_eq!(track.held, None);
+    }
 }

@@ -1,4 +1,19 @@
 //! From a movement to transitions.
+//!
+//! Each fix gives each region a word: inside, outside, or nothing if the probability lies between the two thresholds.
+//! The state of a region is the word with the greatest (time, inside), whatever the order in which the words arrive.
+//! What is kept for that is one [`crate::shopper::Mark`] for each region where the newest fix does not say it; for all
+//! others the last word is (time of the newest fix, outside). A late fix therefore never changes what a newer one
+//! decided; what it would have caused is given back as `replayed`. The promise holds for fixes that are plausible
+//! relative to each other (see [`crate::track`]), while no presence times out between them, and for up to
+//! [`MARKS_MAX`] undecided regions. It is about being inside: late fixes cause neither approach nor pass, and
+//! `since` stays the time of the observation that a visit was told by, because it names the visit.
+
+mod calm;
+mod round;
+mod timer;
+mod verdict;
+mod way;
 
 use std::time::Duration;
 
@@ -11,6 +26,13 @@ use crate::{
     track::Movement,
     world::World,
 };
+
+use self::round::Round;
+pub use self::timer::{elapsed, next_wake};
+
+/// The most regions for which one device can be undecided at once; further ones are taken as if the fix had not been
+/// about them. Only poor fixes among very many fences come near it.
+pub const MARKS_MAX: usize = 256;
 
 /// When somebody counts as inside. A fence may say otherwise for itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,21 +135,46 @@ pub struct Matched {
 }
 
 /// Matches one movement against the world.
-pub fn transitions(_world: &World, _subject: Subject<'_>, _movement: &Movement, _now: Timestamp) -> Matched {
-    Matched::default()
+///
+/// A presence's `seen` is refreshed only when it is more than a quarter of the time-out old, so that a quiet shopper
+/// costs few writes; after a crash a presence may therefore time out by that quarter too early, never more.
+pub fn transitions(world: &World, subject: Subject<'_>, movement: &Movement, now: Timestamp) -> Matched {
+    let mut round = Round::new(world, subject, now);
+    match movement {
+        Movement::Repeat | Movement::Held => {}
+        Movement::Advanced { from, to } => {
+            if calm::covers(round.track.calm.as_ref(), world.generation, to) {
+                round.stay(to);
+            } else {
+                round.observe(to, true);
+                if let Some(from) = from {
+                    way::passes(&mut round, from, to);
+                }
+            }
+        }
+        Movement::Confirmed { held, to } => {
+            let newest = round.track.last.as_ref() == Some(to);
+            round.observe(held, false);
+            round.observe(to, newest);
+            if newest {
+                way::passes(&mut round, held, to);
+            }
+        }
+        Movement::Late { fix } => {
+            if !calm::covers(round.track.calm.as_ref(), world.generation, fix) {
+                round.observe(fix, false);
+            }
+        }
+        Movement::Crossed(crossing) => round.crossed(crossing),
+    }
+    round.finish()
 }
 
-/// What time alone has caused up to and including `until`: dwell, presence time-out, removed regions.
-pub fn elapsed(_world: &World, _subject: Subject<'_>, _until: Timestamp, _now: Timestamp) -> Matched {
-    Matched::default()
-}
-
-/// When [`elapsed`] will next have something to say, if no observation comes.
-pub fn next_wake(_world: &World, _presences: &[Presence]) -> Option<Timestamp> {
-    None
-}
-
-/// A distance in metres from the device's last fix within which nothing can change.
-pub fn safe_radius_m(_world: &World, _track: &Track) -> f64 {
-    0.0
+/// A distance in metres from the device's last fix within which no further fix can change anything, if it is no less
+/// accurate than the last one. 0 if a region or a jump is undecided.
+pub fn safe_radius_m(world: &World, track: &Track) -> f64 {
+    match (&track.last, &track.calm, &track.held) {
+        (Some(last), Some(calm), None) if calm.generation == world.generation => calm::room_m(calm, last).max(0.0),
+        _ => 0.0,
+    }
 }

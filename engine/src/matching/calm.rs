@@ -1,0 +1,65 @@
+//! The disc in which nothing can change: how large it is, and whether a fix lies in it.
+
+use super::verdict::Sight;
+use crate::{
+    observation::Fix,
+    region::{
+        Geofence, Outlook, distance_m,
+        gaussian::{SHARP, sigma_m},
+        index::REARM,
+    },
+    shopper::{Calm, PresenceState},
+};
+
+/// The largest disc that is looked for: what lies beyond is cheap to look at again.
+pub(super) const RADIUS_MAX_M: f64 = 5_000.0;
+
+/// The smallest radius in which borders are looked for.
+const SEARCH_MIN_M: f64 = 100.0;
+
+/// The radius in which borders are looked for when nothing is known.
+const SEARCH_FIRST_M: f64 = 250.0;
+
+/// Taken off every disc, for the rounding of distances.
+const ROUNDING_M: f64 = 0.001;
+
+/// Whether every device that this fix may stand for lies in the disc.
+pub(super) fn covers(calm: Option<&Calm>, generation: u64, fix: &Fix) -> bool {
+    calm.is_some_and(|calm| calm.generation == generation && room_m(calm, fix) >= 0.0)
+}
+
+/// How much further a fix of this accuracy may be from this one and still lie in the disc.
+pub(super) fn room_m(calm: &Calm, fix: &Fix) -> f64 {
+    calm.radius_m - SHARP * sigma_m(fix.accuracy_m) - distance_m(calm.center, fix.position)
+}
+
+/// How far to look for borders: twice as far as the last disc reached, so that crowded places stay cheap.
+pub(super) fn search_m(last: Option<&Calm>) -> f64 {
+    last.map_or(SEARCH_FIRST_M, |calm| (2.0 * calm.radius_m).clamp(SEARCH_MIN_M, RADIUS_MAX_M))
+}
+
+/// How far the border of a fence must be known to judge a disc of `radius_m`.
+pub(super) fn look_m(fence: &Geofence, sight: &Sight, radius_m: f64) -> f64 {
+    let ring_m = fence.approach_m.map_or(0.0, |approach_m| approach_m * REARM + sight.fix.accuracy_m);
+    // A percent covers what the flat frame shrinks below 85 degrees of latitude.
+    radius_m * 1.01 + ring_m * 1.01
+}
+
+/// The largest disc around a fix that no border of a fence crosses, nor any ring around it that counts in this state;
+/// 0 if a fix at the same place, but better, could change something.
+pub(super) fn room_to_m(fence: &Geofence, state: Option<PresenceState>, outlook: Outlook, sight: &Sight) -> f64 {
+    let reach_m = outlook.border_m.min(RADIUS_MAX_M + fence.approach_m.unwrap_or_default() * REARM);
+    let shrink = sight.site.shrink(reach_m);
+    let border_m = outlook.border_m * shrink - ROUNDING_M;
+    let Some(approach_m) = fence.approach_m else { return border_m };
+    // The next fix measures in its own flat frame.
+    let own = shrink * shrink;
+    let ring_m = match state {
+        Some(PresenceState::Inside) => return border_m,
+        Some(PresenceState::Near) if own > 0.0 => REARM * approach_m * own - outlook.gap_m() / shrink,
+        Some(PresenceState::Near) => 0.0,
+        None if own > 0.0 => outlook.gap_m() * shrink - approach_m / own,
+        None => 0.0,
+    };
+    border_m.min(ring_m - ROUNDING_M).max(0.0)
+}

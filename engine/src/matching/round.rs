@@ -1,0 +1,368 @@
+//! One movement of one device: judges the regions it may be about and applies what they are told.
+
+use super::{
+    MARKS_MAX, Matched, Subject, Transition, TransitionCause, TransitionKind, calm,
+    verdict::{Sight, Verdict, rounded},
+};
+use crate::{
+    id::{DeviceId, RegionId},
+    observation::{Crossing, Edge, Fix},
+    region::{Geofence, gaussian::half_plane, index::REARM},
+    shopper::{Calm, Mark, Presence, PresenceState, Stretch, Track},
+    time::Timestamp,
+    world::World,
+};
+
+/// How sure a phone's own geofencing is taken to be.
+const CROSSING_CONFIDENCE: f64 = 0.9;
+
+/// How many stretches of the recent past are kept of one device.
+const PAST_MAX: usize = 16;
+
+pub(super) struct Round<'a> {
+    pub(super) world: &'a World,
+    pub(super) device: &'a DeviceId,
+    pub(super) before: &'a [Presence],
+    after: Option<Vec<Presence>>,
+    pub(super) track: &'a mut Track,
+    now: Timestamp,
+    transitions: Vec<Transition>,
+    /// The last word, outside, on every region without a mark and a presence.
+    implied_at: Timestamp,
+    /// Whether the fix at hand is the newest and not only one of the newest time.
+    newest: bool,
+    undecided: bool,
+    /// The radius of the disc around the fix at hand that no border crosses, as far as is known.
+    calm_m: f64,
+}
+
+/// A decisive word on one region.
+struct Word {
+    at: Timestamp,
+    inside: bool,
+    confidence: f64,
+    cause: TransitionCause,
+    /// Whether a device that leaves by this word is still too near to approach again.
+    lingers: bool,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(world: &'a World, subject: Subject<'a>, now: Timestamp) -> Round<'a> {
+        Round {
+            world,
+            device: subject.device,
+            before: subject.presences,
+            after: None,
+            implied_at: subject.track.settled_at.unwrap_or(Timestamp::MIN),
+            track: subject.track,
+            now,
+            transitions: Vec::new(),
+            newest: false,
+            undecided: false,
+            calm_m: 0.0,
+        }
+    }
+
+    /// A fix in the disc in which nothing changes: it confirms what is known.
+    pub(super) fn stay(&mut self, fix: &Fix) {
+        self.track.settled_at = self.track.settled_at.max(Some(fix.at));
+        for mark in &mut self.track.marks {
+            mark.decided_at = mark.decided_at.max(fix.at);
+        }
+    }
+
+    /// A fix anywhere. Only `newest` approaches and passes.
+    pub(super) fn observe(&mut self, fix: &Fix, newest: bool) {
+        let sight = Sight::new(fix);
+        let told = self.transitions.len();
+        self.implied_at = self.track.settled_at.unwrap_or(Timestamp::MIN);
+        if fix.at >= self.implied_at {
+            self.track.settled_at = Some(fix.at);
+        }
+        self.newest = newest;
+        self.undecided = false;
+        self.calm_m = if newest { calm::search_m(self.track.calm.as_ref()).max(sight.sharp_m) } else { 0.0 };
+        let radius_m = self.calm_m.max(sight.sharp_m);
+        self.weigh_known(&sight);
+        let world = self.world;
+        world.regions.near(&sight.site, radius_m, |candidate| {
+            let needed = candidate.lower_m < self.calm_m.max(sight.sharp_m) || candidate.lower_m == 0.0;
+            if needed && !self.is_known(&candidate.fence.id) {
+                self.weigh(candidate.fence, &sight);
+            }
+        });
+        if newest {
+            self.track.calm = self.settled_disc(fix);
+        } else if self.undecided || self.transitions.len() > told {
+            self.track.calm = None;
+        }
+    }
+
+    /// A crossing that the phone noticed. It says nothing of where the device is otherwise.
+    pub(super) fn crossed(&mut self, crossing: &Crossing) {
+        let world = self.world;
+        let Some(fence) = world.regions.get(&crossing.region) else { return };
+        self.track.calm = None;
+        self.hear(
+            fence,
+            &Word {
+                at: crossing.at,
+                inside: crossing.edge == Edge::Enter,
+                confidence: CROSSING_CONFIDENCE,
+                cause: TransitionCause::Crossing,
+                lingers: true,
+            },
+        );
+    }
+
+    pub(super) fn finish(mut self) -> Matched {
+        let timeout = self.world.settings.presence.timeout;
+        let quiet = |presence: &Presence, track: &Track| seen(presence, track).since(presence.seen) > timeout / 4;
+        if self.after.is_some() || self.before.iter().any(|presence| quiet(presence, self.track)) {
+            let mut presences = self.after.take().unwrap_or_else(|| self.before.to_vec());
+            for presence in &mut presences {
+                presence.seen = seen(presence, self.track);
+            }
+            self.after = Some(presences);
+        }
+        self.transitions.sort_by(|a, b| (a.at, &a.region, a.kind).cmp(&(b.at, &b.region, b.kind)));
+        Matched { transitions: self.transitions, presences: self.after }
+    }
+
+    pub(super) fn presence(&self, region: &RegionId) -> Option<&Presence> {
+        self.after.as_deref().unwrap_or(self.before).iter().find(|presence| presence.region == *region)
+    }
+
+    pub(super) fn tell(&mut self, fence: &Geofence, kind: TransitionKind, at: Timestamp) -> &mut Transition {
+        self.transitions.push(Transition {
+            kind,
+            device: self.device.clone(),
+            region: fence.id.clone(),
+            store: fence.store.clone(),
+            at,
+            received_at: self.now,
+            confidence: 1.0,
+            cause: TransitionCause::Fix,
+            entered_at: None,
+            replayed: false,
+        });
+        let last = self.transitions.len() - 1;
+        &mut self.transitions[last]
+    }
+
+    /// Regions that something is known of are judged wherever they are; all others are outside if they are not near.
+    fn weigh_known(&mut self, sight: &Sight) {
+        let world = self.world;
+        // Both lists may change below; what drops out of the second is judged again by the query, to the same end.
+        for presence in self.before {
+            if let Some(fence) = world.regions.get(&presence.region) {
+                self.weigh(fence, sight);
+            }
+        }
+        let mut index = 0;
+        while let Some(mark) = self.track.marks.get(index) {
+            match world.regions.get(&mark.region) {
+                Some(fence) if !self.before.iter().any(|presence| presence.region == mark.region) => {
+                    self.weigh(fence, sight);
+                    let kept = self.track.marks.get(index).is_some_and(|mark| mark.region == fence.id);
+                    index += usize::from(kept);
+                }
+                Some(_) => index += 1,
+                None => {
+                    self.track.marks.remove(index);
+                }
+            }
+        }
+    }
+
+    fn is_known(&self, region: &RegionId) -> bool {
+        self.presence(region).is_some()
+            || self.before.iter().any(|presence| presence.region == *region)
+            || self.mark(region).is_ok()
+    }
+
+    fn weigh(&mut self, fence: &Geofence, sight: &Sight) {
+        let verdict = sight.judge(fence, &self.world.settings.presence, calm::look_m(fence, sight, self.calm_m));
+        let gap_m = verdict.outlook.gap_m();
+        match verdict.inside {
+            Some(inside) => {
+                let lingers = fence.approach_m.is_some_and(|near_m| gap_m - sight.fix.accuracy_m <= REARM * near_m);
+                let confidence = verdict.confidence();
+                let cause = TransitionCause::Fix;
+                self.hear(fence, &Word { at: sight.fix.at, inside, confidence, cause, lingers });
+            }
+            None => self.remain_undecided(fence, sight.fix.at),
+        }
+        if self.newest {
+            self.weigh_approach(fence, sight, &verdict);
+            let state = self.presence(&fence.id).map(|presence| presence.state);
+            self.calm_m = self.calm_m.min(calm::room_to_m(fence, state, verdict.outlook, sight));
+        }
+    }
+
+    fn hear(&mut self, fence: &Geofence, word: &Word) {
+        let visit = self.visit(&fence.id);
+        let decided_at = self.decided_at(&fence.id);
+        let inside = visit.is_some();
+        if (word.at, word.inside) <= (decided_at, inside) {
+            if word.inside != inside && word.at < decided_at {
+                self.replay(fence, word, visit);
+            }
+            return;
+        }
+        self.decide(&fence.id, word);
+        if word.inside && !inside {
+            self.enter(fence, word);
+        } else if let (false, Some(since)) = (word.inside, visit) {
+            self.exit(fence, word, since);
+        }
+    }
+
+    /// When the present visit began, if there is one.
+    fn visit(&self, region: &RegionId) -> Option<Timestamp> {
+        self.presence(region).filter(|presence| presence.state == PresenceState::Inside).map(|presence| presence.since)
+    }
+
+    /// The time of the last decisive word on a region.
+    fn decided_at(&self, region: &RegionId) -> Timestamp {
+        match (self.mark(region), self.presence(region)) {
+            (Ok(at), _) => self.track.marks[at].decided_at,
+            (Err(_), Some(presence)) if presence.state == PresenceState::Inside => presence.seen,
+            (Err(_), _) => self.implied_at,
+        }
+    }
+
+    fn mark(&self, region: &RegionId) -> Result<usize, usize> {
+        self.track.marks.binary_search_by(|mark| mark.region.cmp(region))
+    }
+
+    fn decide(&mut self, region: &RegionId, word: &Word) {
+        let implied = !word.inside && self.track.settled_at == Some(word.at);
+        match self.mark(region) {
+            Ok(at) if implied => {
+                self.track.marks.remove(at);
+            }
+            Ok(at) => {
+                self.track.marks[at].decided_at = word.at;
+                self.track.marks[at].inside = word.inside;
+            }
+            Err(_) if implied => {}
+            Err(at) => {
+                let mark = Mark { region: region.clone(), decided_at: word.at, inside: word.inside };
+                self.track.marks.insert(at, mark);
+            }
+        }
+    }
+
+    fn remain_undecided(&mut self, fence: &Geofence, at: Timestamp) {
+        self.undecided = true;
+        let becomes_newest = self.track.settled_at == Some(at);
+        let Err(place) = self.mark(&fence.id) else { return };
+        if becomes_newest && self.track.marks.len() < MARKS_MAX {
+            let decided_at = self.decided_at(&fence.id);
+            let inside = self.visit(&fence.id).is_some();
+            self.track.marks.insert(place, Mark { region: fence.id.clone(), decided_at, inside });
+        }
+    }
+
+    fn enter(&mut self, fence: &Geofence, word: &Word) {
+        self.forget(&fence.id);
+        self.put(fence, PresenceState::Inside, word.at);
+        let told = self.tell(fence, TransitionKind::Enter, word.at);
+        told.confidence = word.confidence;
+        told.cause = word.cause;
+        told.entered_at = Some(word.at);
+    }
+
+    fn exit(&mut self, fence: &Geofence, word: &Word, since: Timestamp) {
+        self.forget(&fence.id);
+        if word.lingers && fence.approach_m.is_some() {
+            self.put(fence, PresenceState::Near, word.at);
+        }
+        remember(self.track, Stretch { region: fence.id.clone(), inside: true, from: since, to: word.at });
+        let told = self.tell(fence, TransitionKind::Exit, word.at);
+        told.confidence = word.confidence;
+        told.cause = word.cause;
+        told.entered_at = Some(since);
+    }
+
+    /// A word that would have been a transition, had not newer ones come before it. Each stretch of time is told once.
+    fn replay(&mut self, fence: &Geofence, word: &Word, visit: Option<Timestamp>) {
+        if visit.is_some_and(|since| word.at <= since) {
+            return;
+        }
+        let known = |stretch: &&mut Stretch| stretch.region == fence.id && stretch.inside == word.inside;
+        if let Some(stretch) = self.track.past.iter_mut().rev().find(known) {
+            stretch.from = stretch.from.min(word.at);
+            stretch.to = stretch.to.max(word.at);
+            return;
+        }
+        remember(self.track, Stretch { region: fence.id.clone(), inside: word.inside, from: word.at, to: word.at });
+        let kind = if word.inside { TransitionKind::Enter } else { TransitionKind::Exit };
+        let told = self.tell(fence, kind, word.at);
+        told.confidence = word.confidence;
+        told.cause = word.cause;
+        told.entered_at = Some(visit.unwrap_or(word.at));
+        told.replayed = true;
+    }
+
+    /// Approaching counts once, until the device has gone clearly further away again or has been inside.
+    fn weigh_approach(&mut self, fence: &Geofence, sight: &Sight, verdict: &Verdict) {
+        let Some(approach_m) = fence.approach_m else { return };
+        let gap_m = verdict.outlook.gap_m();
+        match self.presence(&fence.id).map(|presence| presence.state) {
+            Some(PresenceState::Inside) => {}
+            Some(PresenceState::Near) => {
+                if gap_m - sight.fix.accuracy_m > REARM * approach_m {
+                    self.forget(&fence.id);
+                }
+            }
+            None => {
+                if gap_m <= approach_m && sight.fix.accuracy_m <= approach_m {
+                    self.put(fence, PresenceState::Near, sight.fix.at);
+                    // The ring's border is taken for straight.
+                    let sure = if sight.sigma_m > 0.0 { half_plane((gap_m - approach_m) / sight.sigma_m) } else { 1.0 };
+                    self.tell(fence, TransitionKind::Approach, sight.fix.at).confidence = rounded(sure);
+                }
+            }
+        }
+    }
+
+    fn settled_disc(&self, fix: &Fix) -> Option<Calm> {
+        let settled = !self.undecided && self.track.held.is_none() && self.track.marks.iter().all(|mark| mark.inside);
+        let radius_m = self.calm_m.min(calm::RADIUS_MAX_M);
+        (settled && radius_m > 0.0).then_some(Calm {
+            center: fix.position,
+            radius_m,
+            generation: self.world.generation,
+        })
+    }
+
+    fn put(&mut self, fence: &Geofence, state: PresenceState, since: Timestamp) {
+        let presences = self.after.get_or_insert_with(|| self.before.to_vec());
+        let place = presences.partition_point(|presence| presence.region < fence.id);
+        presences.insert(place, Presence { region: fence.id.clone(), state, since, seen: since, dwelled: false });
+    }
+
+    fn forget(&mut self, region: &RegionId) {
+        if self.presence(region).is_some() {
+            let presences = self.after.get_or_insert_with(|| self.before.to_vec());
+            presences.retain(|presence| presence.region != *region);
+        }
+    }
+}
+
+/// Keeps a stretch on record, and the newest few only.
+pub(super) fn remember(track: &mut Track, stretch: Stretch) {
+    if track.past.len() >= PAST_MAX {
+        track.past.remove(0);
+    }
+    track.past.push(stretch);
+}
+
+/// When a device was last heard of in this state: every fix that does not end a presence confirms it.
+pub(super) fn seen(presence: &Presence, track: &Track) -> Timestamp {
+    let marked = track.marks.iter().find(|mark| mark.inside && mark.region == presence.region);
+    let heard = track.settled_at.max(marked.map(|mark| mark.decided_at));
+    heard.map_or(presence.seen, |heard| heard.max(presence.seen))
+}
