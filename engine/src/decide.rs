@@ -1,23 +1,29 @@
-//! From transitions and order news to decisions.
+//! From transitions and order news to decisions: who is asked, who wins, what is remembered. Whether a campaign may
+//! speak is said by the [`crate::gates`]; nothing is sent from here.
+
+mod memory;
+pub(crate) mod message;
+pub(crate) mod settings;
+mod suppression;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
-
+pub use self::{
+    settings::{Cap, Per, Settings},
+    suppression::Suppression,
+};
 use crate::{
+    campaign::Campaign,
+    gates::{self, Answer, Case, Gate},
     id::{CampaignId, DeviceId, OrderId},
     matching::Transition,
-    notification::{Cause, Notification},
-    order::OrderEvent,
+    notification::{Cause, Notification, Purpose},
+    order::{self, Arrival, Change, OrderEvent},
     shopper::Shopper,
     time::Timestamp,
     world::World,
 };
-
-/// Rules that hold for every campaign.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {}
+use message::Round;
 
 /// What may still be sent of each campaign that has a budget: the slices that this shard has leased.
 pub type Budgets = BTreeMap<CampaignId, u64>;
@@ -27,8 +33,8 @@ pub type Budgets = BTreeMap<CampaignId, u64>;
 pub struct Decision {
     /// By which campaign.
     pub campaign: CampaignId,
-    /// For which device.
-    pub device: DeviceId,
+    /// For which device; none if the shopper has none.
+    pub device: Option<DeviceId>,
     /// What it answers.
     pub cause: Cause,
     /// The result.
@@ -44,45 +50,145 @@ pub enum Verdict {
     Suppress(Suppression),
 }
 
-/// Why a message is not sent. The name is part of the API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Suppression {
-    /// The shopper did not consent to this purpose.
-    NoConsent,
+/// What transitions led to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decided {
+    /// One for each campaign and cause, the most important campaign first.
+    pub decisions: Vec<Decision>,
+    /// Shoppers who come for their orders, for the staff.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// What an order event led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderTaken {
+    /// What it changed.
+    pub change: Change,
+    /// One for each campaign, the most important first.
+    pub decisions: Vec<Decision>,
+}
+
+/// Whether a stored message is still to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// Now.
+    Yes,
+    /// Quiet hours have begun: not before then.
+    NotBefore(Timestamp),
+    /// No longer.
+    No(Suppression),
 }
 
 /// Decides for all campaigns that these transitions trigger. Sends are remembered in the shopper.
 pub fn campaigns(
-    _world: &World,
-    _shopper: &mut Arc<Shopper>,
-    _transitions: &[Transition],
-    _budgets: &mut Budgets,
-    _now: Timestamp,
-) -> Vec<Decision> {
-    Vec::new()
+    world: &World,
+    shopper: &mut Arc<Shopper>,
+    transitions: &[Transition],
+    budgets: &mut Budgets,
+    now: Timestamp,
+) -> Decided {
+    let mut decided = Decided::default();
+    for transition in transitions.iter().filter(|transition| !transition.replayed) {
+        let fence = world.regions.get(&transition.region).map(Arc::as_ref);
+        let selected = world.campaigns.on_transition(transition, fence);
+        if !selected.is_empty() {
+            let round = Round::of_transition(world, transition, now);
+            decided.decisions.extend(contest(&round, shopper, &selected, budgets));
+        }
+        for arrival in order::arrivals(world, shopper, transition, now) {
+            let selected = world.campaigns.on_pickup(transition.kind, &arrival.store);
+            let round = Round::of_arrival(world, shopper, transition, &arrival, now);
+            decided.decisions.extend(contest(&round, shopper, &selected, budgets));
+            decided.arrivals.push(arrival);
+        }
+    }
+    decided
 }
 
 /// Takes an order event into the shopper's orders and decides who is to be told.
 pub fn order(
-    _world: &World,
-    _shopper: &mut Arc<Shopper>,
-    _order: &OrderId,
-    _event: &OrderEvent,
-    _now: Timestamp,
-) -> Vec<Decision> {
-    Vec::new()
+    world: &World,
+    shopper: &mut Arc<Shopper>,
+    order: &OrderId,
+    event: &OrderEvent,
+    now: Timestamp,
+) -> OrderTaken {
+    let change = order::take(shopper, order, event);
+    if change != Change::New {
+        return OrderTaken { change, decisions: Vec::new() };
+    }
+    order::prune(shopper, order, world.settings.marketing.order_memory, now);
+    let Some(taken) = shopper.orders.get(order) else { return OrderTaken { change, decisions: Vec::new() } };
+    let selected = world.campaigns.on_order(event.state, taken.store.as_ref());
+    let round = Round::of_order(world, shopper, taken, now);
+    let told = taken.told_already();
+    let decisions = match told {
+        Some(at) => {
+            let known = Suppression::AlreadyTold { state: event.state, at };
+            let refuse = |campaign: &&Arc<Campaign>| round.decision(campaign, Verdict::Suppress(known.clone()));
+            selected.iter().map(refuse).collect()
+        }
+        None => contest(&round, shopper, &selected, &mut Budgets::new()),
+    };
+    if decisions.iter().any(|decision| matches!(decision.verdict, Verdict::Send(_)))
+        && let Some(taken) = Arc::make_mut(shopper).orders.get_mut(order)
+    {
+        taken.tell();
+    }
+    OrderTaken { change, decisions }
 }
 
-/// Whether a stored message is still to be sent when its turn has come.
-///
-/// # Errors
-/// Why it is not.
-pub fn still_wanted(
-    _world: &World,
-    _shopper: &Shopper,
-    _notification: &Notification,
-    _now: Timestamp,
-) -> Result<(), Suppression> {
-    Ok(())
+/// Whether a stored message is still to be sent when its turn has come. Caps, cooldown, holdout and budget were
+/// settled when it was decided.
+pub fn still_wanted(world: &World, shopper: &Shopper, notification: &Notification, now: Timestamp) -> Wanted {
+    let Some(campaign) = world.campaigns.get(&notification.campaign) else {
+        return Wanted::No(Suppression::Withdrawn);
+    };
+    let round = Round::of_notification(world, shopper, notification, now);
+    let case = Case { expires_at: notification.expires_at, ..round.case(shopper, campaign, &Budgets::new()) };
+    match gates::judge(&case, |gate: &Gate| gate.when_sent) {
+        Answer::Pass => Wanted::Yes,
+        Answer::Defer(until) => Wanted::NotBefore(until),
+        Answer::Suppress(reason) => Wanted::No(reason),
+    }
 }
+
+/// Asks all selected campaigns against the same state; the first that may speak wins for its purpose.
+fn contest(
+    round: &Round<'_>,
+    shopper: &mut Arc<Shopper>,
+    selected: &[&Arc<Campaign>],
+    budgets: &mut Budgets,
+) -> Vec<Decision> {
+    let mut winners: Vec<(Purpose, &Campaign)> = Vec::new();
+    let mut decisions = Vec::with_capacity(selected.len());
+    for campaign in selected {
+        let purpose = campaign.spec.purpose;
+        let case = round.case(shopper, campaign, budgets);
+        let winner = winners.iter().find(|(won, _)| *won == purpose);
+        let verdict = match (gates::judge(&case, |gate: &Gate| gate.when_decided), winner) {
+            (Answer::Suppress(reason), _) => Verdict::Suppress(reason),
+            (Answer::Pass | Answer::Defer(_), Some((_, by))) => Verdict::Suppress(outranked(by)),
+            (Answer::Pass, None) => round.message(&case, case.now),
+            (Answer::Defer(until), None) => round.message(&case, until),
+        };
+        if matches!(verdict, Verdict::Send(_)) {
+            winners.push((purpose, campaign));
+        }
+        decisions.push(round.decision(campaign, verdict));
+    }
+    for decision in &decisions {
+        if let Verdict::Send(notification) = &decision.verdict {
+            memory::remember(round, shopper, notification, budgets);
+        }
+    }
+    decisions
+}
+
+/// "The most important offer, and only that."
+pub(crate) fn outranked(by: &Campaign) -> Suppression {
+    Suppression::Outranked { by: by.spec.id.clone() }
+}
+
+#[cfg(test)]
+mod tests;

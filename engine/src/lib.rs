@@ -5,8 +5,15 @@
 //! gives the same output on every machine. `src/pipeline.rs` of the daemon shows the order of the calls:
 //! [`normalise`], [`track`], [`matching`], [`decide`].
 
+pub mod audience;
 pub mod campaign;
+pub mod change;
+pub mod content;
 pub mod decide;
+pub mod explain;
+#[cfg(test)]
+mod fixture;
+pub mod gates;
 pub mod id;
 pub mod matching;
 pub mod normalise;
@@ -16,6 +23,7 @@ pub mod order;
 pub mod problem;
 pub mod region;
 pub mod retry;
+pub mod schedule;
 pub mod shopper;
 pub mod store;
 pub mod time;

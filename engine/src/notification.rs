@@ -65,6 +65,15 @@ pub enum Cause {
         /// What it became.
         state: OrderState,
     },
+    /// A shopper who comes for an order that is ready.
+    Pickup {
+        /// The order.
+        order: OrderId,
+        /// Approach or enter.
+        transition: TransitionKind,
+        /// The store's region.
+        region: RegionId,
+    },
 }
 
 /// What the shopper reads, rendered.

@@ -3,7 +3,10 @@
 //! [`Shopper`] is durable: whatever changes it is committed before anybody is answered. [`Track`] is volatile:
 //! losing it in a crash costs sharpness (a pass, a late fix), never a message.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +90,48 @@ pub enum Attribute {
     Text(String),
 }
 
+impl Attribute {
+    /// The longest text of an attribute, in bytes.
+    pub const TEXT_MAX: usize = 256;
+    /// The longest name of an attribute, in bytes.
+    pub const NAME_MAX: usize = 64;
+
+    /// Whether templates and audiences can use this attribute under this name.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    pub fn check(&self, name: &str) -> Result<(), String> {
+        let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if !first
+            || name.len() > Self::NAME_MAX
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            return Err(format!(
+                "{name:?} is not a name of letters, digits and underscores, at most {} bytes, not beginning with a digit",
+                Self::NAME_MAX
+            ));
+        }
+        match self {
+            Attribute::Flag(_) => Ok(()),
+            Attribute::Number(number) if number.is_finite() => Ok(()),
+            Attribute::Number(_) => Err("a number must be finite".to_owned()),
+            Attribute::Text(text) if text.len() <= Self::TEXT_MAX => Ok(()),
+            Attribute::Text(_) => Err(format!("a text has at most {} bytes", Self::TEXT_MAX)),
+        }
+    }
+}
+
+/// As people read it: whole numbers without a point.
+impl std::fmt::Display for Attribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Attribute::Flag(flag) => write!(f, "{flag}"),
+            Attribute::Number(number) => write!(f, "{number}"),
+            Attribute::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Standing in the loyalty programme.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,12 +189,25 @@ pub struct Consent {
 }
 
 /// An interest and when it was last shown; it fades with a half-life.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interest {
     /// Its weight at `at`.
     pub weight: f64,
     /// When that was.
     pub at: Timestamp,
+    /// Hashes of the newest signals, so that a repeat is known as one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<u64>,
+}
+
+impl Interest {
+    /// What is left of the weight at a moment: half of it after every half-life.
+    pub fn weight_at(&self, now: Timestamp, half_life: Duration) -> f64 {
+        if half_life.is_zero() {
+            return self.weight;
+        }
+        self.weight * (-now.since(self.at).div_duration_f64(half_life)).exp2()
+    }
 }
 
 /// A registered installation.
@@ -281,6 +339,9 @@ pub enum PresenceState {
 pub struct Send {
     /// When it was decided.
     pub at: Timestamp,
+    /// When it may be sent: later than `at` if quiet hours made it wait. Caps count until then and from then on.
+    #[serde(default)]
+    pub not_before: Timestamp,
     /// The message.
     pub notification: NotificationId,
     /// The campaign that it came from.

@@ -69,6 +69,19 @@ pub enum TransitionKind {
     Pass,
 }
 
+impl TransitionKind {
+    /// The name in files and in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            TransitionKind::Approach => "approach",
+            TransitionKind::Enter => "enter",
+            TransitionKind::Dwell => "dwell",
+            TransitionKind::Exit => "exit",
+            TransitionKind::Pass => "pass",
+        }
+    }
+}
+
 /// What told us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,201 @@
+//! A device that announces itself, and whose it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::{check_locale, check_text, check_zone, end_presences, merge_interests, profile::consent_problems};
+use crate::{
+    decide::Settings,
+    id::{DeviceId, ShopperId},
+    problem::Problem,
+    shopper::{Consents, Device, PushTarget, Shopper, Subscription},
+    time::Timestamp,
+};
+
+/// The most devices of a shopper; the one that registered first goes.
+const DEVICES_MAX: usize = 20;
+/// The longest registration token that is taken, in bytes; services do not say how long theirs may become.
+const TOKEN_MAX: usize = 4_096;
+/// The longest endpoint of a browser's subscription, in bytes.
+const ENDPOINT_MAX: usize = 2_048;
+
+/// The body of `PUT /v1/devices/{device}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Whose device it is; without, it is its own anonymous shopper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shopper: Option<ShopperId>,
+    /// The kind of phone or browser, such as `ios`.
+    pub platform: String,
+    /// Where its messages go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<PushTarget>,
+    /// BCP 47 language tag, such as `fr-FR`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// IANA time zone, such as `Europe/Paris`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// What an anonymous shopper allows; a known shopper's consents stand in the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consents: Option<Consents>,
+    /// Whether the shopper wants order news on this device rather than on others.
+    #[serde(default)]
+    pub preferred: bool,
+}
+
+impl Registration {
+    /// Who owns the device after this.
+    pub fn owner(&self, device: &DeviceId) -> ShopperId {
+        self.shopper.clone().unwrap_or_else(|| ShopperId::anonymous(device))
+    }
+
+    /// What is wrong with the registration.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.shopper.as_ref().is_some_and(ShopperId::is_anonymous) {
+            problems.push(Problem::new("/shopper", "must not begin with '~', which marks anonymous shoppers"));
+        }
+        problems.extend(check_text("/platform", &self.platform, 32));
+        problems.extend(check_locale("/locale", self.locale.as_deref()));
+        problems.extend(check_zone("/time_zone", self.time_zone.as_deref()));
+        if let Some(target) = &self.target {
+            problems.extend(target_problems(target).into_iter().map(|problem| problem.under("/target")));
+        }
+        if let Some(consents) = &self.consents {
+            if self.shopper.is_some() {
+                let message = "a known shopper's consents stand in PUT /v1/shoppers/{shopper}; remove them here";
+                problems.push(Problem::new("/consents", message));
+            }
+            problems.extend(consent_problems(consents));
+        }
+        problems
+    }
+}
+
+/// Takes a device into its owner, and out of the shopper who had it before. What an anonymous shopper has gathered
+/// comes along: sends, interests, presences and orders. Its consents fill gaps and overwrite nothing.
+pub fn register(
+    owner: &mut Shopper,
+    previous: Option<&mut Shopper>,
+    (device, registration): (&DeviceId, Registration),
+    settings: &Settings,
+    now: Timestamp,
+) {
+    let mut presences = owner.devices.remove(device).map(|known| known.presences);
+    if let Some(previous) = previous {
+        let moved = previous.devices.remove(device);
+        presences = presences.or(moved.map(|known| known.presences));
+        if previous.id.is_anonymous() {
+            merge(owner, previous, settings, now);
+        }
+    }
+    if registration.preferred {
+        owner.devices.values_mut().for_each(|other| other.preferred = false);
+    }
+    if let (true, Some(consents)) = (owner.id.is_anonymous(), registration.consents) {
+        owner.profile.consents = consents;
+    }
+    let registered = Device {
+        platform: registration.platform,
+        target: registration.target,
+        locale: registration.locale,
+        time_zone: registration.time_zone,
+        preferred: registration.preferred,
+        registered_at: now,
+        presences: presences.unwrap_or_default(),
+    };
+    owner.devices.insert(device.clone(), registered);
+    while owner.devices.len() > DEVICES_MAX {
+        let others = owner.devices.iter().filter(|(id, _)| *id != device);
+        let Some(oldest) = others.min_by_key(|(_, known)| known.registered_at).map(|(id, _)| id.clone()) else { break };
+        owner.devices.remove(&oldest);
+    }
+    if !owner.profile.consents.allow_location() {
+        end_presences(owner);
+    }
+}
+
+/// Removes a target that a service has called gone, unless it was registered again since then. Says whether it did.
+pub fn remove_target(shopper: &mut Shopper, device: &DeviceId, target: &PushTarget, since: Option<Timestamp>) -> bool {
+    let Some(known) = shopper.devices.get_mut(device) else { return false };
+    let gone = known.target.as_ref() == Some(target) && since.is_none_or(|since| known.registered_at < since);
+    if gone {
+        known.target = None;
+    }
+    gone
+}
+
+fn merge(owner: &mut Shopper, anonymous: &mut Shopper, settings: &Settings, now: Timestamp) {
+    merge_interests(owner, anonymous, settings.interest_half_life, now);
+    anonymous.interests.clear();
+    for send in anonymous.sends.drain(..) {
+        if !owner.sends.iter().any(|known| known.notification == send.notification) {
+            owner.sends.push(send);
+        }
+    }
+    owner.sends.sort_by_key(|send| (send.at, send.notification));
+    for (id, order) in std::mem::take(&mut anonymous.orders) {
+        owner.orders.entry(id).or_insert(order);
+    }
+    let (known, said) = (&mut owner.profile.consents, &anonymous.profile.consents);
+    known.location = known.location.take().or_else(|| said.location.clone());
+    known.offers = known.offers.take().or_else(|| said.offers.clone());
+    known.orders = known.orders.take().or_else(|| said.orders.clone());
+}
+
+fn target_problems(target: &PushTarget) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match target {
+        PushTarget::Apns { token, topic, .. } => {
+            let hex = token.bytes().all(|byte| byte.is_ascii_hexdigit()) && token.len() % 2 == 0;
+            if !hex || !(64..=200).contains(&token.len()) {
+                problems.push(Problem::new("/token", "must be the device token in hexadecimal, 64 to 200 digits"));
+            }
+            problems.extend(check_text("/topic", topic, 128));
+        }
+        PushTarget::Fcm { token, fid } => {
+            if token.is_some() == fid.is_some() {
+                problems.push(Problem::new("", "needs exactly one of token and fid"));
+            }
+            for (path, text) in [("/token", token), ("/fid", fid)] {
+                let printable = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+                if text.as_ref().is_some_and(|text| text.len() > TOKEN_MAX || !printable(text)) {
+                    let message = format!("must be 1 to {TOKEN_MAX} printable ASCII characters");
+                    problems.push(Problem::new(path, message));
+                }
+            }
+        }
+        PushTarget::WebPush { subscription } => {
+            let found = subscription_problems(subscription).into_iter();
+            problems.extend(found.map(|problem| problem.under("/subscription")));
+        }
+    }
+    problems
+}
+
+fn subscription_problems(subscription: &Subscription) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let endpoint = &subscription.endpoint;
+    let host = endpoint.strip_prefix("https://").and_then(|rest| rest.split(['/', '?', '#']).next());
+    let plain = endpoint.len() <= ENDPOINT_MAX && endpoint.bytes().all(|byte| byte.is_ascii_graphic());
+    if !plain || host.is_none_or(|host| host.is_empty() || host.contains('@')) {
+        let message = format!("must be an https URL of at most {ENDPOINT_MAX} bytes, without a user");
+        problems.push(Problem::new("/endpoint", message));
+    }
+    // An uncompressed point of P-256 has 65 bytes and begins with 4: 87 characters, the first of them `B`.
+    let key = base64url(&subscription.keys.p256dh);
+    if key.is_none_or(|key| key.len() != 87 || !key.starts_with('B')) {
+        problems.push(Problem::new("/keys/p256dh", "must be an uncompressed P-256 key of 65 bytes in base64url"));
+    }
+    if base64url(&subscription.keys.auth).is_none_or(|secret| secret.len() != 22) {
+        problems.push(Problem::new("/keys/auth", "must be a secret of 16 bytes in base64url"));
+    }
+    problems
+}
+
+/// The text without padding, if it is base64url.
+fn base64url(text: &str) -> Option<&str> {
+    let text = text.trim_end_matches('=');
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')).then_some(text)
+}
