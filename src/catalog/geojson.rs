@@ -100,8 +100,7 @@ mod tests {
 
     #[test]
     fn every_problem_of_a_feature_is_told() {
-        let feature =
-            serde_json::json!({"type": "Fence", "id": "", "geometry": {}, "properties": {"tags": [1], "store": 5}});
+        let feature = serde_json::json!({"type": "Fence", "id": "", "properties": {"tags": [1], "store": 5}});
         let problems = compile(feature).expect_err("all wrong");
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, ["/id", "/properties/store", "/properties/tags/0", "/type", ""]);

@@ -21,6 +21,7 @@ pub use runtime::{Lanes, Node, Shards};
 use crate::{
     catalog,
     document::{self, Document, Finding, Place},
+    store,
 };
 
 /// The name of the configuration file in its folder.
@@ -58,6 +59,8 @@ sections! {
     shards: Shards => |shards, _| shards.problems();
     /// Those who deliver.
     lanes: Lanes => |lanes, _| lanes.problems();
+    /// What is durable.
+    store: store::Config => |_, _| Vec::new();
     /// Where geofences, stores and campaigns are.
     catalog: catalog::Config => |catalog, _| catalog.problems();
     /// How observations are judged.
