@@ -23,6 +23,10 @@ const SEARCH_FIRST_M: f64 = 250.0;
 /// Taken off every disc, for the rounding of distances.
 const ROUNDING_M: f64 = 0.001;
 
+/// The same near the poles, where chords of a tenth of a degree stand for the edges of polygons: at 85 degrees of
+/// latitude they are 0.21 m off.
+const CHORD_M: f64 = 0.25;
+
 /// Whether every device that this fix may stand for lies in the disc.
 pub(super) fn covers(calm: Option<&Calm>, generation: u64, fix: &Fix) -> bool {
     calm.is_some_and(|calm| calm.generation == generation && room_m(calm, fix) >= 0.0)
@@ -33,9 +37,10 @@ pub(super) fn room_m(calm: &Calm, fix: &Fix) -> f64 {
     calm.radius_m - SHARP * sigma_m(fix.accuracy_m) - distance_m(calm.center, fix.position)
 }
 
-/// How far to look for borders: twice as far as the last disc reached, so that crowded places stay cheap.
+/// How far to look for borders first: as far as the last disc reached, so that crowded places stay cheap. Where
+/// nothing is found the search widens by doubling.
 pub(super) fn search_m(last: Option<&Calm>) -> f64 {
-    last.map_or(SEARCH_FIRST_M, |calm| (2.0 * calm.radius_m).clamp(SEARCH_MIN_M, RADIUS_MAX_M))
+    last.map_or(SEARCH_FIRST_M, |calm| calm.radius_m.clamp(SEARCH_MIN_M, RADIUS_MAX_M))
 }
 
 /// How far the border of a fence must be known to judge a disc of `radius_m`.
@@ -50,7 +55,8 @@ pub(super) fn look_m(fence: &Geofence, sight: &Sight, radius_m: f64) -> f64 {
 pub(super) fn room_to_m(fence: &Geofence, state: Option<PresenceState>, outlook: Outlook, sight: &Sight) -> f64 {
     let reach_m = outlook.border_m.min(RADIUS_MAX_M + fence.approach_m.unwrap_or_default() * REARM);
     let shrink = sight.site.shrink(reach_m);
-    let border_m = outlook.border_m * shrink - ROUNDING_M;
+    let rounding_m = if sight.site.is_polar() { CHORD_M } else { ROUNDING_M };
+    let border_m = outlook.border_m * shrink - rounding_m;
     let Some(approach_m) = fence.approach_m else { return border_m };
     // The next fix measures in its own flat frame.
     let own = shrink * shrink;
@@ -61,5 +67,11 @@ pub(super) fn room_to_m(fence: &Geofence, state: Option<PresenceState>, outlook:
         None if own > 0.0 => outlook.gap_m() * shrink - approach_m / own,
         None => 0.0,
     };
-    border_m.min(ring_m - ROUNDING_M).max(0.0)
+    border_m.min(ring_m - rounding_m).max(0.0)
+}
+
+/// The same for a fence that has not been judged.
+pub(super) fn room_m_around(fence: &Geofence, state: Option<PresenceState>, sight: &Sight, radius_m: f64) -> f64 {
+    let outlook = fence.outlook(&sight.site, look_m(fence, sight, radius_m));
+    room_to_m(fence, state, outlook, sight)
 }

@@ -34,6 +34,8 @@ pub(super) struct Round<'a> {
     undecided: bool,
     /// The radius of the disc around the fix at hand that no border crosses, as far as is known.
     calm_m: f64,
+    /// How far borders were looked for.
+    searched_m: f64,
 }
 
 /// A decisive word on one region.
@@ -60,6 +62,7 @@ impl<'a> Round<'a> {
             newest: false,
             undecided: false,
             calm_m: 0.0,
+            searched_m: 0.0,
         }
     }
 
@@ -82,6 +85,7 @@ impl<'a> Round<'a> {
         self.newest = newest;
         self.undecided = false;
         self.calm_m = if newest { calm::search_m(self.track.calm.as_ref()).max(sight.sharp_m) } else { 0.0 };
+        self.searched_m = self.calm_m;
         let radius_m = self.calm_m.max(sight.sharp_m);
         self.weigh_known(&sight);
         let world = self.world;
@@ -92,7 +96,7 @@ impl<'a> Round<'a> {
             }
         });
         if newest {
-            self.track.calm = self.settled_disc(fix);
+            self.track.calm = self.settled_disc(&sight);
         } else if self.undecided || self.transitions.len() > told {
             self.track.calm = None;
         }
@@ -328,14 +332,33 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn settled_disc(&self, fix: &Fix) -> Option<Calm> {
+    fn settled_disc(&mut self, sight: &Sight) -> Option<Calm> {
         let settled = !self.undecided && self.track.held.is_none() && self.track.marks.iter().all(|mark| mark.inside);
+        if !settled {
+            return None;
+        }
+        self.widen(sight);
         let radius_m = self.calm_m.min(calm::RADIUS_MAX_M);
-        (settled && radius_m > 0.0).then_some(Calm {
-            center: fix.position,
-            radius_m,
-            generation: self.world.generation,
-        })
+        (radius_m > 0.0).then_some(Calm { center: sight.fix.position, radius_m, generation: self.world.generation })
+    }
+
+    /// Looks for borders further away, as long as none limits the disc.
+    fn widen(&mut self, sight: &Sight) {
+        let world = self.world;
+        while self.calm_m >= self.searched_m && self.searched_m < calm::RADIUS_MAX_M {
+            self.searched_m = (2.0 * self.searched_m).min(calm::RADIUS_MAX_M);
+            self.calm_m = self.searched_m;
+            for presence in self.after.as_deref().unwrap_or(self.before) {
+                if let Some(fence) = world.regions.get(&presence.region) {
+                    self.calm_m = self.calm_m.min(calm::room_m_around(fence, Some(presence.state), sight, self.calm_m));
+                }
+            }
+            world.regions.near(&sight.site, self.searched_m, |candidate| {
+                if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.id).is_none() {
+                    self.calm_m = self.calm_m.min(calm::room_m_around(candidate.fence, None, sight, self.calm_m));
+                }
+            });
+        }
     }
 
     fn put(&mut self, fence: &Geofence, state: PresenceState, since: Timestamp) {

@@ -185,7 +185,7 @@ pub(crate) fn signed_area(points: &[[f64; 2]]) -> f64 {
 
 /// A ring's edges in the azimuthal projection, cut so that a straight piece stands for the curve that it is there.
 fn polar<'a>(ring: &'a Ring, site: &'a Site) -> impl Iterator<Item = ([f64; 2], [f64; 2])> + 'a {
-    const PIECE_DEG: f64 = 5.0;
+    const PIECE_DEG: f64 = 0.1;
     ring.chain.edges().flat_map(move |(from, to)| {
         let pieces = ((to[0] - from[0]).abs().max((to[1] - from[1]).abs()) / PIECE_DEG).ceil().max(1.0);
         let at = move |piece: f64| {

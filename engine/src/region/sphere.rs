@@ -96,8 +96,8 @@ impl Site {
     /// nowhere shorter than at the band's poleward edge.
     pub(crate) fn shrink(&self, within_m: f64) -> f64 {
         if self.is_polar() {
-            // Edges are cut into pieces of at most five degrees, whose chords are at most a thousandth too near.
-            return 0.998;
+            // Distances are true there, but for the chords that stand for pieces of edges.
+            return 0.999;
         }
         let edge = (self.position.lat.abs() + within_m / DEGREE_M).min(90.0);
         (edge.to_radians().cos() / self.cosine).clamp(0.0, 1.0)

@@ -57,12 +57,13 @@ fn ring(points: &[[f64; 2]]) -> Result<Chain, Vec<String>> {
     }
     let mut distinct = points.to_vec();
     distinct.dedup();
-    if signed_area(&distinct) == 0.0 {
+    if distinct.windows(3).all(|three| turn(three[0], three[1], three[2]) == 0.0) {
         return Err(vec!["encloses no area".to_owned()]);
     }
     let chain = Chain::new(distinct);
     match self_contact(&chain) {
         Some([lon, lat]) => Err(vec![format!("crosses or touches itself near [{lon}, {lat}]")]),
+        None if signed_area(chain.points()) == 0.0 => Err(vec!["encloses no area".to_owned()]),
         None => Ok(chain),
     }
 }
