@@ -98,11 +98,15 @@ pub fn campaign(world: &World, shopper: &Shopper, question: &Question<'_>) -> Op
     let campaign = world.campaigns.get(question.campaign)?;
     let (round, triggered) = round(world, shopper, campaign, question);
     let case = round.case(shopper, campaign, question.budgets);
-    let verdict = match gates::judge(&case, |gate: &Gate| gate.when_decided) {
+    let told = match &round.cause {
+        Cause::Order { .. } => case.order.and_then(crate::order::already_told),
+        Cause::Transition { .. } | Cause::Pickup { .. } => None,
+    };
+    let verdict = match (told, gates::judge(&case, |gate: &Gate| gate.when_decided)) {
         _ if !triggered => Verdict::NotTriggered,
-        Answer::Suppress(why) => Verdict::Suppress { why },
-        Answer::Pass => outcome(&round, shopper, &case, question, question.now),
-        Answer::Defer(until) => outcome(&round, shopper, &case, question, until),
+        (Some(why), _) | (None, Answer::Suppress(why)) => Verdict::Suppress { why },
+        (None, Answer::Pass) => outcome(&round, shopper, &case, question, question.now),
+        (None, Answer::Defer(until)) => outcome(&round, shopper, &case, question, until),
     };
     Some(Explanation {
         campaign: question.campaign.clone(),

@@ -9,7 +9,7 @@ use serde::{
     de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
-pub(crate) use self::taking::{arrivals, prune, take};
+pub(crate) use self::taking::{already_told, arrivals, prune, take};
 use crate::{
     id::{DeviceId, EventId, OrderId, ShopperId, StoreId},
     matching::TransitionKind,

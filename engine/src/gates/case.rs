@@ -1,5 +1,7 @@
 //! What every gate looks at.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
@@ -72,9 +74,9 @@ impl Case<'_> {
     }
 
     /// The fence's opening hours, else the store's.
-    pub(super) fn hours(&self) -> Option<Hours> {
+    pub(super) fn hours(&self) -> Option<Cow<'_, Hours>> {
         let own = self.fence.and_then(|fence| fence.hours.as_ref());
-        let own = own.and_then(|hours| Hours::deserialize(hours).ok());
-        own.or_else(|| self.store.and_then(|store| store.spec.hours.clone()))
+        let own = own.and_then(|hours| Hours::deserialize(hours).ok()).map(Cow::Owned);
+        own.or_else(|| self.store.and_then(|store| store.spec.hours.as_ref()).map(Cow::Borrowed))
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Arrival, Arrived, Change, Order, OrderEvent, OrderState, Rank, Told};
 use crate::{
+    decide::Suppression,
     id::OrderId,
     matching::{Transition, TransitionKind},
     problem::Problem,
@@ -54,13 +55,6 @@ impl Order {
             line.as_str().or(of_object).map(str::to_owned)
         };
         self.lines.iter().filter_map(name).collect()
-    }
-
-    /// When the shopper was told what the order is now, if that is no longer news. A delay to another time is news.
-    pub(crate) fn told_already(&self) -> Option<Timestamp> {
-        let told = self.told.get(&self.state)?;
-        let news = self.state == OrderState::Delayed && self.eta != told.eta;
-        (!news).then_some(told.at)
     }
 
     /// Remembers that the shopper is told what the order is now.
@@ -118,6 +112,13 @@ impl Order {
             self.adviser.clone_from(&event.adviser);
         }
     }
+}
+
+/// "Each state is told once." A delay to another time is news.
+pub(crate) fn already_told(order: &Order) -> Option<Suppression> {
+    let told = order.told.get(&order.state)?;
+    let news = order.state == OrderState::Delayed && order.eta != told.eta;
+    (!news).then_some(Suppression::AlreadyTold { state: order.state, at: told.at })
 }
 
 /// Takes an event into a shopper's orders.

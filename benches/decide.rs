@@ -1,0 +1,122 @@
+//! What deciding costs, with more and more campaigns of which three answer the transition.
+
+use std::{hint::black_box, sync::Arc};
+
+use divan::Bencher;
+use parvis_engine::{
+    campaign::Campaign,
+    decide::{self, Budgets},
+    matching::{Transition, TransitionCause, TransitionKind},
+    region::Geofence,
+    shopper::{Consent, Device, PushTarget, Shopper},
+    store::Store,
+    time::Timestamp,
+    world::{Settings, World},
+};
+
+const CAMPAIGNS: [usize; 4] = [3, 100, 1_000, 10_000];
+
+fn main() {
+    divan::main();
+}
+
+/// Three campaigns pass; one is sent and two are outranked.
+#[divan::bench(args = CAMPAIGNS)]
+fn one_sent(bencher: Bencher<'_, '_>, campaigns: usize) {
+    run(bencher, &world(campaigns, "newsletter"), &[enter()]);
+}
+
+/// Three campaigns answer, and their audience refuses each.
+#[divan::bench(args = CAMPAIGNS)]
+fn all_refused(bencher: Bencher<'_, '_>, campaigns: usize) {
+    run(bencher, &world(campaigns, "staff"), &[enter()]);
+}
+
+/// No campaign answers to this place.
+#[divan::bench(args = CAMPAIGNS)]
+fn none_selected(bencher: Bencher<'_, '_>, campaigns: usize) {
+    let elsewhere = Transition { region: "elsewhere".parse().expect("an id"), ..enter() };
+    run(bencher, &world(campaigns, "newsletter"), &[elsewhere]);
+}
+
+/// Most observations: nothing happened.
+#[divan::bench(args = CAMPAIGNS)]
+fn no_transition(bencher: Bencher<'_, '_>, campaigns: usize) {
+    run(bencher, &world(campaigns, "newsletter"), &[]);
+}
+
+fn run(bencher: Bencher<'_, '_>, world: &World, transitions: &[Transition]) {
+    let now = now();
+    bencher.with_inputs(|| (shopper(), Budgets::new())).bench_local_refs(|(shopper, budgets)| {
+        black_box(decide::campaigns(world, shopper, black_box(transitions), budgets, now));
+    });
+}
+
+fn now() -> Timestamp {
+    "2026-11-21T12:00:00+01:00".parse().expect("a time")
+}
+
+fn world(campaigns: usize, segment: &str) -> World {
+    let campaigns = (0..campaigns).map(|number| {
+        let tag = if number < 3 { "tv".to_owned() } else { format!("tag-{number}") };
+        let spec = serde_json::json!({
+            "id": format!("campaign-{number}"), "purpose": "offer", "priority": number % 7,
+            "on": {"transition": "enter", "tags": [tag]},
+            "schedule": {"store_hours": true},
+            "audience": {"all": [{"segment": segment}, {"not": {"attribute": {"name": "blocked", "equals": true}}}]},
+            "quiet_hours": {"from": "21:00", "to": "08:00"},
+            "caps": [{"count": 3, "per": "24h"}, {"count": 2, "per": "day"}],
+            "cooldown": "7d", "holdout_percent": 0.0,
+            "content": {
+                "en": {"title": "Television week", "body": "{{ shopper.attributes.name | default('Hello') }}: floor {{ store.attributes.floor | default(0) }} of {{ store.name }}"},
+                "fr": {"title": "Semaine de la télévision", "body": "Étage {{ store.attributes.floor | default(0) }}, {{ store.name }}"},
+            },
+        });
+        Arc::new(Campaign::compile(serde_json::from_value(spec).expect("well formed")).expect("sound"))
+    });
+    let store = serde_json::json!({
+        "id": "paris-1", "name": "Rivoli", "time_zone": "Europe/Paris", "attributes": {"floor": 2},
+        "hours": {"sat": [["10:00", "19:00"]]},
+    });
+    let store = Store::compile(serde_json::from_value(store).expect("well formed")).expect("sound");
+    let fence = serde_json::json!({
+        "type": "Feature", "id": "rivoli", "geometry": {"type": "Point", "coordinates": [2.35, 48.86]},
+        "properties": {"radius_m": 100.0, "store": "paris-1", "tags": ["tv"]},
+    });
+    let fence = Geofence::compile(serde_json::from_value(fence).expect("well formed")).expect("sound");
+    World::new(1, vec![Arc::new(fence)], campaigns.collect(), vec![Arc::new(store)], Settings::default())
+}
+
+fn shopper() -> Arc<Shopper> {
+    let mut shopper = Shopper::new("C-1001".parse().expect("an id"));
+    let yes = Some(Consent { granted: true, at: Timestamp::from_millis(0), text: None });
+    shopper.profile.consents.location.clone_from(&yes);
+    shopper.profile.consents.offers = yes;
+    shopper.profile.segments.insert("newsletter".to_owned());
+    let device = Device {
+        platform: "android".to_owned(),
+        target: Some(PushTarget::Fcm { token: Some("token".to_owned()), fid: None }),
+        locale: Some("fr-FR".to_owned()),
+        time_zone: Some("Europe/Paris".to_owned()),
+        preferred: false,
+        registered_at: now(),
+        presences: Vec::new(),
+    };
+    shopper.devices.insert("phone".parse().expect("an id"), device);
+    Arc::new(shopper)
+}
+
+fn enter() -> Transition {
+    Transition {
+        kind: TransitionKind::Enter,
+        device: "phone".parse().expect("an id"),
+        region: "rivoli".parse().expect("an id"),
+        store: Some("paris-1".parse().expect("an id")),
+        at: now(),
+        received_at: now(),
+        confidence: 1.0,
+        cause: TransitionCause::Fix,
+        entered_at: Some(now()),
+        replayed: false,
+    }
+}
