@@ -247,7 +247,7 @@ impl Checked {
             if self.state.all.of(kind).get(&id).is_some_and(|known| known.json == entry.json) {
                 continue;
             }
-            self.items.insert((kind, id.clone()), Some(entry.json.clone()));
+            self.items.insert((kind, id.clone()), Some(entry.text()));
             let entry = Arc::new(entry);
             self.state.api.of_mut(kind).insert(id.clone(), entry.clone());
             self.state.all.of_mut(kind).insert(id, entry);

@@ -123,6 +123,9 @@ name = 5
     assert!(!well);
     // Sentences of others may change; file, line, object and key are what is promised here.
     for expected in [
+        "campaigns.toml:1: campaign \"\": missing field `content`",
+        "campaigns.toml:1: campaign \"\": missing field `on`",
+        "campaigns.toml:1: campaign \"\": missing field `purpose`",
         "campaigns.toml:2: campaign \"\": id: an id must not be empty",
         "geofences.geojson:2: geofence \"a b\": id: an id has no ' '",
         "geofences.geojson:7: geofence \"a b\": properties.tags.1: invalid type: ",
@@ -138,7 +141,41 @@ name = 5
     ] {
         assert_eq!(lines.iter().filter(|line| line.starts_with(expected)).count(), 1, "{expected}: {lines:#?}");
     }
-    assert_eq!(lines.last().map(String::as_str), Some("12 problems"));
+    assert_eq!(lines.last().map(String::as_str), Some("15 problems"), "{lines:#?}");
+}
+
+#[test]
+fn campaigns_name_only_what_is_there() {
+    let stores = "[[store]]\nid = \"opera\"\nname = \"Opéra\"\ntime_zone = \"Europe/Paris\"\n";
+    let geofences = r#"{"type": "Feature", "id": "front", "geometry": {"type": "Point", "coordinates": [2, 48]},
+        "properties": {"radius_m": 50, "tags": ["flagship"]}}"#;
+    let campaigns = r#"[[campaign]]
+id = "welcome"
+purpose = "offer"
+[campaign.on]
+transition = "enter"
+tags = ["flagship", "flagshop"]
+stores = [
+  "opera",
+  "bastille",
+]
+regions = ["front", "back"]
+[campaign.content.en]
+title = "Welcome"
+body = "to {{ store.nme }}"
+"#;
+    let named = campaigns.replace("nme", "name");
+    expect(
+        &[("stores.toml", stores), ("geofences.geojson", geofences), ("campaigns.toml", &named)],
+        &[
+            "campaigns.toml:6: campaign \"welcome\": on.tags.1: no geofence has the tag \"flagshop\"",
+            "campaigns.toml:9: campaign \"welcome\": on.stores.1: there is no store \"bastille\"",
+            "campaigns.toml:11: campaign \"welcome\": on.regions.1: there is no geofence \"back\"",
+        ],
+    );
+    let folder = folder(&[("campaigns.toml", campaigns)]);
+    let (lines, _) = check(&Source::new(folder.path()));
+    assert!(lines[0].starts_with("campaigns.toml:14: campaign \"welcome\": content.en.body: "), "{lines:#?}");
 }
 
 #[test]
