@@ -140,8 +140,7 @@ fn prepare(commit: Commit) -> Result<Prepared, Error> {
             .events
             .iter()
             .map(|event| {
-                codec::encode_event(event)
-                    .map(|bytes| (event.recorded_at.as_millis(), codec::mark(&event.shopper), bytes))
+                codec::encode(event).map(|bytes| (event.recorded_at.as_millis(), codec::mark(&event.shopper), bytes))
             })
             .collect::<Result<_, Error>>()?,
     })

@@ -5,12 +5,9 @@ use parvis_engine::{
     id::{ShopperId, stable_hash},
     time::Timestamp,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    report::{Event, What},
-    store::Error,
-};
+use crate::store::Error;
 
 /// Writes a value.
 ///
@@ -27,35 +24,6 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T, Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
     T::deserialize(&mut deserializer).map_err(|error| Error::Corrupt(format!("{}: {error}", what())))
-}
-
-/// An event as the journal keeps it: not flattened, because an event and what happened both have a field `at`.
-#[derive(Serialize)]
-struct Written<'a> {
-    at: Timestamp,
-    recorded_at: Timestamp,
-    shopper: &'a ShopperId,
-    what: &'a What,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    at: Timestamp,
-    recorded_at: Timestamp,
-    shopper: ShopperId,
-    what: What,
-}
-
-/// Writes an event.
-pub(super) fn encode_event(event: &Event) -> Result<Vec<u8>, Error> {
-    let Event { at, recorded_at, shopper, what } = event;
-    encode(&Written { at: *at, recorded_at: *recorded_at, shopper, what })
-}
-
-/// Reads an event; `place` names it in the error.
-pub(super) fn decode_event(bytes: &[u8], place: impl FnOnce() -> String) -> Result<Event, Error> {
-    let Read { at, recorded_at, shopper, what } = decode(bytes, place)?;
-    Ok(Event { at, recorded_at, shopper, what })
 }
 
 /// How rows name a shopper where the id itself must not remain after an erasure.
@@ -152,7 +120,7 @@ mod tests {
         id::{NotificationId, RegionId},
         matching::{Transition, TransitionCause, TransitionKind},
         notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
-        order::{Fulfilment, Order, OrderState},
+        order::{Arrival, Arrived, Fulfilment, Order, OrderState, Told},
         shopper::{
             ApnsEnvironment, Attribute, Consent, Device, Interest, Loyalty, Presence, PresenceState, PushTarget, Send,
             Shopper, Subscription, SubscriptionKeys,
@@ -161,7 +129,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::{Answer, End, life::Progress};
+    use crate::{
+        report::{Event, What},
+        store::{Answer, End, life::Progress},
+    };
 
     /// Draws optional parts from bits, so that every combination can come.
     struct Bits(u64);
@@ -223,11 +194,12 @@ mod tests {
         shopper.profile.loyalty = bits.maybe(loyalty);
         let consent = Consent { granted: bits.flip(), at, text: bits.maybe("v1".to_owned()) };
         shopper.profile.consents.offers = bits.maybe(consent);
-        shopper.interests.insert("tv".to_owned(), Interest { weight: number, at });
+        shopper.interests.insert("tv".to_owned(), Interest { weight: number, at, signals: vec![7] });
         shopper.devices.insert(name("phone"), device(bits, at));
         let purpose = bits.one_of(Purpose::Offer, Purpose::Order);
         let notification = NotificationId::derive(at, &["x"]);
-        shopper.sends = bits.maybe(Send { at, notification, campaign: name("c"), purpose }).into_iter().collect();
+        shopper.sends =
+            bits.maybe(Send { at, not_before: at, notification, campaign: name("c"), purpose }).into_iter().collect();
         shopper.orders.insert(name("o"), order(bits, at, number));
         shopper
     }
@@ -244,6 +216,10 @@ mod tests {
             lines: bits.maybe(line).into_iter().collect(),
             adviser: bits.maybe("Ada".to_owned()),
             events: BTreeMap::from([(name("e"), (OrderState::Registered, at))]),
+            newest: bits.maybe((at, OrderState::Registered, name("e"))),
+            sources: BTreeMap::from([("eta".to_owned(), (at, OrderState::Shipped, name("e")))]),
+            told: BTreeMap::from([(OrderState::Shipped, Told { at, eta: bits.maybe(at) })]),
+            arrived: bits.maybe(Arrived { transition: TransitionKind::Approach, at }),
         }
     }
 
@@ -288,23 +264,26 @@ mod tests {
         let notification = NotificationId::derive(at, &["m"]);
         let decision = What::Decision {
             campaign: name("c"),
-            device: name("phone"),
+            device: bits.maybe(name("phone")),
             cause: cause(bits),
             notification: bits.maybe(notification),
             not_before: bits.maybe(at),
-            suppressed: bits.maybe(Suppression::NoConsent),
+            suppressed: bits.maybe(Suppression::Expired { expires_at: at }),
         };
         let milestone =
             What::Milestone { notification, milestone: Milestone::Dead, detail: bits.maybe("why".to_owned()) };
         let adviser = bits.maybe("Ada".to_owned());
         let transition_kind = TransitionKind::Enter;
-        let arrival = What::Arrival {
+        let arrival = What::Arrival(Arrival {
             order: name("o"),
             store: name("s"),
+            shopper: name("A"),
             device: name("d"),
+            at,
             transition: transition_kind,
+            lines: Vec::new(),
             adviser,
-        };
+        });
         let order = What::Order { order: name("o"), state: OrderState::PickedUp };
         [What::Transition(transition), decision, milestone, order, arrival]
             .map(|what| Event { at, recorded_at: at, shopper: name("A"), what })
@@ -328,8 +307,8 @@ mod tests {
             let (mut bits, at) = (Bits(seed), Timestamp::from_millis(millis));
             assert_returns(&shopper(&mut bits, at, number));
             for event in events(&mut bits, at, number) {
-                let bytes = encode_event(&event).expect("encodes");
-                prop_assert_eq!(decode_event(&bytes, String::new).expect("decodes"), event);
+                let bytes = encode(&event).expect("encodes");
+                prop_assert_eq!(decode::<Event>(&bytes, String::new).expect("decodes"), event);
             }
             let message = message(&mut bits, at);
             let mut progress = Progress::begin(&message);
