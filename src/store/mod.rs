@@ -2,6 +2,13 @@
 //!
 //! What an engine must do is written down once, in the contract suite (`tests/store`).
 
+mod config;
+mod embedded;
+mod leases;
+mod life;
+pub mod memory;
+mod state;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -14,6 +21,10 @@ use parvis_engine::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use self::{
+    config::{Config, Kind},
+    embedded::Embedded,
+};
 use crate::report::Event;
 
 /// Why the store did not do what it was asked. A conflict is not an error but a result.
@@ -276,6 +287,17 @@ pub trait Store: Send + Sync {
 
     /// Writes what is still to be written. Nothing may be called afterwards.
     async fn close(&self) -> Result<(), Error>;
+}
+
+/// Opens the store that the configuration names.
+///
+/// # Errors
+/// If the file can't be read, is used by another process, or was written by a newer version.
+pub async fn open(config: Config) -> Result<Arc<dyn Store>, Error> {
+    match config.kind {
+        Kind::Embedded => Ok(Arc::new(Embedded::open(config).await?)),
+        Kind::Memory => Ok(Arc::new(memory::Memory::new())),
+    }
 }
 
 impl std::fmt::Display for Error {

@@ -1,0 +1,64 @@
+//! What an operator may set about the store.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The store's section of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Which engine.
+    pub kind: Kind,
+    /// Embedded: the file. Its folder is made if it is missing.
+    pub path: PathBuf,
+    /// Embedded: how many calls may wait for the writer before further ones wait outside, at least 1.
+    pub queue_max: usize,
+    /// Embedded: the most calls that share one disk synchronisation, at least 1.
+    pub group_max: usize,
+    /// Embedded: memory for pages of the file.
+    pub cache_mib: usize,
+    /// Embedded: whether every page's checksum is verified at each start, not only after a crash. Reads the whole file.
+    pub verify_at_start: bool,
+    /// How long journal rows, ended notifications and idempotency answers are kept. The daemon prunes by it.
+    #[serde(with = "parvis_engine::time::duration")]
+    pub retention: Duration,
+}
+
+/// The engines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A file of this process alone.
+    #[default]
+    Embedded,
+    /// Nothing outlives the process: for trials and simulation.
+    Memory,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            kind: Kind::Embedded,
+            path: PathBuf::from("parvis.redb"),
+            queue_max: 1_024,
+            group_max: 512,
+            cache_mib: 128,
+            verify_at_start: true,
+            retention: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_given_and_refuses_what_it_does_not_know() {
+        let config: Config = toml::from_str("kind = \"memory\"\nretention = \"7d\"").expect("valid");
+        assert_eq!(config, Config { kind: Kind::Memory, retention: Duration::from_secs(604_800), ..Config::default() });
+        let error = toml::from_str::<Config>("pth = \"x\"").expect_err("unknown key");
+        assert!(error.to_string().contains("pth"), "{error}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The store in one file of this process: shoppers in memory and in a log, everything else in tables ordered by time.
+//!
+//! One thread writes; whatever waits for it shares one synchronisation. Memory changes only after the file has.
+
+mod calls;
+mod codec;
+mod erasure;
+mod file;
+mod group;
+mod log;
+mod read;
+mod tables;
+mod volatile;
+mod writer;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parvis_engine::{
+    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
+    notification::Channel,
+    time::Timestamp,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    calls::{Call, Reply},
+    erasure::Scrub,
+    file::File,
+    group::Prepared,
+    volatile::{Effect, Extent, Volatile},
+    writer::{Job, Writer},
+};
+use super::{
+    Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, JournalQuery, Life, Record, Settlement,
+    Sizes, Step, Store,
+};
+use crate::report::Event;
+
+/// The store in one file.
+#[derive(Debug)]
+pub struct Embedded {
+    file: Arc<File>,
+    volatile: Arc<Volatile>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Embedded {
+    /// Opens or makes the file, reads the shoppers and starts the writer.
+    ///
+    /// # Errors
+    /// If the file can't be read, is used by another process, or was written by a newer version.
+    pub async fn open(config: Config) -> Result<Embedded, Error> {
+        blocking(move || Embedded::start(&config)).await
+    }
+
+    fn start(config: &Config) -> Result<Embedded, Error> {
+        let file = Arc::new(File::open(config)?);
+        let transaction = file.begin()?;
+        tables::prepare(&transaction)?;
+        transaction.commit()?;
+        let volatile = Arc::new(Volatile::new());
+        let (extent, durable) = file.read(|transaction| {
+            index(transaction, &volatile)?;
+            Ok((log::recover(transaction, &volatile)?, tables::sequence(transaction)?))
+        })?;
+        let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
+        let writer = Writer {
+            file: file.clone(),
+            volatile: volatile.clone(),
+            jobs: waiting,
+            group_max: config.group_max.max(1),
+            extent,
+            durable,
+            sequence: durable,
+            scrub: Scrub::begin(volatile.erasures()),
+            doubt: None,
+            resting: false,
+        };
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
+        Ok(Embedded { file, volatile, jobs })
+    }
+
+    async fn ask(&self, call: Call) -> Result<Reply, Error> {
+        let stopped = || Error::Unavailable("the writer has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job { call, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&redb::ReadTransaction, &Volatile) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (file, volatile) = (self.file.clone(), self.volatile.clone());
+        blocking(move || file.read(|transaction| body(transaction, &volatile))).await
+    }
+}
+
+/// Reads what memory must know of tables other than the log.
+fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(), Error> {
+    let mut effects = Vec::new();
+    for row in transaction.open_table(tables::ERASURES)?.range::<u64>(..)? {
+        let (sequence, mark) = row?;
+        effects.push(Effect::Erased { mark: mark.value(), sequence: sequence.value() });
+    }
+    for row in transaction.open_table(tables::ANSWERS)?.range::<(i64, u64)>(..)? {
+        let (place, answer) = row?;
+        effects.push(Effect::Kept { hash: answer.value().0, place: place.value() });
+    }
+    let outbox = transaction.open_table(tables::OUTBOX)?;
+    for channel in Channel::ALL {
+        let code = tables::code(channel);
+        let waiting = outbox.range((code, i64::MIN, 0)..=(code, i64::MAX, u128::MAX))?.count();
+        effects.push(Effect::Waiting(channel, i64::try_from(waiting).unwrap_or(i64::MAX)));
+    }
+    volatile.apply(effects, &mut Extent::default());
+    Ok(())
+}
+
+fn prepare(commit: Commit) -> Result<Prepared, Error> {
+    let encode_change = |change: super::Change| {
+        let bytes = match &change.state {
+            Durable::Replaced { shopper, .. } => codec::encode(shopper)?,
+            Durable::Unchanged | Durable::Erased => Vec::new(),
+        };
+        Ok((change, bytes))
+    };
+    Ok(Prepared {
+        changes: commit.changes.into_iter().map(encode_change).collect::<Result<_, Error>>()?,
+        outbox: commit
+            .outbox
+            .into_iter()
+            .map(|message| codec::encode(&message).map(|bytes| (message, bytes)))
+            .collect::<Result<_, Error>>()?,
+        events: commit
+            .events
+            .iter()
+            .map(|event| {
+                codec::encode(event).map(|bytes| (event.recorded_at.as_millis(), codec::mark(&event.shopper), bytes))
+            })
+            .collect::<Result<_, Error>>()?,
+    })
+}
+
+fn is_volatile(commit: &Commit) -> bool {
+    let unchanged = commit.changes.iter().all(|change| matches!(change.state, Durable::Unchanged));
+    unchanged && commit.outbox.is_empty() && commit.events.is_empty()
+}
+
+async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let ended = tokio::task::spawn_blocking(body).await;
+    ended.unwrap_or_else(|error| Err(Error::Unavailable(format!("the store could not read: {error}"))))
+}
+
+fn mismatch() -> Error {
+    Error::Unavailable("the writer answered another question".to_owned())
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error> {
+        Ok(ids.iter().map(|id| self.volatile.state.load(id)).collect())
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+        if !is_volatile(&commit) {
+            let reply = self.ask(Call::Commit(prepare(commit)?)).await?;
+            return if let Reply::Committed(committed) = reply { Ok(committed) } else { Err(mismatch()) };
+        }
+        let state = &self.volatile.state;
+        let conflicts = state.conflicts(&commit.changes);
+        if !conflicts.is_empty() {
+            return Ok(Committed::Conflict(conflicts));
+        }
+        for change in commit.changes {
+            state.set_tracks(&change.id, change.version, change.tracks);
+        }
+        Ok(Committed::Done)
+    }
+
+    async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
+        Ok(devices.iter().map(|device| self.volatile.state.owner(device)).collect())
+    }
+
+    async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error> {
+        Ok(self.volatile.state.order_owner(order))
+    }
+
+    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+        read::claim(&self.file, &self.volatile, (channel, now), limit, lease)
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
+        self.ask(Call::Settle(settlements)).await.map(drop)
+    }
+
+    fn outbox_grew(&self) -> watch::Receiver<u64> {
+        self.volatile.grew.subscribe()
+    }
+
+    async fn due_wakes(&self, now: Timestamp, limit: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error> {
+        Ok(self.volatile.state.due_wakes(now, limit))
+    }
+
+    fn wakes_changed(&self) -> watch::Receiver<u64> {
+        self.volatile.state.wakes_changed().subscribe()
+    }
+
+    async fn lease_budget(&self, campaign: &CampaignId, total: u64, want: u64) -> Result<u64, Error> {
+        let reply = self.ask(Call::Budget { campaign: campaign.clone(), total, want }).await?;
+        if let Reply::Taken(taken) = reply { Ok(taken) } else { Err(mismatch()) }
+    }
+
+    async fn life(&self, id: NotificationId) -> Result<Option<Life>, Error> {
+        self.file.read(|transaction| read::life(transaction, &self.volatile, id))
+    }
+
+    async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
+        let reply = self.ask(Call::Report(id, step)).await?;
+        if let Reply::Known(known) = reply { Ok(known) } else { Err(mismatch()) }
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
+        self.read(move |transaction, volatile| read::journal(transaction, volatile, &query)).await
+    }
+
+    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let Reply::Pruned(next) = self.ask(Call::Prune { until, from: at }).await? else {
+                return Err(mismatch());
+            };
+            from = next;
+        }
+        Ok(())
+    }
+
+    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+        self.read(|transaction, _| read::catalog(transaction)).await
+    }
+
+    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error> {
+        self.ask(Call::Catalog(items)).await.map(drop)
+    }
+
+    async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {
+        read::answer(&self.file, &self.volatile, key)
+    }
+
+    async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
+        self.ask(Call::Keep { key: key.to_owned(), answer, at }).await.map(drop)
+    }
+
+    async fn sizes(&self) -> Result<Sizes, Error> {
+        let waiting: BTreeMap<_, _> =
+            Channel::ALL.into_iter().map(|channel| (channel, self.volatile.waiting(channel))).collect();
+        Ok(Sizes { shoppers: self.volatile.state.shoppers(), waiting, bytes: self.file.bytes() })
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.ask(Call::Close).await.map(drop)
+    }
+}

@@ -1,0 +1,181 @@
+//! What the writer is asked besides commits: settlements, reports, budgets, catalog, answers, pruning.
+
+use std::sync::PoisonError;
+
+use parvis_engine::{
+    id::{CampaignId, NotificationId, stable_hash},
+    time::Timestamp,
+};
+use redb::ReadableTable;
+
+use super::{
+    codec,
+    group::{GOES_ON, Group, Prepared, idle_since},
+    tables,
+    volatile::Effect,
+};
+use crate::store::{Answer, CatalogItem, Committed, End, Error, Settlement, Step, life::Progress};
+
+/// So that pruning never holds up commits for long.
+const PRUNE_ROWS: usize = 1_024;
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Call {
+    Commit(Prepared),
+    Settle(Vec<Settlement>),
+    Report(NotificationId, Step),
+    Budget { campaign: CampaignId, total: u64, want: u64 },
+    Catalog(Vec<CatalogItem>),
+    Keep { key: String, answer: Answer, at: Timestamp },
+    Prune { until: Timestamp, from: u128 },
+    Close,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Committed(Committed),
+    Done,
+    Known(bool),
+    Taken(u64),
+    /// Where to go on pruning, if there is more.
+    Pruned(Option<u128>),
+}
+
+impl Group<'_, '_> {
+    pub(super) fn perform(&mut self, call: Call) -> Result<Reply, Error> {
+        match call {
+            Call::Commit(prepared) => self.commit(prepared).map(Reply::Committed),
+            Call::Settle(settlements) => {
+                settlements.into_iter().try_for_each(|settlement| self.settle(settlement)).map(|()| Reply::Done)
+            }
+            Call::Report(id, step) => self.report(id, step).map(Reply::Known),
+            Call::Budget { campaign, total, want } => self.take_budget(&campaign, total, want).map(Reply::Taken),
+            Call::Catalog(items) => self.put_catalog(items).map(|()| Reply::Done),
+            Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
+            Call::Prune { until, from } => self.prune(until, from).map(Reply::Pruned),
+            Call::Close => Ok(Reply::Done),
+        }
+    }
+
+    fn settle(&mut self, settlement: Settlement) -> Result<(), Error> {
+        let Settlement { id, lease, at, end, .. } = settlement;
+        let place = self.volatile.leases.lock().unwrap_or_else(PoisonError::into_inner).settle(id, lease);
+        let Some(place) = place else { return Ok(()) };
+        self.effects.push(Effect::Released(id));
+        let removed = self.tables.outbox.remove(tables::outbox_key(place))?.map(|value| value.value().1);
+        let Some(mark) = removed else { return Ok(()) };
+        match &end {
+            End::Terminal { .. } => self.effects.push(Effect::Waiting(place.0, -1)),
+            End::Again { at, attempts, .. } => {
+                self.tables.outbox.insert(tables::outbox_key((place.0, *at, id)), (*attempts, mark))?;
+                self.announce();
+            }
+        }
+        let Some(mut progress) = self.progress(id)? else { return Ok(()) };
+        progress.settle(at, &end);
+        self.put_progress(id, &progress)
+    }
+
+    fn report(&mut self, id: NotificationId, step: Step) -> Result<bool, Error> {
+        let message = self.tables.messages.get(id.as_u128())?.map(|row| (row.value().0, row.value().1));
+        if message.is_none_or(|(sequence, mark)| self.is_void(mark, sequence)) {
+            return Ok(false);
+        }
+        let Some(mut progress) = self.progress(id)? else { return Ok(false) };
+        if progress.report(step) {
+            self.put_progress(id, &progress)?;
+        }
+        Ok(true)
+    }
+
+    fn progress(&self, id: NotificationId) -> Result<Option<Progress>, Error> {
+        let row = self.tables.lives.get(id.as_u128())?;
+        row.map(|row| codec::decode(row.value().1, || format!("the life of {id}"))).transpose()
+    }
+
+    fn put_progress(&mut self, id: NotificationId, progress: &Progress) -> Result<(), Error> {
+        let bytes = codec::encode(progress)?;
+        self.tables.lives.insert(id.as_u128(), (idle_since(progress), bytes.as_slice()))?;
+        Ok(())
+    }
+
+    fn take_budget(&mut self, campaign: &CampaignId, total: u64, want: u64) -> Result<u64, Error> {
+        let spent = self.tables.budgets.get(campaign.as_str())?.map_or(0, |value| value.value());
+        let taken = want.min(total.saturating_sub(spent));
+        if taken > 0 {
+            self.tables.budgets.insert(campaign.as_str(), spent + taken)?;
+        }
+        Ok(taken)
+    }
+
+    fn put_catalog(&mut self, items: Vec<CatalogItem>) -> Result<(), Error> {
+        for CatalogItem { kind, id, json } in items {
+            let key = (kind.as_str(), id.as_str());
+            match json {
+                Some(json) => drop(self.tables.catalog.insert(key, json.as_str())?),
+                None => drop(self.tables.catalog.remove(key)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, key: &str, answer: &Answer, at: Timestamp) -> Result<(), Error> {
+        let hash = stable_hash(&[key]);
+        let kept_now = |effect: &Effect| matches!(effect, Effect::Kept { hash: kept, .. } if *kept == hash);
+        if self.volatile.answer_place(hash).is_some() || self.effects.iter().any(kept_now) {
+            return Ok(());
+        }
+        let place = (at.as_millis(), self.next_sequence());
+        let bytes = codec::encode(answer)?;
+        self.tables.answers.insert(place, (hash, key, bytes.as_slice()))?;
+        self.effects.push(Effect::Kept { hash, place });
+        Ok(())
+    }
+
+    fn prune(&mut self, until: Timestamp, from: u128) -> Result<Option<u128>, Error> {
+        let end = (until.as_millis(), 0);
+        let mut rows = Vec::new();
+        for row in self.tables.journal.range(..end)?.take(PRUNE_ROWS) {
+            rows.push(row?.0.value());
+        }
+        for row in &rows {
+            self.tables.journal.remove(*row)?;
+        }
+        let mut answers = Vec::new();
+        for row in self.tables.answers.range(..end)?.take(PRUNE_ROWS) {
+            let (place, value) = row?;
+            answers.push((place.value(), value.value().0));
+        }
+        for (place, hash) in &answers {
+            self.tables.answers.remove(*place)?;
+            self.effects.push(Effect::Forgotten { hash: *hash });
+        }
+        let reached = self.prune_lives(until, from)?;
+        let more = rows.len() == PRUNE_ROWS || answers.len() == PRUNE_ROWS;
+        Ok(reached.or_else(|| more.then_some(u128::MAX)))
+    }
+
+    /// Ids begin with the time of their cause, so nothing after `until` can have ended before it.
+    fn prune_lives(&mut self, until: Timestamp, from: u128) -> Result<Option<u128>, Error> {
+        let end = tables::first_id_at(until);
+        if from >= end {
+            return Ok(None);
+        }
+        let (mut seen, mut ended) = (Vec::new(), Vec::new());
+        for row in self.tables.lives.range(from..end)?.take(PRUNE_ROWS) {
+            let (id, life) = row?;
+            seen.push(id.value());
+            let idle_since = life.value().0;
+            if idle_since != GOES_ON && idle_since < until.as_millis() {
+                ended.push(id.value());
+            }
+        }
+        for id in ended {
+            self.tables.lives.remove(id)?;
+            self.tables.messages.remove(id)?;
+        }
+        Ok(seen.last().filter(|_| seen.len() == PRUNE_ROWS).map(|last| last + 1))
+    }
+}

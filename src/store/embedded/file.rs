@@ -1,0 +1,100 @@
+//! The file, open or between two attempts to open it. After an I/O error redb refuses everything until it is reopened.
+
+use std::{
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
+
+use crate::store::{Config, Error};
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    cache_bytes: usize,
+    database: RwLock<Option<Database>>,
+}
+
+impl File {
+    /// Opens or makes it.
+    pub(super) fn open(config: &Config) -> Result<File, Error> {
+        if let Some(folder) = config.path.parent() {
+            fs::create_dir_all(folder)
+                .map_err(|error| Error::Unavailable(format!("{} can't be made: {error}", folder.display())))?;
+        }
+        let cache_bytes = config.cache_mib << 20;
+        let database = guarded(&config.path, || {
+            builder(cache_bytes).set_check_integrity_on_open(config.verify_at_start).create(&config.path)
+        })?;
+        Ok(File { path: config.path.clone(), cache_bytes, database: RwLock::new(Some(database)) })
+    }
+
+    /// Reads one snapshot.
+    pub(super) fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let transaction = database.as_ref().ok_or_else(|| self.closed())?.begin_read()?;
+        body(&transaction)
+    }
+
+    /// Begins to write. Only the writer may.
+    pub(super) fn begin(&self) -> Result<WriteTransaction, Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(database.as_ref().ok_or_else(|| self.closed())?.begin_write()?)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Closes it and opens it again. No transaction of this thread may be alive.
+    pub(super) fn reopen(&self) -> Result<(), Error> {
+        self.close();
+        let database = guarded(&self.path, || builder(self.cache_bytes).open(&self.path))?;
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(database);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
+    fn closed(&self) -> Error {
+        Error::Unavailable(format!("{} is closed", self.path.display()))
+    }
+}
+
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes);
+    builder
+}
+
+/// Opens a file that may be garbled: the library may panic over it.
+fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, Error> {
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(|error| refusal(path, error)),
+        Err(_) => Err(Error::Corrupt(format!("{} can't be read: its structure is broken", path.display()))),
+    }
+}
+
+fn refusal(path: &Path, error: DatabaseError) -> Error {
+    let path = path.display();
+    if matches!(error, DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) {
+        return Error::Unavailable(format!("{path} is in use by another process"));
+    }
+    if let DatabaseError::Storage(StorageError::Io(error)) = &error {
+        let garbled = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        let why = format!("{path} can't be opened: {error}");
+        return if garbled { Error::Corrupt(why) } else { Error::Unavailable(why) };
+    }
+    Error::Corrupt(format!("{path} can't be opened: {error}"))
+}

@@ -1,0 +1,247 @@
+//! One transaction: everything that waited when the writer came round. It writes rows and notes effects; memory changes
+//! only after the rows are durable.
+
+use std::collections::{BTreeMap, HashMap};
+
+use parvis_engine::{
+    id::{NotificationId, ShopperId},
+    notification::{Channel, Notification},
+    time::Timestamp,
+};
+use redb::{ReadableTable, WriteTransaction};
+
+use super::{
+    codec::{self, Frame},
+    tables::{self, Tables},
+    volatile::{Effect, Volatile},
+};
+use crate::store::{
+    Change, Committed, Durable, Error,
+    life::Progress,
+    state::{Origin, Put},
+};
+
+/// So that a row fills its power of two of pages well, and rewriting one stays cheap.
+const ROW_BYTES: usize = 60 * 1024;
+
+/// A commit whose values are encoded already, so that the writer has less to do.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Each with its encoded shopper, empty unless it is replaced.
+    pub(super) changes: Vec<(Change, Vec<u8>)>,
+    pub(super) outbox: Vec<(Notification, Vec<u8>)>,
+    /// When recorded, whose, encoded.
+    pub(super) events: Vec<(i64, u64, Vec<u8>)>,
+}
+
+/// A transaction in the making.
+pub(super) struct Group<'a, 't> {
+    pub(super) volatile: &'a Volatile,
+    pub(super) tables: Tables<'t>,
+    pub(super) effects: &'a mut Vec<Effect>,
+    /// The newest number given to a row or an erasure.
+    pub(super) sequence: &'a mut u64,
+    /// The newest number before this group: rows up to it are in memory as they are in the file.
+    pub(super) began_at: u64,
+    /// Bytes of frames that were written.
+    pub(super) written: u64,
+    /// Versions of shoppers that this group changes.
+    versions: HashMap<ShopperId, u64>,
+    erased: BTreeMap<u64, u64>,
+    grew: bool,
+    row: Option<(u64, Vec<u8>)>,
+    journal: BTreeMap<i64, Vec<u8>>,
+}
+
+impl<'a, 't> Group<'a, 't> {
+    pub(super) fn begin(
+        volatile: &'a Volatile,
+        transaction: &'t WriteTransaction,
+        effects: &'a mut Vec<Effect>,
+        sequence: &'a mut u64,
+    ) -> Result<Group<'a, 't>, Error> {
+        Ok(Group {
+            volatile,
+            tables: Tables::open(transaction)?,
+            effects,
+            began_at: *sequence,
+            sequence,
+            written: 0,
+            versions: HashMap::new(),
+            erased: BTreeMap::new(),
+            grew: false,
+            row: None,
+            journal: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn commit(&mut self, prepared: Prepared) -> Result<Committed, Error> {
+        let conflicts: Vec<_> = prepared
+            .changes
+            .iter()
+            .filter(|(change, _)| self.version(&change.id) != change.version)
+            .map(|(change, _)| change.id.clone())
+            .collect();
+        if !conflicts.is_empty() {
+            return Ok(Committed::Conflict(conflicts));
+        }
+        let mut gone = BTreeMap::new();
+        for (Change { version, id, state, tracks }, body) in prepared.changes {
+            match state {
+                Durable::Unchanged => self.effects.push(Effect::Tracks { id, version, tracks }),
+                Durable::Replaced { shopper, wake } => {
+                    let frame = Frame { id: id.as_str(), version: version + 1, wake, body: &body };
+                    let origin = self.write_frame(&frame)?;
+                    self.versions.insert(id, version + 1);
+                    self.effects.push(Effect::Put(Put { version: version + 1, shopper, tracks, wake, origin }));
+                }
+                Durable::Erased => {
+                    gone.insert(codec::mark(&id), id);
+                }
+            }
+        }
+        self.erase(gone)?;
+        for (message, body) in prepared.outbox {
+            self.enqueue(&message, &body)?;
+        }
+        for (at, mark, body) in prepared.events {
+            self.record(at, mark, &body)?;
+        }
+        Ok(Committed::Done)
+    }
+
+    /// Writes what is still in buffers. Nothing may be written afterwards.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        self.flush()?;
+        *self.sequence += 1;
+        self.tables.meta.insert("sequence", *self.sequence)?;
+        if self.grew {
+            self.effects.push(Effect::Grew);
+        }
+        Ok(())
+    }
+
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        *self.sequence += 1;
+        *self.sequence
+    }
+
+    /// Wakes who waits for entries, once this is durable.
+    pub(super) fn announce(&mut self) {
+        self.grew = true;
+    }
+
+    /// Whether this group has given the shopper a newer record, or none, than memory knows.
+    pub(super) fn changes(&self, id: &str) -> bool {
+        self.versions.contains_key(id)
+    }
+
+    /// Whether a row is void because its shopper was erased after it was written.
+    pub(super) fn is_void(&self, mark: u64, sequence: u64) -> bool {
+        let before = self.erased.get(&mark).copied().unwrap_or_else(|| self.volatile.erased_before(mark));
+        sequence < before
+    }
+
+    /// Appends a shopper's record to the log.
+    pub(super) fn write_frame(&mut self, frame: &Frame<'_>) -> Result<Origin, Error> {
+        if self.row.as_ref().is_some_and(|(_, bytes)| bytes.len() + frame.body.len() > ROW_BYTES) {
+            self.flush_row()?;
+        }
+        if self.row.is_none() {
+            self.row = Some((self.next_sequence(), Vec::with_capacity(ROW_BYTES)));
+        }
+        let Some((row, bytes)) = &mut self.row else { return Ok(Origin::default()) };
+        frame.write(bytes);
+        self.written += frame.len();
+        Ok(Origin { row: *row, len: frame.len() })
+    }
+
+    fn version(&self, id: &ShopperId) -> u64 {
+        self.versions.get(id).copied().unwrap_or_else(|| self.volatile.state.version(id))
+    }
+
+    /// Erases shoppers. Their rows in log, journal and lives become void at once and are removed step by step; entries
+    /// of the outbox are removed here, so that none of them can be claimed any more.
+    fn erase(&mut self, gone: BTreeMap<u64, ShopperId>) -> Result<(), Error> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        // What was written before has a lower number than the erasure, what comes after it a higher one.
+        self.flush()?;
+        let mut keys = Vec::new();
+        for entry in self.tables.outbox.iter()? {
+            let (key, value) = entry?;
+            if gone.contains_key(&value.value().1) {
+                keys.push(key.value());
+            }
+        }
+        for key in keys {
+            self.tables.outbox.remove(key)?;
+            self.effects.push(Effect::Waiting(Channel::ALL[usize::from(key.0)], -1));
+            self.effects.push(Effect::Released(NotificationId::from_u128(key.2)));
+        }
+        for (mark, id) in gone {
+            let sequence = self.next_sequence();
+            self.tables.erasures.insert(sequence, mark)?;
+            self.erased.insert(mark, sequence);
+            self.versions.insert(id.clone(), 0);
+            self.effects.push(Effect::Remove(id));
+            self.effects.push(Effect::Erased { mark, sequence });
+        }
+        // A row that is written after the erasure must not be void.
+        self.next_sequence();
+        Ok(())
+    }
+
+    fn enqueue(&mut self, message: &Notification, body: &[u8]) -> Result<(), Error> {
+        let id = message.id.as_u128();
+        let old = self.tables.messages.get(id)?.map(|row| (row.value().0, row.value().1));
+        if old.is_some_and(|(sequence, mark)| !self.is_void(mark, sequence)) {
+            return Ok(());
+        }
+        let mark = codec::mark(&message.shopper);
+        self.tables.messages.insert(id, (*self.sequence, mark, body))?;
+        let progress = codec::encode(&Progress::begin(message))?;
+        self.tables.lives.insert(id, (GOES_ON, progress.as_slice()))?;
+        let place = (message.channel, message.not_before, message.id);
+        self.tables.outbox.insert(tables::outbox_key(place), (0, mark))?;
+        self.effects.push(Effect::Waiting(message.channel, 1));
+        self.announce();
+        Ok(())
+    }
+
+    fn record(&mut self, at: i64, mark: u64, body: &[u8]) -> Result<(), Error> {
+        let row = self.journal.entry(at).or_default();
+        codec::write_event(row, mark, body);
+        if row.len() > ROW_BYTES { self.flush_journal() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.flush_row()?;
+        self.flush_journal()
+    }
+
+    fn flush_row(&mut self) -> Result<(), Error> {
+        if let Some((row, bytes)) = self.row.take() {
+            self.tables.log.insert(row, bytes.as_slice())?;
+            self.effects.push(Effect::LogGrew(bytes.len() as u64));
+        }
+        Ok(())
+    }
+
+    fn flush_journal(&mut self) -> Result<(), Error> {
+        for (at, bytes) in std::mem::take(&mut self.journal) {
+            let sequence = self.next_sequence();
+            self.tables.journal.insert((at, sequence), bytes.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds that stand for a life that goes on.
+pub(super) const GOES_ON: i64 = i64::MAX;
+
+/// The first column of a life.
+pub(super) fn idle_since(progress: &Progress) -> i64 {
+    progress.idle_since().map_or(GOES_ON, Timestamp::as_millis)
+}

@@ -1,0 +1,134 @@
+//! What is read from the file while the writer writes: claims, lives, journal, catalog, answers.
+
+use std::{collections::VecDeque, sync::PoisonError, time::Duration};
+
+use parvis_engine::{
+    id::{NotificationId, stable_hash},
+    notification::{Channel, Notification},
+    time::Timestamp,
+};
+use redb::ReadTransaction;
+
+use super::{
+    codec,
+    file::File,
+    tables::{self, code},
+    volatile::Volatile,
+};
+use crate::{
+    report::Event,
+    store::{Answer, CatalogItem, Claim, Entry, Error, JournalQuery, Life, life::Progress},
+};
+
+pub(super) fn claim(
+    file: &File,
+    volatile: &Volatile,
+    (channel, now): (Channel, Timestamp),
+    limit: usize,
+    span: Duration,
+) -> Result<Claim, Error> {
+    // Leases are locked before the snapshot is taken: a settlement that has ended its lease is then in the snapshot.
+    let mut leases = volatile.leases.lock().unwrap_or_else(PoisonError::into_inner);
+    file.read(|transaction| {
+        let outbox = transaction.open_table(tables::OUTBOX)?;
+        let messages = transaction.open_table(tables::MESSAGES)?;
+        let (mut entries, mut next) = (Vec::new(), None);
+        let channel_end = (code(channel), i64::MAX, u128::MAX);
+        for row in outbox.range((code(channel), i64::MIN, 0)..=channel_end)? {
+            let (key, value) = row?;
+            let (_, due, id) = key.value();
+            let (due, id) = (Timestamp::from_millis(due), NotificationId::from_u128(id));
+            if due > now {
+                next = Some(due);
+                break;
+            }
+            if entries.len() == limit {
+                break;
+            }
+            if !leases.is_free(id, now) {
+                continue;
+            }
+            let message = messages.get(id.as_u128())?;
+            let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")))?;
+            let notification = codec::decode(message.value().2, || format!("message {id}"))?;
+            entries.push((notification, value.value().0, (channel, due, id)));
+        }
+        if entries.is_empty() && limit > 0 {
+            return Ok(Claim::NothingUntil(next.into_iter().chain(leases.next_end(channel)).min()));
+        }
+        let grant = |(notification, attempts, place)| {
+            let lease = leases.grant(place, now, span);
+            Entry { notification, attempts, lease }
+        };
+        Ok(Claim::Entries(entries.into_iter().map(grant).collect()))
+    })
+}
+
+pub(super) fn life(
+    transaction: &ReadTransaction,
+    volatile: &Volatile,
+    id: NotificationId,
+) -> Result<Option<Life>, Error> {
+    let messages = transaction.open_table(tables::MESSAGES)?;
+    let Some(message) = messages.get(id.as_u128())? else { return Ok(None) };
+    let (sequence, mark, body) = message.value();
+    if sequence < volatile.erased_before(mark) {
+        return Ok(None);
+    }
+    let notification: Notification = codec::decode(body, || format!("message {id}"))?;
+    let Some(life) = transaction.open_table(tables::LIVES)?.get(id.as_u128())? else { return Ok(None) };
+    let progress: Progress = codec::decode(life.value().1, || format!("the life of {id}"))?;
+    Ok(Some(progress.of(notification)))
+}
+
+/// Reads from the newest row back, so that a small limit costs little however long the journal is.
+pub(super) fn journal(
+    transaction: &ReadTransaction,
+    volatile: &Volatile,
+    query: &JournalQuery,
+) -> Result<Vec<Event>, Error> {
+    let wanted = query.shopper.as_ref().map(codec::mark);
+    let from = (query.since.map_or(i64::MIN, Timestamp::as_millis), 0);
+    let to = (query.until.map_or(i64::MAX, Timestamp::as_millis), 0);
+    let mut newest = VecDeque::new();
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    for row in transaction.open_table(tables::JOURNAL)?.range(from..to)?.rev() {
+        let (key, bytes) = row?;
+        let (at, sequence) = key.value();
+        for (mark, body) in codec::read_events(bytes.value())?.into_iter().rev() {
+            if newest.len() == query.limit {
+                return Ok(newest.into());
+            }
+            if wanted.is_some_and(|wanted| wanted != mark) || sequence < volatile.erased_before(mark) {
+                continue;
+            }
+            let what = || format!("a journal row of {}", Timestamp::from_millis(at));
+            newest.push_front(codec::decode(body, what)?);
+        }
+    }
+    Ok(newest.into())
+}
+
+pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Vec<CatalogItem>, Error> {
+    let mut items = Vec::new();
+    for row in transaction.open_table(tables::CATALOG)?.range::<(&str, &str)>(..)? {
+        let (key, json) = row?;
+        let (kind, id) = key.value();
+        items.push(CatalogItem { kind: kind.to_owned(), id: id.to_owned(), json: Some(json.value().to_owned()) });
+    }
+    Ok(items)
+}
+
+pub(super) fn answer(file: &File, volatile: &Volatile, key: &str) -> Result<Option<Answer>, Error> {
+    let Some(place) = volatile.answer_place(stable_hash(&[key])) else { return Ok(None) };
+    file.read(|transaction| {
+        let Some(row) = transaction.open_table(tables::ANSWERS)?.get(place)? else { return Ok(None) };
+        let (_, kept, body) = row.value();
+        if kept != key {
+            return Ok(None);
+        }
+        codec::decode(body, || format!("the answer to {key:?}")).map(Some)
+    })
+}

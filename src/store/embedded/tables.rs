@@ -1,0 +1,118 @@
+//! What stands in the file. Keys are ordered by time or sequence wherever rows are many: random keys cost a factor five.
+
+use parvis_engine::{notification::Channel, time::Timestamp};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+
+use crate::store::{Error, leases::Place};
+
+/// The layout of this file. A newer one is refused; an older one is migrated here.
+pub(super) const FORMAT: u64 = 1;
+
+/// `format` and `sequence`.
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Rows of frames, each with many shoppers; a shopper's newest frame counts.
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
+/// Channel, due, id; attempts and the shopper's mark.
+pub(super) const OUTBOX: TableDefinition<'_, (u8, i64, u128), (u32, u64)> = TableDefinition::new("outbox");
+/// Sequence, the shopper's mark and the notification, which never changes.
+pub(super) const MESSAGES: TableDefinition<'_, u128, (u64, u64, &[u8])> = TableDefinition::new("messages");
+/// When the life's last step was if it has ended (else `i64::MAX`), and its progress.
+pub(super) const LIVES: TableDefinition<'_, u128, (i64, &[u8])> = TableDefinition::new("lives");
+/// Recorded, sequence; events.
+pub(super) const JOURNAL: TableDefinition<'_, (i64, u64), &[u8]> = TableDefinition::new("journal");
+/// Kind, id; JSON.
+pub(super) const CATALOG: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("catalog");
+/// Kept at, sequence; the key's hash, the key and the answer.
+pub(super) const ANSWERS: TableDefinition<'_, (i64, u64), (u64, &str, &[u8])> = TableDefinition::new("answers");
+/// Campaign; spent.
+pub(super) const BUDGETS: TableDefinition<'_, &str, u64> = TableDefinition::new("budgets");
+/// Sequence of an erasure; the shopper's mark. Older rows with this mark are void and are being removed.
+pub(super) const ERASURES: TableDefinition<'_, u64, u64> = TableDefinition::new("erasures");
+
+/// All tables, open for writing.
+pub(super) struct Tables<'t> {
+    pub(super) meta: Table<'t, &'static str, u64>,
+    pub(super) log: Table<'t, u64, &'static [u8]>,
+    pub(super) outbox: Table<'t, (u8, i64, u128), (u32, u64)>,
+    pub(super) messages: Table<'t, u128, (u64, u64, &'static [u8])>,
+    pub(super) lives: Table<'t, u128, (i64, &'static [u8])>,
+    pub(super) journal: Table<'t, (i64, u64), &'static [u8]>,
+    pub(super) catalog: Table<'t, (&'static str, &'static str), &'static str>,
+    pub(super) answers: Table<'t, (i64, u64), (u64, &'static str, &'static [u8])>,
+    pub(super) budgets: Table<'t, &'static str, u64>,
+    pub(super) erasures: Table<'t, u64, u64>,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Tables<'t>, TableError> {
+        Ok(Tables {
+            meta: transaction.open_table(META)?,
+            log: transaction.open_table(LOG)?,
+            outbox: transaction.open_table(OUTBOX)?,
+            messages: transaction.open_table(MESSAGES)?,
+            lives: transaction.open_table(LIVES)?,
+            journal: transaction.open_table(JOURNAL)?,
+            catalog: transaction.open_table(CATALOG)?,
+            answers: transaction.open_table(ANSWERS)?,
+            budgets: transaction.open_table(BUDGETS)?,
+            erasures: transaction.open_table(ERASURES)?,
+        })
+    }
+}
+
+/// The sequence number of the newest transaction.
+pub(super) fn sequence(transaction: &ReadTransaction) -> Result<u64, Error> {
+    let meta = transaction.open_table(META)?;
+    Ok(meta.get("sequence")?.map_or(0, |value| value.value()))
+}
+
+/// Checks the layout, or lays out a new file.
+pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), Error> {
+    let mut tables = Tables::open(transaction)?;
+    let format = tables.meta.get("format")?.map(|value| value.value());
+    match format {
+        None => {
+            tables.meta.insert("format", FORMAT)?;
+            tables.meta.insert("sequence", 0)?;
+            Ok(())
+        }
+        Some(FORMAT) => Ok(()),
+        Some(other) => Err(Error::Corrupt(format!(
+            "the file has format {other} and this version reads up to {FORMAT}: it was written by a newer version"
+        ))),
+    }
+}
+
+/// An entry's key.
+pub(super) fn outbox_key((channel, due, id): Place) -> (u8, i64, u128) {
+    (code(channel), due.as_millis(), id.as_u128())
+}
+
+/// A channel's number in keys. Never changed, only added to.
+pub(super) fn code(channel: Channel) -> u8 {
+    match channel {
+        Channel::Apns => 0,
+        Channel::Fcm => 1,
+        Channel::WebPush => 2,
+    }
+}
+
+/// The least message id of a cause at this time; see `NotificationId`.
+pub(super) fn first_id_at(at: Timestamp) -> u128 {
+    u128::from(at.as_millis().max(0).unsigned_abs()) << 80
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Error {
+                match redb::Error::from(error) {
+                    redb::Error::Corrupted(why) => Error::Corrupt(why),
+                    other => Error::Unavailable(other.to_string()),
+                }
+            }
+        }
+    )*};
+}
+
+from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError);

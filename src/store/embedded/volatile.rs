@@ -1,0 +1,140 @@
+//! What the embedded store keeps in memory, and the only place where a group that became durable changes it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use parvis_engine::{
+    id::{DeviceId, NotificationId, ShopperId},
+    notification::Channel,
+    shopper::Track,
+};
+use tokio::sync::watch;
+
+use super::tables;
+use crate::store::{
+    leases::Leases,
+    state::{Origin, Put, State},
+};
+
+/// The memory.
+#[derive(Debug)]
+pub(super) struct Volatile {
+    pub(super) state: State,
+    pub(super) leases: Mutex<Leases>,
+    pub(super) grew: watch::Sender<u64>,
+    waiting: [AtomicI64; Channel::ALL.len()],
+    answers: Mutex<HashMap<u64, (i64, u64)>>,
+    erased: RwLock<BTreeMap<u64, u64>>,
+}
+
+/// What becomes of the memory once a group is durable.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Tracks { id: ShopperId, version: u64, tracks: BTreeMap<DeviceId, Track> },
+    Put(Put),
+    Remove(ShopperId),
+    Moved(ShopperId, Origin),
+    Waiting(Channel, i64),
+    Released(NotificationId),
+    Grew,
+    Kept { hash: u64, place: (i64, u64) },
+    Forgotten { hash: u64 },
+    Erased { mark: u64, sequence: u64 },
+    Scrubbed { mark: u64, sequence: u64 },
+    LogGrew(u64),
+    LogShrank(u64),
+}
+
+/// Bytes of frames in the log, and those of them that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) total: u64,
+    pub(super) live: u64,
+}
+
+impl Volatile {
+    pub(super) fn new() -> Volatile {
+        Volatile {
+            state: State::new(),
+            leases: Mutex::default(),
+            grew: watch::Sender::new(0),
+            waiting: [const { AtomicI64::new(0) }; Channel::ALL.len()],
+            answers: Mutex::default(),
+            erased: RwLock::default(),
+        }
+    }
+
+    /// Takes in what became durable.
+    pub(super) fn apply(&self, effects: Vec<Effect>, extent: &mut Extent) {
+        for effect in effects {
+            self.apply_one(effect, extent);
+        }
+    }
+
+    /// Gives back what a group that failed had taken.
+    pub(super) fn undo(&self, effects: &[Effect]) {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        for effect in effects {
+            if let Effect::Released(id) = effect {
+                leases.keep(*id);
+            }
+        }
+    }
+
+    pub(super) fn waiting(&self, channel: Channel) -> u64 {
+        u64::try_from(self.waiting[tables::code(channel) as usize].load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    pub(super) fn answer_place(&self, hash: u64) -> Option<(i64, u64)> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied()
+    }
+
+    /// The sequence before which rows with this mark are void; 0 if none are.
+    pub(super) fn erased_before(&self, mark: u64) -> u64 {
+        self.erased.read().unwrap_or_else(PoisonError::into_inner).get(&mark).copied().unwrap_or(0)
+    }
+
+    /// Every erasure whose rows are not yet all removed: mark and sequence.
+    pub(super) fn erasures(&self) -> BTreeMap<u64, u64> {
+        self.erased.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn apply_one(&self, effect: Effect, extent: &mut Extent) {
+        match effect {
+            Effect::Tracks { id, version, tracks } => self.state.set_tracks(&id, version, tracks),
+            Effect::Put(put) => {
+                extent.live += put.origin.len;
+                extent.live -= self.state.put(put).len;
+            }
+            Effect::Remove(id) => extent.live -= self.state.remove(&id).len,
+            Effect::Moved(id, origin) => self.state.moved(&id, origin),
+            Effect::Waiting(channel, delta) => {
+                self.waiting[tables::code(channel) as usize].fetch_add(delta, Ordering::Relaxed);
+            }
+            Effect::Released(id) => self.leases.lock().unwrap_or_else(PoisonError::into_inner).end(id),
+            Effect::Grew => self.grew.send_modify(|count| *count += 1),
+            Effect::Kept { hash, place } => {
+                self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, place);
+            }
+            Effect::Forgotten { hash } => {
+                self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+            }
+            Effect::Erased { mark, sequence } => {
+                self.erased.write().unwrap_or_else(PoisonError::into_inner).insert(mark, sequence);
+            }
+            Effect::Scrubbed { mark, sequence } => {
+                let mut erased = self.erased.write().unwrap_or_else(PoisonError::into_inner);
+                if erased.get(&mark) == Some(&sequence) {
+                    erased.remove(&mark);
+                }
+            }
+            Effect::LogGrew(bytes) => extent.total += bytes,
+            Effect::LogShrank(bytes) => extent.total -= bytes,
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The store in memory, for simulation and trials: deterministic, with faults on demand. Nothing outlives it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parvis_engine::{
+    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
+    notification::{Channel, Notification},
+    time::Timestamp,
+};
+use tokio::sync::watch;
+
+use super::{
+    Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, JournalQuery, Life, Record,
+    Settlement, Sizes, Step, Store,
+    leases::{Leases, Place},
+    life::Progress,
+    state::{Origin, Put, State},
+};
+use crate::report::Event;
+
+/// The store in memory.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    state: Arc<State>,
+    rest: Arc<Mutex<Rest>>,
+    grew: watch::Sender<u64>,
+    faults: Faults,
+}
+
+/// Makes the next calls fail. Clones share what was planned.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Planned>>);
+
+/// What goes wrong in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `Unavailable`, and nothing took effect.
+    Before,
+    /// `Unavailable`, and all of it took effect.
+    After,
+    /// For a commit: all its shoppers are said to have changed.
+    Conflict,
+}
+
+#[derive(Debug, Default)]
+struct Planned {
+    commits: VecDeque<Fault>,
+    settlements: VecDeque<Fault>,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    outbox: BTreeMap<Place, u32>,
+    leases: Leases,
+    messages: BTreeMap<NotificationId, (Notification, Progress)>,
+    journal: BTreeMap<(Timestamp, u64), Event>,
+    recorded: u64,
+    catalog: BTreeMap<(String, String), String>,
+    answers: BTreeMap<String, (Timestamp, Answer)>,
+    spent: BTreeMap<CampaignId, u64>,
+    closed: bool,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Memory {
+        Memory {
+            state: Arc::new(State::new()),
+            rest: Arc::default(),
+            grew: watch::Sender::new(0),
+            faults: Faults::default(),
+        }
+    }
+
+    /// The handle that makes calls fail.
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
+    /// Loses what a crash of the process would lose: tracks and leases.
+    pub fn crash(&self) {
+        self.state.forget_tracks();
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.leases.clear();
+        rest.closed = false;
+        drop(rest);
+        self.bump();
+        self.state.wakes_changed().send_modify(|count| *count += 1);
+    }
+
+    fn rest(&self) -> Result<MutexGuard<'_, Rest>, Error> {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        if rest.closed { Err(Error::Unavailable("closed".to_owned())) } else { Ok(rest) }
+    }
+
+    fn bump(&self) {
+        self.grew.send_modify(|count| *count += 1);
+    }
+
+    fn apply(&self, rest: &mut Rest, commit: Commit) {
+        for change in commit.changes {
+            self.change(rest, change);
+        }
+        let mut grew = false;
+        for message in commit.outbox {
+            if !rest.messages.contains_key(&message.id) {
+                rest.outbox.insert((message.channel, message.not_before, message.id), 0);
+                let progress = Progress::begin(&message);
+                rest.messages.insert(message.id, (message, progress));
+                grew = true;
+            }
+        }
+        for event in commit.events {
+            rest.recorded += 1;
+            rest.journal.insert((event.recorded_at, rest.recorded), event);
+        }
+        if grew {
+            self.bump();
+        }
+    }
+
+    fn change(&self, rest: &mut Rest, change: Change) {
+        match change.state {
+            Durable::Unchanged => self.state.set_tracks(&change.id, change.version, change.tracks),
+            Durable::Replaced { shopper, wake } => {
+                let version = change.version + 1;
+                let put = Put { version, shopper, tracks: change.tracks, wake, origin: Origin::default() };
+                self.state.put(put);
+            }
+            Durable::Erased => {
+                self.state.remove(&change.id);
+                rest.erase(&change.id);
+            }
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::new()
+    }
+}
+
+impl Faults {
+    /// Plans the fate of a coming commit; those planned earlier come first.
+    pub fn fail_commit(&self, fault: Fault) {
+        self.planned().commits.push_back(fault);
+    }
+
+    /// Plans the fate of a coming settlement; those planned earlier come first. A conflict counts as `Before`.
+    pub fn fail_settle(&self, fault: Fault) {
+        self.planned().settlements.push_back(fault);
+    }
+
+    /// Forgets what was planned.
+    pub fn clear(&self) {
+        *self.planned() = Planned::default();
+    }
+
+    fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rest {
+    fn erase(&mut self, shopper: &ShopperId) {
+        let ids: BTreeSet<_> =
+            self.messages.iter().filter(|(_, (message, _))| message.shopper == *shopper).map(|(id, _)| *id).collect();
+        self.outbox.retain(|(_, _, id), _| !ids.contains(id));
+        for id in ids {
+            self.messages.remove(&id);
+            self.leases.end(id);
+        }
+        self.journal.retain(|_, event| event.shopper != *shopper);
+    }
+
+    fn settle(&mut self, settlement: Settlement) {
+        let Some(place) = self.leases.settle(settlement.id, settlement.lease) else { return };
+        self.leases.end(settlement.id);
+        self.outbox.remove(&place);
+        let Some((_, progress)) = self.messages.get_mut(&settlement.id) else { return };
+        progress.settle(settlement.at, &settlement.end);
+        if let End::Again { at, attempts, .. } = settlement.end {
+            self.outbox.insert((place.0, at, place.2), attempts);
+        }
+    }
+
+    fn claim(&mut self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Claim {
+        let mut entries = Vec::new();
+        let mut next = None;
+        let from = (channel, Timestamp::MIN, NotificationId::from_u128(0));
+        let to = (channel, Timestamp::MAX, NotificationId::from_u128(u128::MAX));
+        for (place, attempts) in self.outbox.range(from..=to) {
+            if place.1 > now {
+                next = Some(place.1);
+                break;
+            }
+            if entries.len() == limit {
+                break;
+            }
+            let Some((message, _)) = self.messages.get(&place.2) else { continue };
+            if self.leases.is_free(place.2, now) {
+                let lease = self.leases.grant(*place, now, lease);
+                entries.push(Entry { notification: message.clone(), attempts: *attempts, lease });
+            }
+        }
+        if entries.is_empty() && limit > 0 {
+            Claim::NothingUntil(next.into_iter().chain(self.leases.next_end(channel)).min())
+        } else {
+            Claim::Entries(entries)
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error> {
+        Ok(ids.iter().map(|id| self.state.load(id)).collect())
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+        let mut rest = self.rest()?;
+        let fault = self.faults.planned().commits.pop_front();
+        match fault {
+            Some(Fault::Before) => return Err(Error::Unavailable("injected, before".to_owned())),
+            Some(Fault::Conflict) if !commit.changes.is_empty() => {
+                return Ok(Committed::Conflict(commit.changes.into_iter().map(|change| change.id).collect()));
+            }
+            Some(Fault::After | Fault::Conflict) | None => {}
+        }
+        let conflicts = self.state.conflicts(&commit.changes);
+        if !conflicts.is_empty() {
+            return Ok(Committed::Conflict(conflicts));
+        }
+        self.apply(&mut rest, commit);
+        match fault {
+            Some(Fault::After) => Err(Error::Unavailable("injected, after".to_owned())),
+            Some(Fault::Before | Fault::Conflict) | None => Ok(Committed::Done),
+        }
+    }
+
+    async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
+        Ok(devices.iter().map(|device| self.state.owner(device)).collect())
+    }
+
+    async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error> {
+        Ok(self.state.order_owner(order))
+    }
+
+    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+        Ok(self.rest()?.claim(channel, now, limit, lease))
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
+        let mut rest = self.rest()?;
+        let fault = self.faults.planned().settlements.pop_front();
+        if matches!(fault, Some(Fault::Before | Fault::Conflict)) {
+            return Err(Error::Unavailable("injected, before".to_owned()));
+        }
+        let again = settlements.iter().any(|settlement| matches!(settlement.end, End::Again { .. }));
+        settlements.into_iter().for_each(|settlement| rest.settle(settlement));
+        drop(rest);
+        if again {
+            self.bump();
+        }
+        if fault.is_some() { Err(Error::Unavailable("injected, after".to_owned())) } else { Ok(()) }
+    }
+
+    fn outbox_grew(&self) -> watch::Receiver<u64> {
+        self.grew.subscribe()
+    }
+
+    async fn due_wakes(&self, now: Timestamp, limit: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error> {
+        Ok(self.state.due_wakes(now, limit))
+    }
+
+    fn wakes_changed(&self) -> watch::Receiver<u64> {
+        self.state.wakes_changed().subscribe()
+    }
+
+    async fn lease_budget(&self, campaign: &CampaignId, total: u64, want: u64) -> Result<u64, Error> {
+        let mut rest = self.rest()?;
+        let spent = rest.spent.entry(campaign.clone()).or_default();
+        let taken = want.min(total.saturating_sub(*spent));
+        *spent += taken;
+        Ok(taken)
+    }
+
+    async fn life(&self, id: NotificationId) -> Result<Option<Life>, Error> {
+        Ok(self.rest()?.messages.get(&id).map(|(message, progress)| progress.clone().of(message.clone())))
+    }
+
+    async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
+        let mut rest = self.rest()?;
+        let Some((_, progress)) = rest.messages.get_mut(&id) else { return Ok(false) };
+        progress.report(step);
+        Ok(true)
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
+        let rest = self.rest()?;
+        let from = (query.since.unwrap_or(Timestamp::MIN), 0);
+        let to = query.until.map_or((Timestamp::MAX, u64::MAX), |until| (until, 0));
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let mut newest: Vec<_> = rest
+            .journal
+            .range(from..to)
+            .rev()
+            .map(|(_, event)| event)
+            .filter(|event| query.shopper.as_ref().is_none_or(|shopper| event.shopper == *shopper))
+            .take(query.limit)
+            .cloned()
+            .collect();
+        newest.reverse();
+        Ok(newest)
+    }
+
+    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
+        let mut rest = self.rest()?;
+        rest.journal.retain(|(at, _), _| *at >= until);
+        rest.answers.retain(|_, (at, _)| *at >= until);
+        rest.messages.retain(|_, (_, progress)| progress.idle_since().is_none_or(|at| at >= until));
+        Ok(())
+    }
+
+    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+        let rest = self.rest()?;
+        let item = |((kind, id), json): (&(String, String), &String)| CatalogItem {
+            kind: kind.clone(),
+            id: id.clone(),
+            json: Some(json.clone()),
+        };
+        Ok(rest.catalog.iter().map(item).collect())
+    }
+
+    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error> {
+        let mut rest = self.rest()?;
+        for CatalogItem { kind, id, json } in items {
+            match json {
+                Some(json) => rest.catalog.insert((kind, id), json),
+                None => rest.catalog.remove(&(kind, id)),
+            };
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {
+        Ok(self.rest()?.answers.get(key).map(|(_, answer)| answer.clone()))
+    }
+
+    async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
+        self.rest()?.answers.entry(key.to_owned()).or_insert((at, answer));
+        Ok(())
+    }
+
+    async fn sizes(&self) -> Result<Sizes, Error> {
+        let rest = self.rest()?;
+        let mut waiting: BTreeMap<_, _> = Channel::ALL.into_iter().map(|channel| (channel, 0)).collect();
+        rest.outbox.keys().for_each(|(channel, _, _)| *waiting.entry(*channel).or_default() += 1);
+        Ok(Sizes { shoppers: self.state.shoppers(), waiting, bytes: 0 })
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.rest()?.closed = true;
+        Ok(())
+    }
+}

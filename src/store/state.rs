@@ -1,0 +1,228 @@
+//! The shoppers in memory, with what can be derived from them: directories and wake times. Shared by the engines that
+//! are their shoppers' only writer. It does no I/O and decides nothing about durability.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parvis_engine::{
+    id::{DeviceId, OrderId, ShopperId, stable_hash},
+    shopper::{Shopper, Track},
+    time::Timestamp,
+};
+use tokio::sync::watch;
+
+use super::{Change, Record};
+
+/// So that shards rarely wait for one another; a power of two well above the number of cores.
+const SHARDS: usize = 64;
+
+/// Everything about shoppers that is answered without I/O.
+#[derive(Debug)]
+pub(super) struct State {
+    shards: Vec<RwLock<HashMap<ShopperId, Held>>>,
+    devices: RwLock<HashMap<DeviceId, ShopperId>>,
+    orders: RwLock<HashMap<OrderId, ShopperId>>,
+    wakes: Mutex<BTreeSet<(Timestamp, ShopperId)>>,
+    wakes_changed: watch::Sender<u64>,
+    shoppers: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Held {
+    version: u64,
+    shopper: Arc<Shopper>,
+    tracks: BTreeMap<DeviceId, Track>,
+    wake: Option<Timestamp>,
+    origin: Origin,
+}
+
+/// Where a shopper's newest record lies in the log; all zero where there is no log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The row.
+    pub(super) row: u64,
+    /// The record's bytes.
+    pub(super) len: u64,
+}
+
+/// A durable shopper to be put in place.
+#[derive(Debug)]
+pub(super) struct Put {
+    pub(super) version: u64,
+    pub(super) shopper: Arc<Shopper>,
+    pub(super) tracks: BTreeMap<DeviceId, Track>,
+    pub(super) wake: Option<Timestamp>,
+    pub(super) origin: Origin,
+}
+
+impl State {
+    pub(super) fn new() -> State {
+        State {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            devices: RwLock::default(),
+            orders: RwLock::default(),
+            wakes: Mutex::default(),
+            wakes_changed: watch::Sender::new(0),
+            shoppers: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn load(&self, id: &ShopperId) -> Record {
+        let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
+        match shard.get(id) {
+            Some(held) => Record { version: held.version, shopper: held.shopper.clone(), tracks: held.tracks.clone() },
+            None => Record { version: 0, shopper: Arc::new(Shopper::new(id.clone())), tracks: BTreeMap::new() },
+        }
+    }
+
+    pub(super) fn version(&self, id: &ShopperId) -> u64 {
+        let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(id).map_or(0, |held| held.version)
+    }
+
+    pub(super) fn origin(&self, id: &ShopperId) -> Origin {
+        let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(id).map_or(Origin::default(), |held| held.origin)
+    }
+
+    /// The shoppers among these that have changed since they were loaded.
+    pub(super) fn conflicts(&self, changes: &[Change]) -> Vec<ShopperId> {
+        changes.iter().filter(|change| self.version(&change.id) != change.version).map(|c| c.id.clone()).collect()
+    }
+
+    /// Replaces the tracks, unless the shopper has changed meanwhile: then newer ones are there.
+    pub(super) fn set_tracks(&self, id: &ShopperId, version: u64, tracks: BTreeMap<DeviceId, Track>) {
+        let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
+        match shard.get_mut(id) {
+            Some(held) if held.version == version => held.tracks = tracks,
+            Some(_) => {}
+            None if version == 0 && !tracks.is_empty() => {
+                let shopper = Arc::new(Shopper::new(id.clone()));
+                let held = Held { version, shopper, tracks, wake: None, origin: Origin::default() };
+                shard.insert(id.clone(), held);
+            }
+            None => {}
+        }
+    }
+
+    /// Puts a shopper in place and gives back where the record lay that is now worthless.
+    pub(super) fn put(&self, put: Put) -> Origin {
+        let Put { version, shopper, tracks, wake, origin } = put;
+        let id = shopper.id.clone();
+        let held = Held { version, shopper: shopper.clone(), tracks, wake, origin };
+        let old = self.shard(&id).write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held);
+        if old.as_ref().is_none_or(|old| old.version == 0) {
+            self.shoppers.fetch_add(1, Ordering::Relaxed);
+        }
+        let before = old.as_ref().map(|old| &*old.shopper);
+        self.index(&id, before, Some(&shopper));
+        self.set_wake(&id, old.as_ref().and_then(|old| old.wake), wake);
+        old.map_or(Origin::default(), |old| old.origin)
+    }
+
+    /// Removes a shopper and gives back where the record lay that is now worthless.
+    pub(super) fn remove(&self, id: &ShopperId) -> Origin {
+        let old = self.shard(id).write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let Some(old) = old else { return Origin::default() };
+        if old.version > 0 {
+            self.shoppers.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.index(id, Some(&old.shopper), None);
+        self.set_wake(id, old.wake, None);
+        old.origin
+    }
+
+    /// The record was copied to another row.
+    pub(super) fn moved(&self, id: &ShopperId, origin: Origin) {
+        let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = shard.get_mut(id) {
+            held.origin = origin;
+        }
+    }
+
+    pub(super) fn owner(&self, device: &DeviceId) -> Option<ShopperId> {
+        self.devices.read().unwrap_or_else(PoisonError::into_inner).get(device).cloned()
+    }
+
+    pub(super) fn order_owner(&self, order: &OrderId) -> Option<ShopperId> {
+        self.orders.read().unwrap_or_else(PoisonError::into_inner).get(order).cloned()
+    }
+
+    pub(super) fn due_wakes(&self, now: Timestamp, limit: usize) -> (Vec<ShopperId>, Option<Timestamp>) {
+        let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: Vec<_> = wakes.iter().take_while(|(at, _)| *at <= now).take(limit).map(|(_, id)| id.clone()).collect();
+        let next = wakes.iter().nth(due.len()).map(|(at, _)| *at);
+        (due, next)
+    }
+
+    pub(super) fn wakes_changed(&self) -> &watch::Sender<u64> {
+        &self.wakes_changed
+    }
+
+    pub(super) fn shoppers(&self) -> u64 {
+        self.shoppers.load(Ordering::Relaxed)
+    }
+
+    /// Loses what a crash would lose.
+    pub(super) fn forget_tracks(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, held| held.version > 0);
+            shard.values_mut().for_each(|held| held.tracks.clear());
+        }
+    }
+
+    fn shard(&self, id: &ShopperId) -> &RwLock<HashMap<ShopperId, Held>> {
+        &self.shards[stable_hash(&[id.as_str()]) as usize % SHARDS]
+    }
+
+    fn index(&self, id: &ShopperId, before: Option<&Shopper>, after: Option<&Shopper>) {
+        reindex(&self.devices, id, before.map(|old| &old.devices), after.map(|new| &new.devices));
+        reindex(&self.orders, id, before.map(|old| &old.orders), after.map(|new| &new.orders));
+    }
+
+    fn set_wake(&self, id: &ShopperId, before: Option<Timestamp>, after: Option<Timestamp>) {
+        if before == after {
+            return;
+        }
+        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = before {
+            wakes.remove(&(at, id.clone()));
+        }
+        if let Some(at) = after {
+            wakes.insert((at, id.clone()));
+            drop(wakes);
+            self.wakes_changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// Brings a directory up to date. An entry that has passed to another shopper in the same commit stays with them.
+fn reindex<K: Clone + Eq + Hash + Ord, V>(
+    directory: &RwLock<HashMap<K, ShopperId>>,
+    id: &ShopperId,
+    before: Option<&BTreeMap<K, V>>,
+    after: Option<&BTreeMap<K, V>>,
+) {
+    let (old, new) = (before.into_iter().flat_map(BTreeMap::keys), after.into_iter().flat_map(BTreeMap::keys));
+    if old.clone().eq(new.clone()) {
+        return;
+    }
+    let mut directory = directory.write().unwrap_or_else(PoisonError::into_inner);
+    for key in old {
+        if directory.get(key) == Some(id) && !after.is_some_and(|after| after.contains_key(key)) {
+            directory.remove(key);
+        }
+    }
+    for key in new {
+        if !before.is_some_and(|before| before.contains_key(key)) {
+            directory.insert(key.clone(), id.clone());
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! The contract, one sentence a test.
+
+use parvis::store::{Answer, CatalogItem, Commit, Committed, End, JournalQuery, Step};
+use parvis_engine::{
+    id::{CampaignId, OrderId},
+    notification::{Channel, Milestone},
+};
+
+use crate::rig::*;
+
+macro_rules! contract {
+    ($($sentence:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::memory().await).await })*
+        }
+        mod embedded {
+            $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::embedded().await).await })*
+        }
+        mod reopened {
+            $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::reopened().await).await })*
+        }
+    };
+}
+
+contract!(
+    an_unknown_shopper_is_new,
+    a_durable_change_counts_and_survives,
+    an_unchanged_shopper_keeps_its_version_and_gets_new_tracks,
+    a_stale_version_conflicts_and_nothing_is_done,
+    of_concurrent_changes_to_one_version_one_wins,
+    devices_and_orders_lead_to_their_shopper,
+    a_device_passes_to_another_shopper_in_one_commit,
+    wakes_come_in_order_and_are_replaced,
+    claims_come_in_order_of_due_time,
+    nothing_is_due_before_the_next_due_time_or_lease_end,
+    an_expired_lease_passes_on_and_its_settlement_is_ignored,
+    a_restart_frees_what_was_leased,
+    an_entry_comes_again_with_its_attempts,
+    a_message_is_stored_once,
+    a_life_tells_every_step_and_ends_once,
+    reports_are_kept_once_and_cannot_end_a_life,
+    an_erased_shopper_leaves_nothing,
+    an_erased_shopper_may_come_back,
+    the_journal_gives_the_newest_rows_oldest_first,
+    pruning_forgets_what_is_old_and_over,
+    the_catalog_keeps_what_was_put,
+    the_first_answer_stands,
+    a_budget_is_never_overspent,
+    sizes_count_what_is_there,
+    growth_is_announced,
+);
+
+async fn an_unknown_shopper_is_new(rig: Rig) {
+    let records = rig.store().load(&[name("B"), name("A")]).await.expect("available");
+    assert_eq!(records.iter().map(|record| record.shopper.id.as_str()).collect::<Vec<_>>(), ["B", "A"]);
+    assert!(records.iter().all(|record| record.version == 0 && record.tracks.is_empty()));
+}
+
+async fn a_durable_change_counts_and_survives(mut rig: Rig) {
+    for version in 0..5 {
+        let mut shopper = with_device("A", "phone");
+        shopper.orders.insert(name("o-1"), order("o-1"));
+        shopper.profile = counted("A", i64::try_from(version).expect("small")).profile;
+        assert_eq!(commit(rig.store(), vec![replaced(version, shopper.clone(), None)]).await, Committed::Done);
+        rig.pause().await;
+        let record = load(rig.store(), "A").await;
+        assert_eq!((record.version, &*record.shopper), (version + 1, &shopper));
+    }
+}
+
+async fn an_unchanged_shopper_keeps_its_version_and_gets_new_tracks(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, counted("A", 1), None)]).await;
+    assert_eq!(commit(rig.store(), vec![tracked(1, "A", 250.0)]).await, Committed::Done);
+    let record = load(rig.store(), "A").await;
+    assert_eq!((record.version, count_of(&record)), (1, 1));
+    assert_eq!(record.tracks, tracked(1, "A", 250.0).tracks);
+    commit(rig.store(), vec![replaced(1, counted("A", 2), None)]).await;
+    assert!(load(rig.store(), "A").await.tracks.is_empty(), "a change replaces all tracks");
+    commit(rig.store(), vec![tracked(2, "A", 99.0)]).await;
+    rig.restart().await;
+    let record = load(rig.store(), "A").await;
+    assert_eq!((record.version, count_of(&record), record.tracks.len()), (2, 2, 0), "tracks are volatile");
+}
+
+async fn a_stale_version_conflicts_and_nothing_is_done(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, counted("A", 1), None), replaced(0, counted("B", 1), None)]).await;
+    rig.pause().await;
+    let changes = vec![
+        replaced(1, counted("A", 2), Some(at(1))),
+        replaced(0, counted("B", 2), Some(at(1))),
+        replaced(7, counted("C", 2), None),
+    ];
+    let outbox = vec![message(1, "A", Channel::Fcm)];
+    let events = vec![event(1, "A")];
+    let result = rig.store().commit(Commit { changes, outbox, events }).await;
+    assert_eq!(result, Ok(Committed::Conflict(vec![name("B"), name("C")])));
+    assert_eq!(commit(rig.store(), vec![tracked(0, "A", 1.0)]).await, Committed::Conflict(vec![name("A")]));
+    assert_eq!(commit(rig.store(), vec![erased(0, "A")]).await, Committed::Conflict(vec![name("A")]));
+    rig.pause().await;
+    let (a, c) = (load(rig.store(), "A").await, load(rig.store(), "C").await);
+    assert_eq!((a.version, count_of(&a), a.tracks.len(), c.version), (1, 1, 0, 0));
+    assert_eq!(rig.store().due_wakes(at(9), 9).await, Ok((Vec::new(), None)));
+    assert!(claim(rig.store(), 9, 9).await.is_empty());
+    let query = JournalQuery { limit: 9, ..JournalQuery::default() };
+    assert_eq!(rig.store().journal(query).await, Ok(Vec::new()));
+}
+
+async fn of_concurrent_changes_to_one_version_one_wins(rig: Rig) {
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let store = rig.shared();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    loop {
+                        let record = load(&*store, "A").await;
+                        let next = counted("A", count_of(&record) + 1);
+                        match commit(&*store, vec![replaced(record.version, next, None)]).await {
+                            Committed::Done => break,
+                            Committed::Conflict(who) => assert_eq!(who, [name("A")]),
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("ends");
+    }
+    let record = load(rig.store(), "A").await;
+    assert_eq!((record.version, count_of(&record)), (160, 160));
+}
+
+async fn devices_and_orders_lead_to_their_shopper(mut rig: Rig) {
+    let mut shopper = with_device("A", "phone");
+    shopper.orders.insert(name("o-1"), order("o-1"));
+    commit(rig.store(), vec![replaced(0, shopper, None)]).await;
+    rig.pause().await;
+    let owners = rig.store().owners(&[name("tablet"), name("phone")]).await;
+    assert_eq!(owners, Ok(vec![None, Some(name("A"))]));
+    assert_eq!(rig.store().order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("A"))));
+    commit(rig.store(), vec![replaced(1, with_device("A", "tablet"), None)]).await;
+    rig.pause().await;
+    let owners = rig.store().owners(&[name("tablet"), name("phone")]).await;
+    assert_eq!(owners, Ok(vec![Some(name("A")), None]));
+    assert_eq!(rig.store().order_owner(&name::<OrderId>("o-1")).await, Ok(None));
+}
+
+async fn a_device_passes_to_another_shopper_in_one_commit(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, with_device("A", "phone"), None)]).await;
+    rig.pause().await;
+    let changes = vec![replaced(0, with_device("B", "phone"), None), replaced(1, shopper("A"), None)];
+    commit(rig.store(), changes).await;
+    rig.pause().await;
+    assert_eq!(owner(rig.store(), "phone").await, Some(name("B")));
+    let changes = vec![erased(1, "B"), replaced(2, with_device("A", "phone"), None)];
+    commit(rig.store(), changes).await;
+    rig.pause().await;
+    assert_eq!(owner(rig.store(), "phone").await, Some(name("A")));
+}
+
+async fn wakes_come_in_order_and_are_replaced(mut rig: Rig) {
+    let watch = rig.store().wakes_changed();
+    let changes = [("A", 30), ("B", 10), ("C", 20), ("D", 90)];
+    let changes = changes.map(|(id, second)| replaced(0, shopper(id), Some(at(second)))).to_vec();
+    commit(rig.store(), changes).await;
+    assert!(watch.has_changed().expect("the store lives"));
+    rig.pause().await;
+    assert_eq!(rig.store().due_wakes(at(9), 9).await, Ok((Vec::new(), Some(at(10)))));
+    assert_eq!(rig.store().due_wakes(at(30), 2).await, Ok((vec![name("B"), name("C")], Some(at(30)))));
+    commit(rig.store(), vec![replaced(1, shopper("B"), None), replaced(1, shopper("C"), Some(at(80)))]).await;
+    rig.pause().await;
+    assert_eq!(rig.store().due_wakes(at(30), 9).await, Ok((vec![name("A")], Some(at(80)))));
+    commit(rig.store(), vec![erased(1, "A")]).await;
+    rig.pause().await;
+    assert_eq!(rig.store().due_wakes(at(99), 9).await, Ok((vec![name("C"), name("D")], None)));
+}
+
+async fn claims_come_in_order_of_due_time(mut rig: Rig) {
+    let mut quiet = message(1, "A", Channel::Fcm);
+    quiet.not_before = at(40);
+    let outbox =
+        vec![quiet, message(30, "A", Channel::Fcm), message(20, "B", Channel::Fcm), message(5, "A", Channel::Apns)];
+    send(rig.store(), outbox).await;
+    rig.pause().await;
+    let titles = |entries: Vec<parvis::store::Entry>| {
+        entries.into_iter().map(|entry| entry.notification.content.title).collect::<Vec<_>>()
+    };
+    assert_eq!(titles(claim(rig.store(), 35, 1).await), ["Message 20"]);
+    assert_eq!(titles(claim(rig.store(), 35, 9).await), ["Message 30"], "what is leased is not given again");
+    assert_eq!(titles(claim(rig.store(), 40, 9).await), ["Message 1"]);
+}
+
+async fn nothing_is_due_before_the_next_due_time_or_lease_end(mut rig: Rig) {
+    assert_eq!(nothing_until(rig.store(), 0).await, None);
+    send(rig.store(), vec![message(10, "A", Channel::Fcm), message(100, "B", Channel::Fcm)]).await;
+    rig.pause().await;
+    assert_eq!(nothing_until(rig.store(), 9).await, Some(at(10)));
+    assert_eq!(claim(rig.store(), 10, 9).await.len(), 1);
+    assert_eq!(nothing_until(rig.store(), 11).await, Some(at(40)), "the lease ends before the other is due");
+}
+
+async fn an_expired_lease_passes_on_and_its_settlement_is_ignored(rig: Rig) {
+    send(rig.store(), vec![message(10, "A", Channel::Fcm)]).await;
+    let first = claim(rig.store(), 10, 1).await.remove(0);
+    assert!(claim(rig.store(), 39, 1).await.is_empty());
+    let second = claim(rig.store(), 40, 1).await.remove(0);
+    assert_ne!(first.lease, second.lease);
+    rig.store().settle(vec![settled(&first, 41, again(50, 1))]).await.expect("available");
+    assert!(claim(rig.store(), 51, 1).await.is_empty(), "the entry is leased to the second");
+    rig.store().settle(vec![settled(&second, 42, accepted(1))]).await.expect("available");
+    rig.store().settle(vec![settled(&second, 43, again(50, 2))]).await.expect("available");
+    assert_eq!(nothing_until(rig.store(), 999).await, None);
+}
+
+async fn a_restart_frees_what_was_leased(mut rig: Rig) {
+    send(rig.store(), vec![message(10, "A", Channel::Fcm)]).await;
+    let before = claim(rig.store(), 10, 1).await.remove(0);
+    rig.restart().await;
+    rig.store().settle(vec![settled(&before, 11, accepted(1))]).await.expect("available");
+    let after = claim(rig.store(), 10, 1).await.remove(0);
+    assert_eq!(before.notification, after.notification);
+}
+
+async fn an_entry_comes_again_with_its_attempts(mut rig: Rig) {
+    send(rig.store(), vec![message(10, "A", Channel::Fcm)]).await;
+    let entry = claim(rig.store(), 10, 1).await.remove(0);
+    rig.store().settle(vec![settled(&entry, 11, again(60, 3))]).await.expect("available");
+    rig.pause().await;
+    assert_eq!(nothing_until(rig.store(), 59).await, Some(at(60)));
+    let entry = claim(rig.store(), 60, 1).await.remove(0);
+    assert_eq!(entry.attempts, 3);
+    let life = rig.store().life(entry.notification.id).await.expect("available").expect("known");
+    assert_eq!(life.attempts, 3);
+    let last = life.milestones.last().expect("steps");
+    assert_eq!((last.milestone, last.at, last.detail.as_deref()), (Milestone::Attempted, at(11), Some("slow down")));
+}
+
+async fn a_message_is_stored_once(mut rig: Rig) {
+    let twice = message(10, "A", Channel::Fcm);
+    send(rig.store(), vec![twice.clone(), twice.clone()]).await;
+    rig.pause().await;
+    send(rig.store(), vec![twice.clone()]).await;
+    let entries = claim(rig.store(), 10, 9).await;
+    assert_eq!(entries.len(), 1);
+    rig.store().settle(vec![settled(&entries[0], 11, accepted(1))]).await.expect("available");
+    rig.pause().await;
+    send(rig.store(), vec![twice]).await;
+    assert_eq!(nothing_until(rig.store(), 99).await, None, "its life has ended");
+}
+
+async fn a_life_tells_every_step_and_ends_once(mut rig: Rig) {
+    let sent = message(10, "A", Channel::Fcm);
+    assert_eq!(rig.store().life(sent.id).await, Ok(None));
+    send(rig.store(), vec![sent.clone()]).await;
+    let entry = claim(rig.store(), 10, 1).await.remove(0);
+    let dead = End::Terminal { milestone: Milestone::Dead, detail: Some("BadTopic".to_owned()), attempts: 1 };
+    rig.store().settle(vec![settled(&entry, 12, dead), settled(&entry, 13, accepted(2))]).await.expect("available");
+    rig.pause().await;
+    let life = rig.store().life(sent.id).await.expect("available").expect("known");
+    let steps: Vec<_> = life.milestones.iter().map(|step| (step.milestone, step.at)).collect();
+    let expected = [
+        (Milestone::Observed, at(10)),
+        (Milestone::Decided, at(10)),
+        (Milestone::Stored, at(10)),
+        (Milestone::Attempted, at(12)),
+        (Milestone::Dead, at(12)),
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!((life.notification, life.attempts), (sent, 1));
+    assert_eq!(life.milestones[4].detail.as_deref(), Some("BadTopic"));
+}
+
+async fn reports_are_kept_once_and_cannot_end_a_life(mut rig: Rig) {
+    let sent = message(10, "A", Channel::Fcm);
+    let step = |milestone, second| Step { milestone, at: at(second), detail: None };
+    assert_eq!(rig.store().report(sent.id, step(Milestone::Opened, 20)).await, Ok(false));
+    send(rig.store(), vec![sent.clone()]).await;
+    for (milestone, second) in [(Milestone::Opened, 20), (Milestone::Opened, 21), (Milestone::Accepted, 22)] {
+        assert_eq!(rig.store().report(sent.id, step(milestone, second)).await, Ok(true));
+        rig.pause().await;
+    }
+    let life = rig.store().life(sent.id).await.expect("available").expect("known");
+    assert_eq!(life.milestones[3..], [step(Milestone::Opened, 20)]);
+    assert_eq!(claim(rig.store(), 30, 1).await.len(), 1, "it is still to be sent");
+}
+
+async fn an_erased_shopper_leaves_nothing(mut rig: Rig) {
+    let changes =
+        vec![replaced(0, with_device("A", "phone"), Some(at(1))), replaced(0, with_device("B", "tablet"), None)];
+    let outbox = vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm), message(3, "B", Channel::Fcm)];
+    let events = vec![event(1, "A"), event(1, "B"), event(2, "A")];
+    rig.store().commit(Commit { changes, outbox: outbox.clone(), events }).await.expect("available");
+    rig.pause().await;
+    let leased = claim(rig.store(), 1, 1).await.remove(0);
+    assert_eq!(leased.notification.id, outbox[0].id);
+    assert_eq!(commit(rig.store(), vec![erased(1, "A")]).await, Committed::Done);
+    rig.store().settle(vec![settled(&leased, 2, again(3, 1))]).await.expect("available");
+    for _ in 0..2 {
+        assert_eq!(load(rig.store(), "A").await.version, 0);
+        assert_eq!(owner(rig.store(), "phone").await, None);
+        assert_eq!(rig.store().due_wakes(at(9), 9).await, Ok((Vec::new(), None)));
+        assert_eq!(rig.store().life(outbox[0].id).await, Ok(None));
+        assert_eq!(rig.store().life(outbox[1].id).await, Ok(None));
+        let query = JournalQuery { limit: 9, ..JournalQuery::default() };
+        assert_eq!(rig.store().journal(query).await, Ok(vec![event(1, "B")]));
+        let sizes = rig.store().sizes().await.expect("available");
+        assert_eq!((sizes.shoppers, sizes.waiting[&Channel::Fcm]), (1, 1));
+        rig.restart().await;
+    }
+    let rest = claim(rig.store(), 9, 9).await;
+    assert_eq!(rest.iter().map(|entry| entry.notification.id).collect::<Vec<_>>(), [outbox[2].id]);
+    assert_eq!(owner(rig.store(), "tablet").await, Some(name("B")));
+}
+
+async fn an_erased_shopper_may_come_back(mut rig: Rig) {
+    let again = message(1, "A", Channel::Fcm);
+    let first = Commit {
+        changes: vec![replaced(0, with_device("A", "phone"), None)],
+        outbox: vec![again.clone()],
+        events: vec![event(1, "A")],
+    };
+    rig.store().commit(first).await.expect("available");
+    commit(rig.store(), vec![erased(1, "A")]).await;
+    let second = Commit {
+        changes: vec![replaced(0, with_device("A", "watch"), None)],
+        outbox: vec![again.clone()],
+        events: vec![event(2, "A")],
+    };
+    assert_eq!(rig.store().commit(second).await, Ok(Committed::Done));
+    for _ in 0..4 {
+        rig.pause().await;
+        assert_eq!(load(rig.store(), "A").await.version, 1);
+        assert_eq!(owner(rig.store(), "phone").await, None);
+        assert_eq!(owner(rig.store(), "watch").await, Some(name("A")));
+        assert!(rig.store().life(again.id).await.expect("available").is_some());
+        let query = JournalQuery { shopper: Some(name("A")), limit: 9, ..JournalQuery::default() };
+        assert_eq!(rig.store().journal(query).await, Ok(vec![event(2, "A")]));
+        commit(rig.store(), vec![tracked(1, "A", 1.0)]).await;
+    }
+    assert_eq!(claim(rig.store(), 9, 9).await.len(), 1);
+}
+
+async fn the_journal_gives_the_newest_rows_oldest_first(mut rig: Rig) {
+    for second in 0..10 {
+        let events = vec![event(second, "A"), event(second, "B")];
+        rig.store().commit(Commit { events, ..Commit::default() }).await.expect("available");
+    }
+    rig.pause().await;
+    let query = |shopper: Option<&str>, since: Option<i64>, until: Option<i64>, limit| JournalQuery {
+        shopper: shopper.map(name),
+        since: since.map(at),
+        until: until.map(at),
+        limit,
+    };
+    let rows = rig.store().journal(query(None, None, None, 3)).await;
+    assert_eq!(rows, Ok(vec![event(8, "B"), event(9, "A"), event(9, "B")]));
+    let rows = rig.store().journal(query(Some("A"), Some(3), Some(6), 9)).await;
+    assert_eq!(rows, Ok(vec![event(3, "A"), event(4, "A"), event(5, "A")]));
+    let rows = rig.store().journal(query(Some("C"), None, None, 9)).await;
+    assert_eq!(rows, Ok(Vec::new()));
+    let rows = rig.store().journal(query(None, Some(6), Some(3), 9)).await;
+    assert_eq!(rows, Ok(Vec::new()));
+}
+
+async fn pruning_forgets_what_is_old_and_over(mut rig: Rig) {
+    let outbox: Vec<_> = [1, 2, 50].map(|n| message(n, "A", Channel::Fcm)).to_vec();
+    let events = (0..60).map(|second| event(second, "A")).collect();
+    rig.store().commit(Commit { outbox: outbox.clone(), events, ..Commit::default() }).await.expect("available");
+    let entries = claim(rig.store(), 1, 1).await;
+    rig.store().settle(vec![settled(&entries[0], 2, accepted(1))]).await.expect("available");
+    let answer = Answer { status: 200, content_type: "text/plain".to_owned(), body: vec![1], request_hash: 7 };
+    rig.store().keep_answer("old", answer.clone(), at(10)).await.expect("available");
+    rig.store().keep_answer("new", answer.clone(), at(40)).await.expect("available");
+    rig.pause().await;
+    rig.store().prune(at(40)).await.expect("available");
+    rig.pause().await;
+    assert_eq!(rig.store().life(outbox[0].id).await, Ok(None), "it ended long ago");
+    assert!(rig.store().life(outbox[1].id).await.expect("available").is_some(), "it still waits");
+    assert!(rig.store().life(outbox[2].id).await.expect("available").is_some());
+    assert_eq!(rig.store().answer("old").await, Ok(None));
+    assert_eq!(rig.store().answer("new").await, Ok(Some(answer)));
+    let query = JournalQuery { limit: 99, ..JournalQuery::default() };
+    let rows = rig.store().journal(query).await.expect("available");
+    assert_eq!((rows.len(), rows[0].recorded_at), (20, at(40)));
+}
+
+async fn the_catalog_keeps_what_was_put(mut rig: Rig) {
+    let item = |kind: &str, id: &str, json: Option<&str>| CatalogItem {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        json: json.map(str::to_owned),
+    };
+    let items = vec![item("store", "s", Some("1")), item("geofence", "g", Some("2")), item("geofence", "h", Some("3"))];
+    rig.store().put_catalog(items).await.expect("available");
+    rig.pause().await;
+    let items = vec![item("geofence", "g", None), item("geofence", "x", None), item("geofence", "h", Some("4"))];
+    rig.store().put_catalog(items).await.expect("available");
+    rig.pause().await;
+    let kept = rig.store().catalog().await;
+    assert_eq!(kept, Ok(vec![item("geofence", "h", Some("4")), item("store", "s", Some("1"))]));
+}
+
+async fn the_first_answer_stands(mut rig: Rig) {
+    let answer = |status| Answer {
+        status,
+        content_type: "application/json".to_owned(),
+        body: b"{}".to_vec(),
+        request_hash: u64::MAX,
+    };
+    assert_eq!(rig.store().answer("key").await, Ok(None));
+    rig.store().keep_answer("key", answer(201), at(1)).await.expect("available");
+    rig.pause().await;
+    rig.store().keep_answer("key", answer(409), at(2)).await.expect("available");
+    rig.pause().await;
+    assert_eq!(rig.store().answer("key").await, Ok(Some(answer(201))));
+}
+
+async fn a_budget_is_never_overspent(mut rig: Rig) {
+    let campaign: CampaignId = name("televisions");
+    let takers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, campaign) = (rig.shared(), campaign.clone());
+            tokio::spawn(async move { store.lease_budget(&campaign, 100, 30).await.expect("available") })
+        })
+        .collect();
+    let mut taken = Vec::new();
+    for taker in takers {
+        taken.push(taker.await.expect("ends"));
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, [0, 0, 0, 0, 10, 30, 30, 30]);
+    rig.restart().await;
+    assert_eq!(rig.store().lease_budget(&campaign, 100, 1).await, Ok(0), "what a crash loses stays spent");
+    assert_eq!(rig.store().lease_budget(&campaign, 105, 30).await, Ok(5));
+    assert_eq!(rig.store().lease_budget(&campaign, 50, 30).await, Ok(0));
+}
+
+async fn sizes_count_what_is_there(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, shopper("A"), None), tracked(0, "B", 1.0)]).await;
+    let outbox = vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm), message(2, "A", Channel::Apns)];
+    send(rig.store(), outbox[..2].to_vec()).await;
+    send(rig.store(), vec![message(2, "C", Channel::WebPush)]).await;
+    rig.pause().await;
+    let entries = claim(rig.store(), 1, 1).await;
+    let sizes = rig.store().sizes().await.expect("available");
+    let waiting = |channel| sizes.waiting[&channel];
+    assert_eq!((sizes.shoppers, waiting(Channel::Fcm), waiting(Channel::WebPush)), (1, 2, 1));
+    rig.store().settle(vec![settled(&entries[0], 2, accepted(1))]).await.expect("available");
+    assert_eq!(rig.store().sizes().await.expect("available").waiting[&Channel::Fcm], 1);
+}
+
+async fn growth_is_announced(rig: Rig) {
+    let mut grew = rig.store().outbox_grew();
+    grew.mark_unchanged();
+    commit(rig.store(), vec![replaced(0, shopper("A"), None)]).await;
+    assert!(!grew.has_changed().expect("the store lives"), "no entry was added");
+    send(rig.store(), vec![message(1, "A", Channel::Fcm)]).await;
+    assert!(grew.has_changed().expect("the store lives"));
+    let entries = claim(rig.store(), 1, 1).await;
+    grew.mark_unchanged();
+    rig.store().settle(vec![settled(&entries[0], 2, again(5, 1))]).await.expect("available");
+    assert!(grew.has_changed().expect("the store lives"), "it is due before its lease would have ended");
+}

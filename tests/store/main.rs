@@ -1,0 +1,7 @@
+//! What every store must do, said once and asked of each engine; and what the embedded store must survive.
+
+mod contract;
+mod crash;
+mod damage;
+mod model;
+mod rig;

@@ -1,0 +1,232 @@
+//! Stores to be asked, and things to put into them.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use parvis::{
+    report::{Event, What},
+    store::{Change, Claim, Commit, Committed, Config, Durable, End, Entry, Kind, Record, Settlement, Store, memory},
+};
+use parvis_engine::{
+    id::{DeviceId, NotificationId, OrderId, RegionId, ShopperId},
+    matching::TransitionKind,
+    notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
+    order::{Order, OrderState},
+    shopper::{Attribute, Device, PushTarget, Shopper, Track},
+    time::Timestamp,
+};
+
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// One store under test.
+pub(crate) struct Rig {
+    engine: Engine,
+    folder: tempfile::TempDir,
+    store: Arc<dyn Store>,
+}
+
+enum Engine {
+    Memory(memory::Memory),
+    Embedded,
+    Reopened,
+}
+
+impl Rig {
+    pub(crate) async fn memory() -> Rig {
+        let memory = memory::Memory::new();
+        let store = Arc::new(memory.clone());
+        Rig { engine: Engine::Memory(memory), folder: folder(), store }
+    }
+
+    pub(crate) async fn embedded() -> Rig {
+        let folder = folder();
+        let store = open(folder.path()).await;
+        Rig { engine: Engine::Embedded, folder, store }
+    }
+
+    /// An embedded store that is closed and opened again wherever a test says [`Rig::pause`].
+    pub(crate) async fn reopened() -> Rig {
+        Rig { engine: Engine::Reopened, ..Rig::embedded().await }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// A place where nothing volatile is at stake.
+    pub(crate) async fn pause(&mut self) {
+        if matches!(self.engine, Engine::Reopened) {
+            self.restart().await;
+        }
+    }
+
+    /// Ends the process, as far as the store can tell.
+    pub(crate) async fn restart(&mut self) {
+        match &self.engine {
+            Engine::Memory(memory) => memory.crash(),
+            Engine::Embedded | Engine::Reopened => {
+                self.store.close().await.expect("closes");
+                self.store = open(self.folder.path()).await;
+            }
+        }
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+pub(crate) fn config(folder: &Path) -> Config {
+    Config { kind: Kind::Embedded, path: folder.join("store.redb"), cache_mib: 16, ..Config::default() }
+}
+
+pub(crate) async fn open(folder: &Path) -> Arc<dyn Store> {
+    parvis::store::open(config(folder)).await.expect("opens")
+}
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + second * 1_000)
+}
+
+pub(crate) fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
+    text.parse().expect("a valid name")
+}
+
+pub(crate) fn shopper(id: &str) -> Shopper {
+    Shopper::new(name(id))
+}
+
+pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
+    let mut shopper = shopper(id);
+    let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
+    let device_state = Device {
+        platform: "android".to_owned(),
+        target: Some(target),
+        locale: None,
+        time_zone: None,
+        preferred: false,
+        registered_at: at(0),
+        presences: Vec::new(),
+    };
+    shopper.devices.insert(name(device), device_state);
+    shopper
+}
+
+pub(crate) fn order(id: &str) -> Order {
+    Order {
+        id: name(id),
+        state: OrderState::Registered,
+        at: at(0),
+        fulfilment: None,
+        store: None,
+        eta: Some(at(3_600)),
+        lines: vec![serde_json::json!({"sku": "tv", "count": 1, "price": 499.5})],
+        adviser: None,
+        events: BTreeMap::from([(name("e-1"), (OrderState::Registered, at(0)))]),
+    }
+}
+
+/// A shopper with a number that says how often it was changed.
+pub(crate) fn counted(id: &str, count: i64) -> Shopper {
+    let mut shopper = shopper(id);
+    shopper.profile.attributes.insert("count".to_owned(), Attribute::Number(count as f64));
+    shopper
+}
+
+pub(crate) fn count_of(record: &Record) -> i64 {
+    match record.shopper.profile.attributes.get("count") {
+        Some(Attribute::Number(count)) => *count as i64,
+        Some(Attribute::Flag(_) | Attribute::Text(_)) | None => 0,
+    }
+}
+
+pub(crate) fn replaced(version: u64, shopper: Shopper, wake: Option<Timestamp>) -> Change {
+    let id = shopper.id.clone();
+    let state = Durable::Replaced { shopper: Arc::new(shopper), wake };
+    Change { version, id, state, tracks: BTreeMap::new() }
+}
+
+pub(crate) fn erased(version: u64, id: &str) -> Change {
+    Change { version, id: name(id), state: Durable::Erased, tracks: BTreeMap::new() }
+}
+
+pub(crate) fn tracked(version: u64, id: &str, radius_m: f64) -> Change {
+    let center = parvis_engine::observation::Position { lat: 48.8, lon: 2.3 };
+    let calm = parvis_engine::shopper::Calm { center, radius_m, generation: 1 };
+    let track = Track { calm: Some(calm), ..Track::default() };
+    Change { version, id: name(id), state: Durable::Unchanged, tracks: BTreeMap::from([(name("phone"), track)]) }
+}
+
+/// The message number `n`, due at that second.
+pub(crate) fn message(n: i64, shopper: &str, channel: Channel) -> Notification {
+    Notification {
+        id: NotificationId::derive(at(n), &[shopper]),
+        shopper: name(shopper),
+        device: name("phone"),
+        channel,
+        purpose: Purpose::Offer,
+        campaign: name("televisions"),
+        cause: Cause::Transition { transition: TransitionKind::Enter, region: name::<RegionId>("shop") },
+        content: Content { title: format!("Message {n}"), ..Content::default() },
+        collapse: "televisions".to_owned(),
+        observed_at: at(n),
+        decided_at: at(n),
+        not_before: at(n),
+        expires_at: at(n + 3_600),
+    }
+}
+
+/// Something that happened to a shopper and was recorded at a second.
+pub(crate) fn event(second: i64, shopper: &str) -> Event {
+    let what = What::Order { order: name::<OrderId>("o-1"), state: OrderState::Shipped };
+    Event { at: at(second - 1), recorded_at: at(second), shopper: name(shopper), what }
+}
+
+pub(crate) async fn commit(store: &dyn Store, changes: Vec<Change>) -> Committed {
+    store.commit(Commit { changes, ..Commit::default() }).await.expect("available")
+}
+
+pub(crate) async fn send(store: &dyn Store, outbox: Vec<Notification>) {
+    let done = store.commit(Commit { outbox, ..Commit::default() }).await;
+    assert_eq!(done, Ok(Committed::Done));
+}
+
+pub(crate) async fn load(store: &dyn Store, id: &str) -> Record {
+    store.load(&[name(id)]).await.expect("available").pop().expect("one record for one id")
+}
+
+pub(crate) async fn owner(store: &dyn Store, device: &str) -> Option<ShopperId> {
+    store.owners(&[name::<DeviceId>(device)]).await.expect("available").pop().expect("one owner for one device")
+}
+
+/// What is due at a second; empty if nothing is.
+pub(crate) async fn claim(store: &dyn Store, second: i64, limit: usize) -> Vec<Entry> {
+    match store.claim(Channel::Fcm, at(second), limit, LEASE).await.expect("available") {
+        Claim::Entries(entries) => entries,
+        Claim::NothingUntil(_) => Vec::new(),
+    }
+}
+
+/// The time before which nothing is due.
+pub(crate) async fn nothing_until(store: &dyn Store, second: i64) -> Option<Timestamp> {
+    match store.claim(Channel::Fcm, at(second), 10, LEASE).await.expect("available") {
+        Claim::Entries(entries) => panic!("expected nothing, got {entries:?}"),
+        Claim::NothingUntil(until) => until,
+    }
+}
+
+pub(crate) fn settled(entry: &Entry, second: i64, end: End) -> Settlement {
+    let Notification { id, shopper, .. } = entry.notification.clone();
+    Settlement { shopper, id, lease: entry.lease, at: at(second), end }
+}
+
+pub(crate) fn accepted(attempts: u32) -> End {
+    End::Terminal { milestone: Milestone::Accepted, detail: None, attempts }
+}
+
+pub(crate) fn again(second: i64, attempts: u32) -> End {
+    End::Again { at: at(second), attempts, detail: Some("slow down".to_owned()) }
+}
