@@ -1,10 +1,30 @@
 //! The control plane: files and API in, snapshots of the world out.
+//!
+//! Objects in files are changed only there, objects put through the API only through it. Never changes a snapshot:
+//! every change publishes a new one.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    ops::Bound,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use parvis_engine::{problem::Problem, world::World};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub mod files;
+pub mod geojson;
+pub mod objects;
+mod worker;
+
+pub use worker::{Error, Sources, Worker};
+
+use crate::{document::Finding, store};
 
 /// The kinds of objects that the control plane keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,43 +79,147 @@ pub enum Refusal {
     Unavailable(String),
 }
 
-/// The control plane.
-#[derive(Clone, Debug)]
+/// Which files the catalog reads. Names are relative to the folder of `parvis.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// GeoJSON files of geofences.
+    pub geofences: Vec<PathBuf>,
+    /// TOML files of `[[store]]`.
+    pub stores: Vec<PathBuf>,
+    /// TOML files of `[[campaign]]`.
+    pub campaigns: Vec<PathBuf>,
+    /// The most changes that wait for the one being made.
+    pub waiting_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            geofences: vec!["geofences.geojson".into()],
+            stores: vec!["stores.toml".into()],
+            campaigns: vec!["campaigns.toml".into()],
+            waiting_max: 1_024,
+        }
+    }
+}
+
+impl Config {
+    /// What can't work.
+    pub fn problems(&self) -> Vec<Problem> {
+        if self.waiting_max == 0 { vec![Problem::new("/waiting_max", "must be at least 1")] } else { Vec::new() }
+    }
+
+    /// Whether a file has the name that is looked for when nobody names one; only then may it be missing.
+    fn is_default(&self, kind: Kind, path: &Path) -> bool {
+        let name = match kind {
+            Kind::Geofence => "geofences.geojson",
+            Kind::Store => "stores.toml",
+            Kind::Campaign => "campaigns.toml",
+        };
+        path == Path::new(name)
+    }
+}
+
+/// The control plane. Clones are the same one.
+#[derive(Clone)]
 pub struct Catalog {
-    world: Arc<ArcSwap<World>>,
+    published: Arc<ArcSwap<worker::Published>>,
+    generation: watch::Receiver<u64>,
+    requests: mpsc::Sender<worker::Request>,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("generation", &*self.generation.borrow()).finish_non_exhaustive()
+    }
 }
 
 impl Catalog {
+    /// Reads the files and what the store kept. Changes are made by the [`Worker`], which is to be run.
+    ///
+    /// # Errors
+    /// Everything that is wrong in the files, or the store's refusal.
+    pub async fn open(sources: Sources, store: Arc<dyn store::Store>) -> Result<(Catalog, Worker), Error> {
+        let (requests, receiver) = mpsc::channel(sources.config.waiting_max.max(1));
+        let worker = worker::open(sources, store, receiver).await?;
+        let (published, generation) = worker.published();
+        Ok((Catalog { published, generation, requests }, worker))
+    }
+
     /// The newest snapshot.
     pub fn world(&self) -> Arc<World> {
-        self.world.load_full()
+        self.published.load().world.clone()
+    }
+
+    /// Changes to the generation of each new snapshot, after it can be seen.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.generation.clone()
     }
 
     /// Puts objects, each as its JSON with an `id`; all or none. When it returns, they are durable and decide.
     ///
+    /// Problems point into the one object that was put, or, of several, into `/features/{index}` for geofences and
+    /// `/{index}` for others.
+    ///
     /// # Errors
     /// Everything that is wrong with them, or why they could not be kept.
-    #[allow(clippy::unused_async, reason = "the signature that the HTTP side is written against")]
-    pub async fn put(&self, _kind: Kind, _objects: Vec<Value>) -> Result<(), Refusal> {
-        Ok(())
+    pub async fn put(&self, kind: Kind, objects: Vec<Value>) -> Result<(), Refusal> {
+        self.ask(|answer| worker::Request::Put { kind, objects, answer }).await?
     }
 
     /// Deletes an object; false if there is none.
     ///
     /// # Errors
-    /// If it stands in a file, or the store does not take it now.
-    #[allow(clippy::unused_async, reason = "the signature that the HTTP side is written against")]
-    pub async fn delete(&self, _kind: Kind, _id: &str) -> Result<bool, Refusal> {
-        Ok(false)
+    /// If it stands in a file, if others name it, or the store does not take it now.
+    pub async fn delete(&self, kind: Kind, id: &str) -> Result<bool, Refusal> {
+        let id = id.to_owned();
+        self.ask(|answer| worker::Request::Delete { kind, id, answer }).await?
+    }
+
+    /// Reads the files again and takes new settings. If anything is wrong in them, everything stays as it is.
+    ///
+    /// # Errors
+    /// Everything that is wrong in the files.
+    pub async fn reload(&self, sources: Sources) -> Result<(), Error> {
+        let asked = self.ask(|answer| worker::Request::Reload { sources, answer }).await;
+        match asked {
+            Ok(result) => result.map_err(Error::Files),
+            Err(_) => Err(Error::Store(store::Error::Unavailable("the node is closing".to_owned()))),
+        }
     }
 
     /// One object, as it was put.
-    pub fn get(&self, _kind: Kind, _id: &str) -> Option<Value> {
-        None
+    pub fn get(&self, kind: Kind, id: &str) -> Option<Value> {
+        self.published.load().objects.of(kind).get(id).map(|entry| entry.value())
     }
 
     /// Objects of a kind by id, at most `limit`, beginning after `after`.
-    pub fn list(&self, _kind: Kind, _after: Option<&str>, _limit: usize) -> Vec<Value> {
-        Vec::new()
+    pub fn list(&self, kind: Kind, after: Option<&str>, limit: usize) -> Vec<Value> {
+        let published = self.published.load();
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let objects = published.objects.of(kind).range::<str, _>((begin, Bound::Unbounded));
+        objects.take(limit).map(|(_, entry)| entry.value()).collect()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> worker::Request) -> Result<T, Refusal> {
+        let closing = || Refusal::Unavailable("the node is closing".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| closing())?;
+        answered.await.map_err(|_| closing())
     }
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Files(findings) => {
+                let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Error::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,32 @@
+//! `parvis check`: reads everything that people write and tells all that is wrong with it. Starts nothing.
+
+use std::io::{self, Write};
+
+use crate::{
+    catalog::{Kind, files},
+    config::{self, Source},
+};
+
+/// Writes every problem on a line of its own, or what was found if there is none. Answers whether all is well.
+///
+/// # Errors
+/// If `out` can't be written to.
+pub fn run(source: &Source, out: &mut impl Write) -> io::Result<bool> {
+    let (config, mut findings) = config::read(source);
+    let (objects, more) = files::read(&config.catalog, &source.folder());
+    findings.extend(more);
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    if !findings.is_empty() {
+        writeln!(out, "{}", count(findings.len(), "problem"))?;
+        return Ok(false);
+    }
+    let found: Vec<String> = Kind::ALL.into_iter().map(|kind| count(objects.of(kind).len(), kind.name())).collect();
+    writeln!(out, "{}: no problems", found.join(", "))?;
+    Ok(true)
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

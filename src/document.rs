@@ -1,0 +1,460 @@
+//! Files that people write: read into a tree that knows its lines, so that every problem can be shown where it is.
+//!
+//! Nothing here knows what the files mean.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use parvis_engine::problem::Problem;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+use serde_path_to_error::Segment;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// The most problems that are looked for in one part of a file.
+const PROBLEMS_MAX: usize = 200;
+
+/// Where something was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In a file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The line, from 1; none for the file as a whole.
+        line: Option<usize>,
+        /// The column in characters, from 1, where it helps.
+        column: Option<usize>,
+    },
+    /// In an environment variable of this name.
+    Environment(String),
+    /// On the command line, for this key.
+    Flag(String),
+}
+
+impl Place {
+    /// A file as a whole.
+    pub fn file(path: &Path) -> Place {
+        Place::File { path: path.to_owned(), line: None, column: None }
+    }
+
+    /// A line of a file.
+    pub fn line(path: &Path, line: usize) -> Place {
+        Place::File { path: path.to_owned(), line: Some(line), column: None }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File { path, line, column } => {
+                write!(f, "{}", path.display())?;
+                line.map_or(Ok(()), |line| write!(f, ":{line}"))?;
+                column.map_or(Ok(()), |column| write!(f, ":{column}"))
+            }
+            Place::Environment(name) => write!(f, "environment variable {name}"),
+            Place::Flag(key) => write!(f, "command line, {key}"),
+        }
+    }
+}
+
+/// One thing that is wrong, and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Where.
+    pub place: Place,
+    /// Which key or object, such as `engine.track.speed_max_mps` or `store "opera": hours`; may be empty.
+    pub subject: String,
+    /// What is wrong and what to do, in a sentence.
+    pub message: String,
+}
+
+impl Finding {
+    /// Something about a place as a whole.
+    pub fn new(place: Place, message: impl Into<String>) -> Finding {
+        Finding { place, subject: String::new(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let between = if self.subject.is_empty() { "" } else { ": " };
+        write!(f, "{}: {}{between}{}", self.place, self.subject, self.message)
+    }
+}
+
+/// A file's tree.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The tree; TOML's dates are text in it.
+    pub tree: Value,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Document {
+    /// A tree that was written nowhere.
+    pub fn unwritten(tree: Value) -> Document {
+        Document { tree, lines: BTreeMap::new() }
+    }
+
+    /// An empty tree.
+    pub fn empty() -> Document {
+        Document::unwritten(Value::Object(serde_json::Map::new()))
+    }
+
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// Every error of syntax, with line and column.
+    pub fn from_toml(path: &Path, text: &str) -> Result<Document, Vec<Finding>> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let breaks = LineBreaks::of(text);
+        if !errors.is_empty() {
+            let finding = |error: &toml::de::Error| {
+                let at = error.span().map_or(0, |span| span.start);
+                let column = Some(breaks.column(text, at));
+                let place = Place::File { path: path.to_owned(), line: Some(breaks.line(at)), column };
+                Finding::new(place, error.message().replace('\n', " "))
+            };
+            return Err(errors.iter().map(finding).collect());
+        }
+        let mut reader = TomlReader { path, breaks: &breaks, lines: BTreeMap::new(), findings: Vec::new() };
+        let tree = reader.table(table.get_ref(), "");
+        let TomlReader { lines, findings, .. } = reader;
+        if findings.is_empty() { Ok(Document { tree, lines }) } else { Err(findings) }
+    }
+
+    /// The line of what a JSON pointer points to, or of the nearest thing around it.
+    pub fn line(&self, pointer: &str) -> Option<usize> {
+        let mut pointer = pointer;
+        loop {
+            if let Some(line) = self.lines.get(pointer) {
+                return Some(*line);
+            }
+            pointer = &pointer[..pointer.rfind('/')?];
+        }
+    }
+}
+
+/// Reads a file's text; none if there is no such file.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read(path: &Path) -> Result<Option<String>, Finding> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Finding::new(Place::file(path), format!("can't be read: {error}"))),
+    }
+}
+
+/// What [`typed`] could make of a tree.
+#[derive(Debug)]
+pub struct Typed<T> {
+    /// The value; what was wrong in it is left at its default. None if something is wrong that has no default.
+    pub value: Option<T>,
+    /// Whether nothing was left out of the value but unknown keys.
+    pub whole: bool,
+    /// Unknown keys, wrong types and missing keys, with pointers into the tree.
+    pub problems: Vec<Problem>,
+}
+
+/// Turns a tree into a type and goes on after each problem, so that all are found.
+///
+/// Where a value has the wrong type and `alternatives` knows another one for its pointer, that one is tried.
+pub fn typed<T: DeserializeOwned>(mut tree: Value, alternatives: &mut BTreeMap<String, Value>) -> Typed<T> {
+    let mut problems = Vec::new();
+    let mut whole = true;
+    let mut removed = BTreeSet::new();
+    let mut invented = BTreeMap::new();
+    while problems.len() < PROBLEMS_MAX {
+        let error = match serde_path_to_error::deserialize::<_, T>(&tree) {
+            Ok(value) => return Typed { value: invented.is_empty().then_some(value), whole, problems },
+            Err(error) => error,
+        };
+        let message = error.inner().to_string();
+        let mut pointer = pointer(error.path());
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        if let Some(name) = missing {
+            pointer = format!("{pointer}/{}", escape(name));
+        }
+        if let Some(other) = alternatives.remove(&pointer) {
+            insert(&mut tree, &pointer, other);
+        } else if let Some(tried) = invented.get_mut(&pointer) {
+            *tried += 1;
+            if !stand_in(*tried, &message).is_some_and(|value| insert(&mut tree, &pointer, value)) {
+                break;
+            }
+        } else if missing.is_some() {
+            if !removed.contains(&pointer) {
+                problems.push(Problem::new(parent(&pointer), message.clone()));
+            }
+            invented.insert(pointer.clone(), 0);
+            if !insert(&mut tree, &pointer, Value::Null) {
+                break;
+            }
+        } else {
+            whole &= message.starts_with("unknown field");
+            problems.push(Problem::new(pointer.clone(), message));
+            if !remove(&mut tree, &pointer) {
+                break;
+            }
+            removed.insert(pointer);
+        }
+    }
+    Typed { value: None, whole: false, problems }
+}
+
+/// Values that are put where a key is missing, only to find the problems behind it. `message` is what was wrong with
+/// the last one.
+fn stand_in(tried: usize, message: &str) -> Option<Value> {
+    if let Some((_, expected)) = message.split_once("unknown variant `x`, expected ") {
+        return expected.split('`').nth(1).map(Value::from);
+    }
+    let values = [Value::Null, "x".into(), 1.into(), true.into(), Value::Array(Vec::new()), serde_json::json!({})];
+    values.into_iter().nth(tried)
+}
+
+/// A JSON pointer as people write it in TOML: `/engine/track` is `engine.track`.
+pub fn dotted(pointer: &str) -> String {
+    let segments: Vec<Cow<'_, str>> = pointer.split('/').skip(1).map(unescape).collect();
+    segments.join(".")
+}
+
+/// The byte at which the value that a JSON pointer points to begins in a JSON text, or the nearest value around it.
+pub fn position(text: &str, pointer: &str) -> usize {
+    let mut at = text.len() - text.trim_start().len();
+    let mut rest = &text[at..];
+    for segment in pointer.split('/').skip(1).map(unescape) {
+        let Some(inner) = child(rest, &segment) else { break };
+        at += inner.as_ptr() as usize - rest.as_ptr() as usize;
+        rest = inner;
+    }
+    at
+}
+
+fn child<'a>(text: &'a str, segment: &str) -> Option<&'a str> {
+    let value = if text.starts_with('[') {
+        let elements = first::<Vec<&'a RawValue>>(text)?;
+        elements.get(segment.parse::<usize>().ok()?).copied()
+    } else {
+        let members = first::<BTreeMap<String, &'a RawValue>>(text)?;
+        members.get(segment).copied()
+    };
+    value.map(RawValue::get)
+}
+
+/// The value at the beginning of a text; more may follow.
+fn first<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    T::deserialize(&mut serde_json::Deserializer::from_str(text)).ok()
+}
+
+/// Where the lines of a text end.
+#[derive(Debug)]
+pub struct LineBreaks(Vec<usize>);
+
+impl LineBreaks {
+    /// Finds them.
+    pub fn of(text: &str) -> LineBreaks {
+        LineBreaks(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a byte, from 1.
+    pub fn line(&self, at: usize) -> usize {
+        self.0.partition_point(|end| *end < at) + 1
+    }
+
+    /// The column of a byte in characters, from 1.
+    pub fn column(&self, text: &str, at: usize) -> usize {
+        let line = self.line(at);
+        let begin = if line < 2 { 0 } else { self.0[line - 2] + 1 };
+        text.get(begin..at).map_or(1, |before| before.chars().count() + 1)
+    }
+}
+
+struct TomlReader<'a> {
+    path: &'a Path,
+    breaks: &'a LineBreaks,
+    lines: BTreeMap<String, usize>,
+    findings: Vec<Finding>,
+}
+
+impl TomlReader<'_> {
+    fn table(&mut self, table: &DeTable<'_>, pointer: &str) -> Value {
+        let mut members = serde_json::Map::new();
+        for (key, value) in table {
+            let inner = format!("{pointer}/{}", escape(key.get_ref()));
+            let value = self.value(value, &inner, key.span());
+            members.insert(key.get_ref().to_string(), value);
+        }
+        Value::Object(members)
+    }
+
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, pointer: &str, written: Range<usize>) -> Value {
+        let line = self.breaks.line(written.start);
+        self.lines.insert(pointer.to_owned(), line);
+        match value.get_ref() {
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                Ok(integer) => integer.into(),
+                Err(_) => self.refuse(line, pointer, "the number is too large"),
+            },
+            DeValue::Float(float) => match float.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
+                Some(number) => Value::Number(number),
+                None => self.refuse(line, pointer, "the number must be finite"),
+            },
+            DeValue::Boolean(flag) => Value::Bool(*flag),
+            DeValue::Datetime(at) => Value::String(at.to_string()),
+            DeValue::Array(elements) => {
+                let element = |(index, element): (usize, &Spanned<DeValue<'_>>)| {
+                    self.value(element, &format!("{pointer}/{index}"), element.span())
+                };
+                Value::Array(elements.iter().enumerate().map(element).collect())
+            }
+            DeValue::Table(table) => self.table(table, pointer),
+        }
+    }
+
+    fn refuse(&mut self, line: usize, pointer: &str, message: &str) -> Value {
+        let place = Place::line(self.path, line);
+        self.findings.push(Finding { place, subject: dotted(pointer), message: message.to_owned() });
+        Value::Null
+    }
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } | Segment::Enum { variant: key } => pointer.push_str(&format!("/{}", escape(key))),
+            Segment::Unknown => break,
+        }
+    }
+    pointer
+}
+
+/// RFC 6901, section 4.
+fn escape(segment: &str) -> String {
+    segment.replace('~', "~0").replace('/', "~1")
+}
+
+fn unescape(segment: &str) -> Cow<'_, str> {
+    if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
+}
+
+fn parent(pointer: &str) -> &str {
+    pointer.rfind('/').map_or("", |end| &pointer[..end])
+}
+
+/// Takes a member out of a tree; false if it can't be taken out.
+fn remove(tree: &mut Value, pointer: &str) -> bool {
+    let Some((around, last)) = pointer.rsplit_once('/') else { return false };
+    match tree.pointer_mut(around) {
+        Some(Value::Object(members)) => members.remove(&*unescape(last)).is_some(),
+        Some(Value::Array(_)) => remove(tree, around),
+        Some(_) | None => false,
+    }
+}
+
+/// Puts a member into a tree, with the tables around it; false if something that is no table stands in the way.
+pub fn insert(tree: &mut Value, pointer: &str, value: Value) -> bool {
+    let mut place = tree;
+    for segment in pointer.split('/').skip(1).map(unescape) {
+        place = match place {
+            Value::Object(members) => members.entry(segment).or_insert_with(|| Value::Object(serde_json::Map::new())),
+            Value::Array(elements) => match segment.parse().ok().and_then(|index: usize| elements.get_mut(index)) {
+                Some(element) => element,
+                None => return false,
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return false,
+        };
+    }
+    *place = value;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Shelf {
+        name: String,
+        width_m: f64,
+        #[serde(default)]
+        depth_m: f64,
+        #[serde(default)]
+        levels: Vec<u32>,
+    }
+
+    fn paths(problems: &[Problem]) -> Vec<&str> {
+        problems.iter().map(|problem| problem.path.as_str()).collect()
+    }
+
+    #[test]
+    fn finds_every_problem_of_a_type() {
+        let tree = serde_json::json!({"colour": 1, "depth_m": "deep", "levels": [1, "two"], "hue": 2});
+        let typed = typed::<Shelf>(tree, &mut BTreeMap::new());
+        assert_eq!(typed.value, None);
+        assert_eq!(paths(&typed.problems), ["/colour", "/depth_m", "/hue", "/levels/1", "", ""]);
+        assert!(typed.problems[5].message.contains("`width_m`"), "{:?}", typed.problems);
+    }
+
+    #[test]
+    fn goes_on_with_defaults_where_there_are_some() {
+        let tree = serde_json::json!({"name": "A", "width_m": 1, "depth_m": "deep"});
+        let typed = typed::<Shelf>(tree, &mut BTreeMap::new());
+        let expected = Shelf { name: "A".to_owned(), width_m: 1.0, depth_m: 0.0, levels: Vec::new() };
+        assert_eq!(typed.value, Some(expected));
+        assert_eq!(paths(&typed.problems), ["/depth_m"]);
+    }
+
+    #[test]
+    fn a_required_key_of_the_wrong_type_is_told_once() {
+        let typed = typed::<Shelf>(serde_json::json!({"name": 5, "width_m": "wide"}), &mut BTreeMap::new());
+        assert_eq!(paths(&typed.problems), ["/name", "/width_m"]);
+    }
+
+    #[test]
+    fn knows_the_lines_of_toml() {
+        let text = "a = 1\n\n[b.c]\nd = [\n  1,\n  2,\n]\n[[e]]\nf = 1\n[[e]]\nf = 2\n";
+        let document = Document::from_toml(Path::new("x.toml"), text).expect("valid");
+        let lines: Vec<_> =
+            ["/a", "/b/c", "/b/c/d", "/b/c/d/1", "/e/1/f", "/e/1/none"].map(|at| document.line(at)).to_vec();
+        assert_eq!(lines, [Some(1), Some(3), Some(4), Some(6), Some(11), Some(10)]);
+    }
+
+    #[test]
+    fn tells_every_error_of_syntax_with_its_column() {
+        let findings = Document::from_toml(Path::new("x.toml"), "é = 1\nb = = 2\nc = [\n").expect_err("broken");
+        let text: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert!(text.iter().any(|line| line.starts_with("x.toml:1:1: ")), "{text:?}");
+        assert!(text.iter().any(|line| line.starts_with("x.toml:2:5: ")), "{text:?}");
+    }
+
+    #[test]
+    fn finds_positions_in_json() {
+        let text = " {\"a\": [1, {\"b/c\":\n true}]}";
+        assert_eq!(&text[position(text, "/a/1/b~1c")..][..4], "true");
+        assert_eq!(&text[position(text, "/a/7")..][..2], "[1");
+        assert_eq!(position(text, ""), 1);
+    }
+
+    #[test]
+    fn insert_makes_tables_but_replaces_no_values() {
+        let mut tree = serde_json::json!({"a": 1});
+        assert!(insert(&mut tree, "/b/c", 2.into()));
+        assert!(!insert(&mut tree, "/a/c", 2.into()));
+        assert_eq!(tree, serde_json::json!({"a": 1, "b": {"c": 2}}));
+    }
+}

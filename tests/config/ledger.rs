@@ -1,0 +1,131 @@
+//! A store that keeps the catalog's objects and counts the writes; of all else the catalog has no need.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parvis::{
+    report::Event,
+    store::{
+        Answer, CatalogItem, Claim, Commit, Committed, Error, JournalQuery, Life, Record, Settlement, Sizes, Step,
+        Store,
+    },
+};
+use parvis_engine::{
+    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
+    notification::Channel,
+    time::Timestamp,
+};
+use tokio::sync::watch;
+
+/// Keeps catalog objects in memory.
+pub(crate) struct Ledger {
+    /// How often it was written to.
+    pub(crate) writes: AtomicUsize,
+    /// Whether it refuses to be written to.
+    pub(crate) unavailable: AtomicBool,
+    items: Mutex<BTreeMap<(String, String), String>>,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Ledger {
+        Ledger { writes: AtomicUsize::new(0), unavailable: AtomicBool::new(false), items: Mutex::default() }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.items.lock().expect("no test has panicked").keys().map(|(kind, id)| format!("{kind} {id}")).collect()
+    }
+}
+
+fn not_here<T>() -> Result<T, Error> {
+    Err(Error::Unavailable("the ledger keeps only the catalog".to_owned()))
+}
+
+#[async_trait]
+impl Store for Ledger {
+    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+        let items = self.items.lock().expect("no test has panicked");
+        let item = |((kind, id), json): (&(String, String), &String)| CatalogItem {
+            kind: kind.clone(),
+            id: id.clone(),
+            json: Some(json.clone()),
+        };
+        Ok(items.iter().map(item).collect())
+    }
+
+    async fn put_catalog(&self, changed: Vec<CatalogItem>) -> Result<(), Error> {
+        self.writes.fetch_add(1, SeqCst);
+        if self.unavailable.load(SeqCst) {
+            return Err(Error::Unavailable("the disk is full".to_owned()));
+        }
+        let mut items = self.items.lock().expect("no test has panicked");
+        for CatalogItem { kind, id, json } in changed {
+            match json {
+                Some(json) => items.insert((kind, id), json),
+                None => items.remove(&(kind, id)),
+            };
+        }
+        Ok(())
+    }
+
+    async fn load(&self, _: &[ShopperId]) -> Result<Vec<Record>, Error> {
+        not_here()
+    }
+    async fn commit(&self, _: Commit) -> Result<Committed, Error> {
+        not_here()
+    }
+    async fn owners(&self, _: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
+        not_here()
+    }
+    async fn order_owner(&self, _: &OrderId) -> Result<Option<ShopperId>, Error> {
+        not_here()
+    }
+    async fn claim(&self, _: Channel, _: Timestamp, _: usize, _: Duration) -> Result<Claim, Error> {
+        not_here()
+    }
+    async fn settle(&self, _: Vec<Settlement>) -> Result<(), Error> {
+        not_here()
+    }
+    fn outbox_grew(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+    async fn due_wakes(&self, _: Timestamp, _: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error> {
+        not_here()
+    }
+    fn wakes_changed(&self) -> watch::Receiver<u64> {
+        watch::Sender::new(0).subscribe()
+    }
+    async fn lease_budget(&self, _: &CampaignId, _: u64, _: u64) -> Result<u64, Error> {
+        not_here()
+    }
+    async fn life(&self, _: NotificationId) -> Result<Option<Life>, Error> {
+        not_here()
+    }
+    async fn report(&self, _: NotificationId, _: Step) -> Result<bool, Error> {
+        not_here()
+    }
+    async fn journal(&self, _: JournalQuery) -> Result<Vec<Event>, Error> {
+        not_here()
+    }
+    async fn prune(&self, _: Timestamp) -> Result<(), Error> {
+        not_here()
+    }
+    async fn answer(&self, _: &str) -> Result<Option<Answer>, Error> {
+        not_here()
+    }
+    async fn keep_answer(&self, _: &str, _: Answer, _: Timestamp) -> Result<(), Error> {
+        not_here()
+    }
+    async fn sizes(&self) -> Result<Sizes, Error> {
+        not_here()
+    }
+    async fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
