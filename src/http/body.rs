@@ -28,7 +28,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Services>> for Json<T> {
 
     async fn from_request(request: Request, services: &Arc<Services>) -> Result<Json<T>, Problem> {
         is_json(request.headers())?;
-        let bytes = collect(request, services.config.body_max_bytes).await?;
+        let bytes = collect(request, services.config.body_max).await?;
         Ok(Json(json::typed(&bytes)?))
     }
 }

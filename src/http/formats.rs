@@ -32,7 +32,7 @@ pub(super) async fn owntracks(
     let stated = request.headers().get("x-limit-d").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let stated = stated.and_then(|name| name.parse().ok());
     let known = known(&caller, request.uri())?.or(stated);
-    let bytes = body::collect(request, services.config.body_max_bytes).await?;
+    let bytes = body::collect(request, services.config.body_max).await?;
     take(&services, &caller, owntracks::batch(&bytes, known.as_ref())).await?;
     Ok(Json(json!([])).into_response())
 }
@@ -46,7 +46,7 @@ pub(super) async fn overland(
     request: Request,
 ) -> Result<Response, Problem> {
     let known = known(&caller, request.uri())?;
-    let bytes = body::collect(request, services.config.body_max_bytes).await?;
+    let bytes = body::collect(request, services.config.body_max).await?;
     take(&services, &caller, overland::batch(&bytes, known.as_ref())?).await?;
     Ok(Json(json!({"result": "ok"})).into_response())
 }
@@ -60,7 +60,7 @@ pub(super) async fn transistorsoft(
     request: Request,
 ) -> Result<Response, Problem> {
     let known = known(&caller, request.uri())?;
-    let bytes = body::collect(request, services.config.body_max_bytes).await?;
+    let bytes = body::collect(request, services.config.body_max).await?;
     take(&services, &caller, transistorsoft::batch(&bytes, known.as_ref())?).await?;
     Ok(Json(json!({})).into_response())
 }
@@ -74,7 +74,7 @@ pub(super) async fn amazon(
     request: Request,
 ) -> Result<Response, Problem> {
     let known = known(&caller, request.uri())?;
-    let bytes = body::collect(request, services.config.body_max_bytes).await?;
+    let bytes = body::collect(request, services.config.body_max).await?;
     take(&services, &caller, amazon::batch(&bytes, known.as_ref())?).await?;
     Ok(Json(json!({"Errors": []})).into_response())
 }
@@ -102,7 +102,7 @@ pub(super) async fn osmand_post(
 ) -> Result<Response, Problem> {
     let uri = request.uri().clone();
     let form = is_form(request.headers());
-    let bytes = body::collect(request, services.config.line_max_bytes).await?;
+    let bytes = body::collect(request, services.config.line_max).await?;
     let form = form.then(|| String::from_utf8_lossy(&bytes).into_owned());
     osmand(&services, &caller, &uri, form.as_deref()).await
 }

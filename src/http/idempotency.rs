@@ -86,7 +86,7 @@ async fn once(
     next: Next,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let whole = body::collect(Request::from_parts(parts.clone(), body), services.config.catalog_body_max_bytes).await?;
+    let whole = body::collect(Request::from_parts(parts.clone(), body), services.config.catalog_body_max).await?;
     let request_hash = request_hash(caller, &parts, &whole);
     let turn = services.running.turn(&key);
     let _turn = turn.lock().await;

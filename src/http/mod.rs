@@ -39,7 +39,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub use explain::Explain;
 pub use serve::serve;
 
-use crate::{catalog::Catalog, clock::Clock, entropy::Entropy, ingest, report::Event, shard::Shards, store::Store};
+use crate::{
+    catalog::Catalog, clock::Clock, config::size, entropy::Entropy, ingest, report::Event, shard::Shards, store::Store,
+};
 use auth::{Gate, Scope};
 use problem::{Kind, Problem};
 
@@ -56,11 +58,14 @@ pub struct Config {
     /// The most readers of the event stream.
     pub readers_max: usize,
     /// The largest body of a request, after decompression. Streamed observations have no such limit.
-    pub body_max_bytes: usize,
+    #[serde(with = "size")]
+    pub body_max: usize,
     /// The same for the catalog, where a file of geofences comes as one request.
-    pub catalog_body_max_bytes: usize,
+    #[serde(with = "size")]
+    pub catalog_body_max: usize,
     /// The longest line of streamed observations.
-    pub line_max_bytes: usize,
+    #[serde(with = "size")]
+    pub line_max: usize,
     /// How many streamed lines are decided together.
     pub lines_at_once: usize,
     /// How many rejections and how many transitions the answer to streamed observations lists.
@@ -90,9 +95,9 @@ impl Default for Config {
             auth: auth::Config::default(),
             connections_max: 10_000,
             readers_max: 64,
-            body_max_bytes: 4 << 20,
-            catalog_body_max_bytes: 256 << 20,
-            line_max_bytes: 64 << 10,
+            body_max: 4 << 20,
+            catalog_body_max: 256 << 20,
+            line_max: 64 << 10,
             lines_at_once: 1_000,
             listed_max: 1_000,
             page_max: 1_000,
@@ -110,9 +115,9 @@ impl Config {
     pub fn problems(&self) -> Vec<engine::Problem> {
         let positive = [
             ("/connections_max", self.connections_max),
-            ("/body_max_bytes", self.body_max_bytes),
-            ("/catalog_body_max_bytes", self.catalog_body_max_bytes),
-            ("/line_max_bytes", self.line_max_bytes),
+            ("/body_max", self.body_max),
+            ("/catalog_body_max", self.catalog_body_max),
+            ("/line_max", self.line_max),
             ("/lines_at_once", self.lines_at_once),
             ("/page_max", self.page_max),
             ("/journal_max", self.journal_max),

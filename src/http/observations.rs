@@ -98,7 +98,7 @@ pub(super) async fn post(
     }
     body::is_json(request.headers())
         .map_err(|problem| Problem { detail: format!("{}; or {NDJSON}", problem.detail), ..problem })?;
-    let bytes = body::collect(request, services.config.body_max_bytes).await?;
+    let bytes = body::collect(request, services.config.body_max).await?;
     let (device, mut batch) = native::batch(&bytes)?;
     caller.speaks_for(&device)?;
     own_sightings_only(&caller, &mut batch);
@@ -155,7 +155,7 @@ fn radius_m(safe: Option<f64>) -> f64 {
 async fn stream(services: &Services, caller: &Caller, request: Request) -> Result<Response, Problem> {
     body::check_encoding(request.headers())?;
     let mut body = request.into_body();
-    let mut lines = Lines::new(services.config.line_max_bytes);
+    let mut lines = Lines::new(services.config.line_max);
     let mut part = Part::default();
     let mut answer = Answer::default();
     loop {

@@ -4,7 +4,13 @@
 
 mod token;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use axum::{
@@ -199,14 +205,19 @@ impl Keys {
         Ok(Keys { keys, tokens })
     }
 
-    /// Reads the files that the configuration names.
+    /// Reads the files that the configuration names, relative to its folder.
     ///
     /// # Errors
     /// Which file can't be used, and why.
-    pub fn read(config: &Config) -> Result<Keys, String> {
-        let text = |path: &PathBuf| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+    pub fn read(config: &Config, folder: &Path) -> Result<Keys, String> {
+        let text = |path: &PathBuf| {
+            let path = folder.join(path);
+            std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
         let records = match &config.keys_file {
-            Some(path) => toml::from_str::<KeyFile>(&text(path)?).map_err(|e| format!("{}: {e}", path.display()))?.keys,
+            Some(path) => {
+                toml::from_str::<KeyFile>(&text(path)?).map_err(|error| format!("{}: {error}", path.display()))?.keys
+            }
             None => Vec::new(),
         };
         let jwks = config.jwks_file.as_ref().map(text).transpose()?;
