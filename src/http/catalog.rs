@@ -155,7 +155,8 @@ async fn put(services: &Services, kind: Object, id: &str, request: Request) -> R
         None => {
             fields.insert("id".to_owned(), id.into());
         }
-        Some(own) if own == id => {}
+        // GeoJSON lets an id be a number.
+        Some(own) if own == id || (own.is_number() && own.to_string() == id) => {}
         Some(own) => {
             let detail = format!("`id` is {own}, but the path says {id:?}; make them the same or leave `id` out");
             return Err(Problem::at(Kind::Invalid, "/id", detail));

@@ -29,6 +29,10 @@ async fn an_object_is_put_shown_and_deleted() {
     let expected = json!({"id": "opera", "name": "Opéra", "time_zone": "Europe/Paris"});
     assert_eq!(put(&server, "/v1/stores/opera", &store("Opéra")).await.json(), expected);
     assert_eq!(get(&server, "/v1/stores/opera").await.json(), expected);
+    let mut numbered = fence("7");
+    numbered["id"] = 7.into();
+    assert_eq!(put(&server, "/v1/geofences/7", &numbered).await.status, StatusCode::OK);
+    assert_eq!(put(&server, "/v1/geofences/8", &numbered).await.problem("invalid")["errors"][0]["pointer"], "/id");
     let delete = || server.call(Scope::Marketing, Method::DELETE, "/v1/stores/opera", &Value::Null);
     assert_eq!(delete().await.status, StatusCode::NO_CONTENT);
     delete().await.problem("not_found");
@@ -65,7 +69,7 @@ async fn a_collection_is_taken_as_a_whole_or_not_at_all() {
         server.call(Scope::Marketing, Method::POST, "/v1/geofences", &body).await
     };
     let mut wrong = fence("b");
-    wrong["geometry"]["type"] = "Circle".into();
+    wrong["geometry"] = Value::Null;
     let document = post(json!([fence("a"), wrong])).await.problem("invalid");
     assert!(document["errors"][0]["pointer"].as_str().expect("text").starts_with("/features/1"), "{document}");
     let document = post(json!([wrong])).await.problem("invalid");

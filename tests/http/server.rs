@@ -85,7 +85,6 @@ pub(crate) struct Server {
     pub(crate) counts: Arc<Counts>,
     pub(crate) owner: Arc<Owner>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) tasks: TaskTracker,
     keys: BTreeMap<Scope, String>,
     client: Client<HttpConnector, Sent>,
     _folder: TempDir,
@@ -93,8 +92,10 @@ pub(crate) struct Server {
 
 /// Owns all shoppers.
 pub(crate) struct Owner {
-    /// Takes nothing while this is true.
+    /// Does nothing while this is true, but holds one input in its hand.
     pub(crate) held: watch::Sender<bool>,
+    /// How many inputs it has taken out of the inbox.
+    pub(crate) taken: AtomicUsize,
     /// How many inputs it has carried out.
     pub(crate) done: AtomicUsize,
     /// Says no to everything with this.
@@ -120,6 +121,7 @@ impl Server {
         let (inbox, jobs) = mpsc::channel(wanted.inbox);
         let owner = Arc::new(Owner {
             held: watch::Sender::new(false),
+            taken: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
             refusal: std::sync::Mutex::default(),
         });
@@ -161,7 +163,7 @@ impl Server {
         let (router, stop, config) = (edge::router(services), shutdown.clone(), wanted.config);
         tasks.spawn(async move { edge::serve(listener, router, &config, stop, &Clock::System).await });
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Server { address, store, stream, ready, counts, owner, shutdown, tasks, keys, client, _folder: folder }
+        Server { address, store, stream, ready, counts, owner, shutdown, keys, client, _folder: folder }
     }
 
     pub(crate) fn key(&self, scope: Scope) -> &str {
@@ -199,8 +201,8 @@ impl Server {
         assert_eq!(self.call(Scope::Ingest, Method::PUT, &path, &body).await.status, StatusCode::OK);
     }
 
-    /// Waits until the owner has carried out so many inputs.
-    pub(crate) async fn carried_out(&self) -> usize {
+    /// How many inputs the owner has carried out.
+    pub(crate) fn carried_out(&self) -> usize {
         self.owner.done.load(SeqCst)
     }
 }
@@ -242,12 +244,8 @@ impl Reply {
 
 async fn own(owner: Arc<Owner>, store: Memory, mut jobs: mpsc::Receiver<Job>) {
     let mut held = owner.held.subscribe();
-    loop {
-        if held.wait_for(|held| !held).await.is_err() {
-            return;
-        }
-        let Some(Job { shopper, input, reply }) = jobs.recv().await else { return };
-        // What was taken out just before the hold began waits for its end.
+    while let Some(Job { shopper, input, reply }) = jobs.recv().await {
+        owner.taken.fetch_add(1, SeqCst);
         if held.wait_for(|held| !held).await.is_err() {
             return;
         }

@@ -1,5 +1,7 @@
 //! Connections: both versions of HTTP, limits, and an end that finishes what is open.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Version};
 use http_body_util::Full;
@@ -28,13 +30,19 @@ async fn open_requests_are_finished_and_new_ones_refused() {
     server.register("phone").await;
     server.owner.held.send_replace(true);
     let body = json!({"device": "phone", "observations": [{"kind": "scan", "at": NOW, "tag": "shelf"}]});
-    let mut open = std::pin::pin!(server.call(Scope::Ingest, Method::POST, "/v1/observations", &body));
-    // The request is on its way once its answer can't come before the owner moves.
-    assert!(futures_util::poll!(&mut open).is_pending());
-    let mut stream = TcpStream::connect(server.address).await.expect("still accepting");
-    server.shutdown.cancel();
-    server.owner.held.send_replace(false);
-    let reply = tokio::time::timeout(PATIENCE, open).await.expect("it is answered");
+    let open = server.call(Scope::Ingest, Method::POST, "/v1/observations", &body);
+    let before = server.owner.taken.load(SeqCst);
+    let end = async {
+        let idle = TcpStream::connect(server.address).await.expect("still accepting");
+        while server.owner.taken.load(SeqCst) == before {
+            tokio::task::yield_now().await;
+        }
+        server.shutdown.cancel();
+        server.owner.held.send_replace(false);
+        idle
+    };
+    let both = async { tokio::join!(open, end) };
+    let (reply, mut stream) = tokio::time::timeout(PATIENCE, both).await.expect("it is answered");
     assert_eq!(reply.json()["accepted"], 1);
     let mut rest = Vec::new();
     let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\n").await;
