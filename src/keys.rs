@@ -87,7 +87,11 @@ fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderValue, header};
+    use parvis_engine::time::Timestamp;
+
     use super::*;
+    use crate::http::auth::{Config, Keys};
 
     fn wanted(name: &str) -> Wanted {
         Wanted { name: name.to_owned(), scopes: BTreeSet::from([Scope::Ingest]), device: None, scanner: None }
@@ -109,6 +113,12 @@ mod tests {
         let mut listed = Vec::new();
         list(&file, &mut listed).expect("lists");
         assert_eq!(String::from_utf8(listed).expect("text"), "phones ingest\none phone ingest device phone-1\n");
+        let config = Config { keys_file: Some("keys.toml".into()), ..Config::default() };
+        let keys = Keys::read(&config, folder.path()).expect("the file opens");
+        let key = printed.lines().nth(1).expect("two keys");
+        let headers = [(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).expect("visible"))];
+        let caller = keys.caller(&headers.into_iter().collect(), Timestamp::default()).expect("known");
+        assert_eq!(caller.device.as_ref().map(DeviceId::as_str), Some("phone-1"));
         assert!(create(&file, wanted("phones"), &Entropy::seeded(3), &mut Vec::new()).is_err(), "the name is taken");
     }
 

@@ -61,7 +61,7 @@ pub(super) async fn repeat(
     next: Next,
 ) -> Response {
     let key = match key(request.headers()) {
-        Ok(Some(key)) if !is_streamed(request.headers()) => format!("http/{}/{key}", caller.name),
+        Ok(Some(key)) if !is_streamed(request.headers()) => format!("http/{}/{}/{key}", caller.name.len(), caller.name),
         Ok(_) => return next.run(request).await,
         Err(problem) => return problem.into_response(),
     };

@@ -19,7 +19,7 @@ mod serve;
 mod shoppers;
 mod stream;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -111,8 +111,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What can't work.
-    pub fn problems(&self) -> Vec<engine::Problem> {
+    /// What can't work. File names start from the folder.
+    pub fn problems(&self, folder: &Path) -> Vec<engine::Problem> {
         let positive = [
             ("/connections_max", self.connections_max),
             ("/body_max", self.body_max),
@@ -130,7 +130,10 @@ impl Config {
         ];
         let numbers = positive.into_iter().filter(|(_, number)| *number == 0).map(|(path, _)| path);
         let pauses = spans.into_iter().filter(|(_, span)| span.is_zero()).map(|(path, _)| path);
-        numbers.chain(pauses).map(|path| engine::Problem::new(path, "must be more than 0")).collect()
+        let mut problems: Vec<_> =
+            numbers.chain(pauses).map(|path| engine::Problem::new(path, "must be more than 0")).collect();
+        problems.extend(auth::Keys::read(&self.auth, folder).err().map(|why| engine::Problem::new("/auth", why)));
+        problems
     }
 }
 

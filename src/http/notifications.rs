@@ -60,8 +60,18 @@ pub(super) struct Receipt {
     detail: Option<String>,
 }
 
+/// What was noted. Nothing of the message: answers are kept for repeats, and must not outlive an erased person.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Noted {
+    #[schema(value_type = String)]
+    notification: NotificationId,
+    milestone: Reported,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
 /// The milestones that only others can know.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reported {
     /// The shopper opened it.
@@ -108,13 +118,13 @@ pub(super) async fn list(
 
 /// Takes a receipt. A repeat is harmless.
 #[utoipa::path(post, path = "/v1/notifications/{id}/receipts", tag = "notifications", params(("id" = String, Path)),
-    request_body = Receipt, responses((status = 200, body = schema::Life)))]
+    request_body = Receipt, responses((status = 200, body = Noted)))]
 pub(super) async fn receipt(
     State(services): State<Arc<Services>>,
     caller: Caller,
     Id(id): Id<NotificationId>,
     body::Json(receipt): body::Json<Receipt>,
-) -> Result<Json<Life>, Problem> {
+) -> Result<Json<Noted>, Problem> {
     let known = life(&services, id).await?;
     caller.speaks_for(&known.notification.device)?;
     if receipt.detail.as_ref().is_some_and(|detail| detail.len() > DETAIL_MAX) {
@@ -131,7 +141,7 @@ pub(super) async fn receipt(
     if !services.store.report(id, Step { milestone, at, detail: receipt.detail }).await? {
         return Err(Problem::not_found("notification", &id.to_string()));
     }
-    life(&services, id).await.map(Json)
+    Ok(Json(Noted { notification: id, milestone: receipt.milestone, at }))
 }
 
 /// The newest messages of a shopper, oldest first: those that caps remember, and those in the journal.

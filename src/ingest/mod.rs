@@ -269,7 +269,67 @@ fn device(named: Option<&str>, fallback: Option<&DeviceId>) -> Result<DeviceId, 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn json() -> impl Strategy<Value = Value> {
+        let names = prop::sample::select(vec![
+            "_type",
+            "location",
+            "locations",
+            "coords",
+            "lat",
+            "lon",
+            "tst",
+            "tid",
+            "topic",
+            "geometry",
+            "coordinates",
+            "properties",
+            "timestamp",
+            "device_id",
+            "latitude",
+            "longitude",
+            "Updates",
+            "Position",
+            "DeviceId",
+            "event",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            prop::sample::select(vec!["location", "transition", "beacon", "enter", "d", "", "a b"])
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            let members = prop::collection::btree_map(names.clone().prop_map(str::to_owned), inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                members.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_format_panics_or_loses_an_element(value in json()) {
+            let bytes = value.to_string();
+            let batch = owntracks::batch(bytes.as_bytes(), None);
+            let elements = value.as_array().map_or(1, Vec::len);
+            prop_assert_eq!(batch.reports.len() + batch.rejected.len() + batch.ignored as usize, elements);
+            let _ = overland::batch(bytes.as_bytes(), None);
+            let _ = transistorsoft::batch(bytes.as_bytes(), None);
+            let _ = amazon::batch(bytes.as_bytes(), None);
+            let _ = native::batch(bytes.as_bytes());
+        }
+
+        #[test]
+        fn no_query_panics(pairs in prop::collection::vec(("[a-z]{2,8}|lat|lon|timestamp", ".{0,12}"), 0..6)) {
+            let _ = osmand::batch(&pairs, None, Timestamp::default());
+        }
+    }
 
     #[test]
     fn epoch_seconds_and_milliseconds_are_told_apart() {

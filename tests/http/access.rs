@@ -22,7 +22,7 @@ async fn every_path_of_the_api_asks_for_a_key_before_anything_else() {
     for (path, item) in document["paths"].as_object().expect("paths") {
         for method in item.as_object().expect("methods").keys() {
             let method: Method = method.to_uppercase().parse().expect("a method");
-            let filled = path.replace('{', "").replace('}', "");
+            let filled = path.replace(['{', '}'], "");
             let request = || server.request(method.clone(), &filled);
             if !path.starts_with("/v1/") {
                 assert_ne!(server.send(request(), "").await.status, StatusCode::UNAUTHORIZED, "{path}");

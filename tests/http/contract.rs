@@ -124,9 +124,14 @@ fn every_kind_of_problem_is_in_the_documentation() {
 
 #[test]
 fn the_defaults_work_and_nothing_may_be_zero() {
-    assert_eq!(Config::default().problems(), []);
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(Config::default().problems(folder.path()), []);
     let text = toml::to_string(&Config::default()).expect("writes");
     assert_eq!(toml::from_str::<Config>(&text).expect("reads"), Config::default());
     let broken = Config { lines_at_once: 0, heartbeat: std::time::Duration::ZERO, ..Config::default() };
-    assert_eq!(broken.problems().len(), 2);
+    assert_eq!(broken.problems(folder.path()).len(), 2);
+    let mut keyless = Config::default();
+    keyless.auth.keys_file = Some("keys.toml".into());
+    let problems = keyless.problems(folder.path());
+    assert!(problems.len() == 1 && problems[0].message.contains("keys.toml"), "{problems:?}");
 }

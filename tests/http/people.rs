@@ -99,7 +99,9 @@ async fn receipts_become_milestones() {
     let path = format!("/v1/notifications/{id}/receipts");
     let receipt = json!({"milestone": "opened", "at": "2099-01-01T00:00:00Z"});
     for _ in 0..2 {
-        let life = server.call(Scope::Ingest, Method::POST, &path, &receipt).await.json();
+        let noted = server.call(Scope::Ingest, Method::POST, &path, &receipt).await.json();
+        assert_eq!((&noted["notification"], &noted["milestone"]), (&json!(id.to_string()), &json!("opened")));
+        let life = server.call(Scope::Read, Method::GET, &format!("/v1/notifications/{id}"), &Value::Null).await.json();
         let opened: Vec<_> = life["milestones"]
             .as_array()
             .expect("a list")
