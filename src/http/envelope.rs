@@ -96,3 +96,51 @@ pub fn kind(event: &Event) -> &'static str {
         What::Arrival { .. } => "shopper.arrived_for_pickup",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::{
+        id::NotificationId,
+        matching::{Transition, TransitionCause},
+    };
+
+    use super::*;
+
+    fn event(what: What) -> Event {
+        let at = Timestamp::from_millis(0);
+        Event { at, recorded_at: at, shopper: "C-1".parse().expect("an id"), what }
+    }
+
+    #[test]
+    fn every_type_that_is_told_can_be_asked_for() {
+        let notification = NotificationId::from_u128(1);
+        for milestone in Milestone::ALL {
+            let told = kind(&event(What::Milestone { notification, milestone, detail: None }));
+            assert!(TYPES.contains(&told), "{told}");
+        }
+        for kind_of in [
+            TransitionKind::Approach,
+            TransitionKind::Enter,
+            TransitionKind::Dwell,
+            TransitionKind::Exit,
+            TransitionKind::Pass,
+        ] {
+            for store in [None, Some("opera".parse().expect("an id"))] {
+                let at = Timestamp::from_millis(0);
+                let told = kind(&event(What::Transition(Transition {
+                    kind: kind_of,
+                    device: "phone".parse().expect("an id"),
+                    region: "shop".parse().expect("an id"),
+                    store,
+                    at,
+                    received_at: at,
+                    confidence: 1.0,
+                    cause: TransitionCause::Fix,
+                    entered_at: None,
+                    replayed: false,
+                })));
+                assert!(TYPES.contains(&told), "{told}");
+            }
+        }
+    }
+}

@@ -39,9 +39,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub use explain::Explain;
 pub use serve::serve;
 
-use crate::{
-    catalog::Catalog, clock::Clock, config::size, entropy::Entropy, ingest, report::Event, shard::Shards, store::Store,
-};
+use crate::{catalog::Catalog, clock::Clock, config::size, ingest, report::Event, shard::Shards, store::Store};
 use auth::{Gate, Scope};
 use problem::{Kind, Problem};
 
@@ -149,8 +147,6 @@ pub struct Services {
     pub explain: Arc<Explain>,
     /// Tells the time.
     pub clock: Clock,
-    /// Gives chance.
-    pub entropy: Entropy,
     /// Who gets in.
     pub keys: auth::Keys,
     /// What happens; each reader of the stream subscribes here. Its capacity is how far a reader may fall behind.

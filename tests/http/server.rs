@@ -145,7 +145,6 @@ impl Server {
                 known.then(|| serde_json::json!({"shopper": shopper.id, "device": transition.device, "at": at}))
             }),
             clock: Clock::simulated(now()),
-            entropy: Entropy::seeded(1),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             stream: stream.clone(),
             metrics_text: Arc::new(|| "# EOF\n".to_owned()),

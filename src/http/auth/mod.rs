@@ -304,16 +304,6 @@ fn basic_password(credential: &str) -> Option<String> {
     text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-/// The user of Basic credentials: OwnTracks says its user there.
-pub fn basic_user(headers: &HeaderMap) -> Option<String> {
-    let (scheme, credential) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(BASE64_STANDARD.decode(credential.trim()).ok()?).ok()?;
-    text.split_once(':').map(|(user, _)| user.to_owned())
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

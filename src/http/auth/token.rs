@@ -124,7 +124,7 @@ impl fmt::Debug for Verifier {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::{Value, json};
@@ -167,6 +167,27 @@ mod tests {
             let error = caller(&verifier, &sign(&key, &claims)).expect_err("refused");
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn p_256_signs_too_and_each_key_only_its_own_algorithm() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+        let point = pair.public_key().as_ref();
+        let [x, y] = [&point[1..33], &point[33..]].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
+        let p256 = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": "two"});
+        let (_, ed25519) = key();
+        let mut jwks: Value = serde_json::from_str(&ed25519).expect("JSON");
+        jwks["keys"].as_array_mut().expect("a list").push(p256);
+        let verifier = Verifier::new(&jwks.to_string(), None).expect("good");
+        let signer = EncodingKey::from_ec_der(pair.to_pkcs8v1().expect("PKCS 8").as_ref());
+        let claims = json!({"sub": "phone-1", "exp": NOW_S + 60});
+        for (kid, valid) in [(Some("two"), true), (None, true), (Some("one"), false), (Some("three"), false)] {
+            let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::ES256) };
+            let token = encode(&header, &claims, &signer).expect("signs");
+            assert_eq!(caller(&verifier, &token).is_ok(), valid, "{kid:?}");
+        }
+        let symmetric = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}).to_string();
+        assert!(Verifier::new(&symmetric, None).expect_err("refused").contains("EdDSA"));
     }
 
     #[test]
