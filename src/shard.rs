@@ -166,7 +166,7 @@ pub struct Job {
     /// What is to be done.
     pub input: Input,
     /// Gets the answer after the commit.
-    pub reply: oneshot::Sender<Answer>,
+    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
 /// The shards' inboxes. When the last handle is dropped, the shards finish what waits and end.
@@ -186,14 +186,14 @@ impl Shards {
     /// # Errors
     /// If it was not taken; then it had no effect.
     pub async fn ask(&self, shopper: ShopperId, input: Input) -> Result<Answer, Refusal> {
-        self.submit(shopper, input)?.await.map_err(|_| closing())
+        self.submit(shopper, input)?.await.unwrap_or_else(|_| Err(closing()))
     }
 
     /// Hands an input to the shopper's owner; what comes back waits for the commit.
     ///
     /// # Errors
     /// If it was not taken; then it had no effect.
-    pub fn submit(&self, shopper: ShopperId, input: Input) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    pub fn submit(&self, shopper: ShopperId, input: Input) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
         let slot = self.inbox(&shopper).try_reserve().map_err(|full| match full {
             mpsc::error::TrySendError::Full(()) => Refusal::Full,
             mpsc::error::TrySendError::Closed(()) => closing(),
@@ -211,7 +211,7 @@ impl Shards {
         let slot = self.inbox(&shopper).reserve().await.map_err(|_| closing())?;
         let (reply, answer) = oneshot::channel();
         slot.send(Job { shopper, input, reply });
-        answer.await.map_err(|_| closing())
+        answer.await.unwrap_or_else(|_| Err(closing()))
     }
 
     /// How many jobs wait in all inboxes.
@@ -327,7 +327,7 @@ impl Shard {
         for (job, answer) in jobs.into_iter().zip(answers) {
             self.tools.reporter.answered(&job.input, &answer);
             // Whoever asked may have gone; what was decided stands.
-            let _ = job.reply.send(answer);
+            let _ = job.reply.send(Ok(answer));
         }
     }
 

@@ -55,6 +55,8 @@ macro_rules! sections {
 sections! {
     /// This process.
     node: Node => |node, _| node.problems();
+    /// The API and those who may use it.
+    http: crate::http::Config => |http, folder| http.problems(folder);
     /// Those who decide.
     shards: shard::Config => |shards, _| shards.problems();
     /// Those who send.
