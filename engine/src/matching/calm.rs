@@ -15,7 +15,7 @@ use crate::{
 pub(super) const RADIUS_MAX_M: f64 = 5_000.0;
 
 /// The smallest radius in which borders are looked for.
-const SEARCH_MIN_M: f64 = 100.0;
+const SEARCH_MIN_M: f64 = 25.0;
 
 /// The radius in which borders are looked for when nothing is known.
 const SEARCH_FIRST_M: f64 = 250.0;
