@@ -90,8 +90,10 @@ impl<'a> Round<'a> {
         self.weigh_known(&sight);
         let world = self.world;
         world.regions.near(&sight.site, radius_m, |candidate| {
-            let needed = candidate.lower_m < self.calm_m.max(sight.sharp_m) || candidate.lower_m == 0.0;
-            if needed && !self.is_known(&candidate.fence.id) {
+            let silent = candidate.lower_m > 0.0 && candidate.lower_m >= sight.sharp_m;
+            if silent && candidate.looks_small() {
+                self.calm_m = self.calm_m.min(candidate.lower_m);
+            } else if !(silent && candidate.lower_m >= self.calm_m) && !self.is_known(&candidate.fence.id) {
                 self.weigh(candidate.fence, &sight);
             }
         });
@@ -347,7 +349,9 @@ impl<'a> Round<'a> {
                 }
             }
             world.regions.near(&sight.site, self.searched_m, |candidate| {
-                if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.id).is_none() {
+                if candidate.looks_small() {
+                    self.calm_m = self.calm_m.min(candidate.lower_m);
+                } else if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.id).is_none() {
                     self.calm_m = self.calm_m.min(calm::room_m_around(candidate.fence, None, sight, self.calm_m));
                 }
             });
