@@ -39,6 +39,12 @@ fn city_polygons(bencher: Bencher<'_, '_>, count: usize) {
     measure(bencher, Kind::Polygons, count, CITY, true);
 }
 
+/// The same density as the full city everywhere, so that only the number of fences differs.
+#[divan::bench(args = SIZES)]
+fn city_polygons_of_one_density(bencher: Bencher<'_, '_>, count: usize) {
+    measure(bencher, Kind::Polygons, count, CITY * (count as f64 / 100_000.0).sqrt(), true);
+}
+
 #[divan::bench(args = SIZES)]
 fn city_circles(bencher: Bencher<'_, '_>, count: usize) {
     measure(bencher, Kind::Circles, count, CITY, true);

@@ -91,9 +91,10 @@ impl<'a> Round<'a> {
         let world = self.world;
         world.regions.near(&sight.site, radius_m, |candidate| {
             let silent = candidate.lower_m > 0.0 && candidate.lower_m >= sight.sharp_m;
+            let beyond = silent && candidate.lower_m >= self.calm_m;
             if silent && candidate.looks_small() {
                 self.calm_m = self.calm_m.min(candidate.lower_m);
-            } else if !(silent && candidate.lower_m >= self.calm_m) && !self.is_known(&candidate.fence.id) {
+            } else if !beyond && !self.is_known(&candidate.fence.id) {
                 self.weigh(candidate.fence, &sight);
             }
         });
