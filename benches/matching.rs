@@ -20,8 +20,8 @@ const SIZES: [usize; 3] = [1_000, 23_000, 100_000];
 const PHONES: usize = 1_000;
 const CENTER: Position = Position { lat: 48.85, lon: 2.35 };
 
-/// Side of the square that holds all fences and phones, degrees of latitude: 30 km and 600 km.
-const CITY: f64 = 0.27;
+/// Side of the square that holds all fences and phones, degrees of latitude: 100 km and 600 km.
+const CITY: f64 = 0.9;
 const COUNTRY: f64 = 5.4;
 
 fn main() {
@@ -37,6 +37,12 @@ enum Kind {
 #[divan::bench(args = SIZES)]
 fn city_polygons(bencher: Bencher<'_, '_>, count: usize) {
     measure(bencher, Kind::Polygons, count, CITY, true);
+}
+
+/// The same density as the full city everywhere, so that only the number of fences differs.
+#[divan::bench(args = SIZES)]
+fn city_polygons_of_one_density(bencher: Bencher<'_, '_>, count: usize) {
+    measure(bencher, Kind::Polygons, count, CITY * (count as f64 / 100_000.0).sqrt(), true);
 }
 
 #[divan::bench(args = SIZES)]
@@ -80,7 +86,7 @@ fn index_of_all_fences(bencher: Bencher<'_, '_>, count: usize) {
 fn measure(bencher: Bencher<'_, '_>, kind: Kind, count: usize, side: f64, calm: bool) {
     let world = world(fences(kind, count, side));
     let mut phones = Phones::new(&world, side);
-    for _ in 0..20 * PHONES {
+    for _ in 0..5 * PHONES {
         phones.next(calm);
     }
     bencher.bench_local(|| phones.next(calm));
@@ -170,8 +176,9 @@ impl Phones {
         phone.course += self.chance.next() - 0.5;
         phone.position.lat += 14.0 / 111_195.0 * phone.course.cos();
         phone.position.lon += 14.0 / 111_195.0 / 0.658 * phone.course.sin();
-        if !calm {
-            phone.track.calm = None;
+        if let (Some(disc), false) = (&mut phone.track.calm, calm) {
+            // As after a change of the catalog.
+            disc.generation = 0;
         }
         let fix = Fix {
             at: self.at,
