@@ -16,6 +16,8 @@ const OBEY: u8 = 0;
 const LIE: u8 = 1;
 /// Does nothing and says so.
 const REFUSE: u8 = 2;
+/// Shows a bug.
+const PANIC: u8 = 3;
 
 #[derive(Debug)]
 struct Disk {
@@ -45,6 +47,7 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         self.obeys()?;
+        assert!(self.mood.load(Ordering::SeqCst) != PANIC, "a planned panic");
         self.file.sync_data()?;
         // Only once: the repair when the file is reopened must succeed.
         match self.mood.compare_exchange(LIE, OBEY, Ordering::SeqCst, Ordering::SeqCst) {
@@ -115,4 +118,19 @@ async fn a_commit_that_was_refused_leaves_no_trace() {
     assert_eq!(change(&store, 1).await, Ok(Committed::Done));
     store.close().await.expect("closes");
     assert_eq!(version(&start(&folder, &mood)).await, 2);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mood = Arc::new(AtomicU8::new(OBEY));
+    let store = start(&folder, &mood);
+    assert_eq!(change(&store, 0).await, Ok(Committed::Done));
+    mood.store(PANIC, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert!(matches!(change(&store, 1).await, Err(Error::Unavailable(_))));
+    }
+    mood.store(OBEY, Ordering::SeqCst);
+    assert_eq!(version(&store).await, 1, "what is known is still answered");
+    assert!(store.close().await.is_err());
 }
