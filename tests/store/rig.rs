@@ -31,7 +31,7 @@ enum Engine {
 }
 
 impl Rig {
-    pub(crate) async fn memory() -> Rig {
+    pub(crate) fn memory() -> Rig {
         let memory = memory::Memory::new();
         let store = Arc::new(memory.clone());
         Rig { engine: Engine::Memory(memory), folder: folder(), store }

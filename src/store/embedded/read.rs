@@ -105,7 +105,7 @@ pub(super) fn journal(
                 continue;
             }
             let what = || format!("a journal row of {}", Timestamp::from_millis(at));
-            newest.push_front(codec::decode(body, what)?);
+            newest.push_front(codec::decode_event(body, what)?);
         }
     }
     Ok(newest.into())
