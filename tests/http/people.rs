@@ -164,7 +164,7 @@ async fn message(server: &Server) -> NotificationId {
     };
     let record = server.store.load(std::slice::from_ref(&shopper)).await.expect("loads").remove(0);
     let mut known = Shopper::clone(&record.shopper);
-    known.sends.push(Send { at: now(), notification: id, campaign, purpose: Purpose::Offer });
+    known.sends.push(Send { at: now(), not_before: now(), notification: id, campaign, purpose: Purpose::Offer });
     let state = Durable::Replaced { shopper: Arc::new(known), wake: None };
     let change = Change { version: record.version, id: shopper, state, tracks: BTreeMap::new() };
     let entered = transition(TransitionKind::Enter, "phone", "shop", now());

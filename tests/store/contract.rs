@@ -5,6 +5,7 @@ use parvis_engine::{
     id::{CampaignId, OrderId},
     notification::{Channel, Milestone},
 };
+use tokio_util::task::TaskTracker;
 
 use crate::rig::*;
 
@@ -109,7 +110,7 @@ async fn of_concurrent_changes_to_one_version_one_wins(rig: Rig) {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let store = rig.shared();
-            tokio::spawn(async move {
+            TaskTracker::new().spawn(async move {
                 for _ in 0..20 {
                     loop {
                         let record = load(&*store, "A").await;
@@ -421,7 +422,7 @@ async fn a_budget_is_never_overspent(mut rig: Rig) {
     let takers: Vec<_> = (0..8)
         .map(|_| {
             let (store, campaign) = (rig.shared(), campaign.clone());
-            tokio::spawn(async move { store.lease_budget(&campaign, 100, 30).await.expect("available") })
+            TaskTracker::new().spawn(async move { store.lease_budget(&campaign, 100, 30).await.expect("available") })
         })
         .collect();
     let mut taken = Vec::new();
