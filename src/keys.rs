@@ -11,9 +11,59 @@ use anyhow::{Context as _, bail, ensure};
 use parvis_engine::id::DeviceId;
 
 use crate::{
+    config::{self, Source},
     entropy::Entropy,
     http::auth::{KeyFile, KeyRecord, Scope, new_key},
 };
+
+/// `parvis keys`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    /// The daemon's `parvis.toml`, or the folder that holds it; it says where keys are kept.
+    #[arg(long, global = true, default_value = "config")]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Makes a key and prints it; only its hash is kept. A running daemon knows it after SIGHUP or a restart.
+    New {
+        /// Names it in logs, such as the program that will use it.
+        #[arg(long)]
+        name: String,
+        /// What it is for, separated by commas.
+        #[arg(long, value_delimiter = ',', required = true)]
+        scope: Vec<Scope>,
+        /// The only device that it may speak for.
+        #[arg(long)]
+        device: Option<DeviceId>,
+        /// The only scanner that it may speak for.
+        #[arg(long)]
+        scanner: Option<String>,
+    },
+    /// Lists names, scopes and bindings.
+    List,
+}
+
+/// Carries out `parvis keys`.
+///
+/// # Errors
+/// If the configuration or the keys file can't be read, or the key makes no sense.
+pub fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let source = Source::new(args.config);
+    // Other sections may be wrong; only where keys are kept matters here.
+    let (config, _) = config::read(&source);
+    let file = source.folder().join(&config.http.auth.keys_file);
+    match args.action {
+        Action::New { name, scope, device, scanner } => {
+            let wanted = Wanted { name, scopes: scope.into_iter().collect(), device, scanner };
+            create(&file, wanted, &Entropy::System, out)
+        }
+        Action::List => list(&file, out),
+    }
+}
 
 /// A key that is wanted.
 #[derive(Clone, Debug)]

@@ -193,7 +193,11 @@ impl Shards {
     ///
     /// # Errors
     /// If it was not taken; then it had no effect.
-    pub fn submit(&self, shopper: ShopperId, input: Input) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
+    pub fn submit(
+        &self,
+        shopper: ShopperId,
+        input: Input,
+    ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
         let slot = self.inbox(&shopper).try_reserve().map_err(|full| match full {
             mpsc::error::TrySendError::Full(()) => Refusal::Full,
             mpsc::error::TrySendError::Closed(()) => closing(),
@@ -275,20 +279,12 @@ impl Shard {
 
     /// The shoppers that these jobs touch, as they are now.
     pub async fn load(&self, jobs: &[Job]) -> Batch {
-        let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
-        let world = self.tools.catalog.world();
-        self.insist("load", async || {
-            let owners = if devices.is_empty() { Vec::new() } else { self.tools.store.owners(&devices).await? };
-            let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
-            ids.extend(owners.iter().flatten().cloned());
-            ids.sort_unstable();
-            ids.dedup();
-            let records = self.tools.store.load(&ids).await?;
-            let owners = devices.iter().cloned().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
-            let now = self.tools.clock.now();
-            Ok(Batch::new(world.clone(), records, owners.collect(), self.budgets.clone(), now))
-        })
-        .await
+        loop {
+            match self.try_load(jobs).await {
+                Ok(batch) => return batch,
+                Err(error) => self.wait_out("load", error).await,
+            }
+        }
     }
 
     /// Takes more of the budgets that ran dry in this batch; true if it got some, so that the batch is worth deciding again.
@@ -297,9 +293,12 @@ impl Shard {
         for (campaign, total) in batch.dry_budgets() {
             // A 256th at a time: few round trips, and little lies idle in other shards when the end is near.
             let want = (total / 256).clamp(1, 100);
-            let leased =
-                self.insist("lease_budget", async || self.tools.store.lease_budget(&campaign, total, want).await);
-            let leased = leased.await;
+            let leased = loop {
+                match self.tools.store.lease_budget(&campaign, total, want).await {
+                    Ok(leased) => break leased,
+                    Err(error) => self.wait_out("lease_budget", error).await,
+                }
+            };
             *self.budgets.entry(campaign).or_insert(0) += leased;
             got_some |= leased > 0;
         }
@@ -312,7 +311,12 @@ impl Shard {
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
         }
-        self.insist("commit", async || self.tools.store.commit(commit.clone()).await).await
+        loop {
+            match self.tools.store.commit(commit.clone()).await {
+                Ok(committed) => return committed,
+                Err(error) => self.wait_out("commit", error).await,
+            }
+        }
     }
 
     /// Reports that another writer was faster.
@@ -325,27 +329,36 @@ impl Shard {
         self.budgets = std::mem::take(&mut batch.budgets);
         batch.report(&self.tools.reporter);
         for (job, answer) in jobs.into_iter().zip(answers) {
-            self.tools.reporter.answered(&job.input, &answer);
             // Whoever asked may have gone; what was decided stands.
             let _ = job.reply.send(Ok(answer));
         }
     }
 
-    /// Asks the store until it answers. Meanwhile the inbox fills, and that turns into refusals at the door.
-    async fn insist<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, store::Error>) -> T {
+    async fn try_load(&self, jobs: &[Job]) -> Result<Batch, store::Error> {
+        let Tools { store, catalog, clock, .. } = &self.tools;
+        let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
+        let owners = if devices.is_empty() { Vec::new() } else { store.owners(&devices).await? };
+        let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
+        ids.extend(owners.iter().flatten().cloned());
+        ids.sort_unstable();
+        ids.dedup();
+        let records = store.load(&ids).await?;
+        let owners = devices.into_iter().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
+        Ok(Batch::new(catalog.world(), records, owners.collect(), self.budgets.clone(), clock.now()))
+    }
+
+    /// Waits before the store is asked again. Meanwhile the inbox fills, and that turns into refusals at the door.
+    async fn wait_out(&self, operation: &str, error: store::Error) {
         const PAUSE: Duration = Duration::from_millis(200);
-        loop {
-            match ask().await {
-                Ok(result) => return result,
-                Err(error @ store::Error::Corrupt(_)) => panic!("{what}: {error}"),
-                Err(store::Error::Unavailable(why)) => {
-                    tracing::warn!(store.operation = what, "the store is unavailable, trying again: {why}");
-                    tokio::select! { biased;
-                        () = self.tools.abandon.cancelled() => std::future::pending().await,
-                        () = self.tools.clock.sleep(PAUSE) => {}
-                    }
-                }
+        match error {
+            store::Error::Corrupt(_) => panic!("{operation}: {error}"),
+            store::Error::Unavailable(why) => {
+                tracing::warn!(store.operation = operation, "the store is unavailable, trying again: {why}");
             }
+        }
+        tokio::select! { biased;
+            () = self.tools.abandon.cancelled() => std::future::pending().await,
+            () = self.tools.clock.sleep(PAUSE) => {}
         }
     }
 }

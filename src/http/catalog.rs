@@ -55,7 +55,7 @@ macro_rules! resource {
     ($kind:expr, $path:literal, $tag:literal, $put:ident, $get:ident, $delete:ident, $schema:ty) => {
         /// Puts the object. It is durable and decides when the answer comes.
         #[utoipa::path(put, path = $path, tag = $tag, params(("id" = String, Path)), request_body = $schema,
-                                                            responses((status = 200, body = $schema)))]
+                                                                            responses((status = 200, body = $schema)))]
         pub(super) async fn $put(
             State(services): State<Arc<Services>>,
             Id(id): Id<RegionId>,
@@ -66,7 +66,7 @@ macro_rules! resource {
 
         /// The object as it was put.
         #[utoipa::path(get, path = $path, tag = $tag, params(("id" = String, Path)),
-                                                            responses((status = 200, body = $schema)))]
+                                                                            responses((status = 200, body = $schema)))]
         pub(super) async fn $get(
             State(services): State<Arc<Services>>,
             Id(id): Id<RegionId>,

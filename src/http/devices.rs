@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use parvis_engine::{
+    change::Registration,
     id::{DeviceId, ShopperId},
     notification::Channel,
     shopper::{Device, PushTarget},
@@ -76,7 +77,6 @@ pub(super) async fn put(
     if !problems.is_empty() {
         return Err(Problem::invalid(problems));
     }
-    let previous = owner(&services, &device).await?.filter(|previous| *previous != shopper);
     let input = Input::Register { device: device.clone(), registration };
     services.shards.ask(shopper.clone(), input).await?;
     Ok(Json(Registered { device, shopper }))

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use parvis_engine::{
+    decide::Budgets,
+    explain::{self, Explanation},
     id::{CampaignId, DeviceId, RegionId, ShopperId, StoreId},
     matching::{Transition, TransitionCause, TransitionKind},
-    shopper::Shopper,
     time::Timestamp,
-    world::World,
 };
 use serde::Deserialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -19,9 +18,6 @@ use super::{
     problem::{Kind, Problem},
     schema, shoppers,
 };
-
-/// Explains one campaign for one shopper; nothing if there is no such campaign. Pure.
-pub type Explain = dyn Fn(&World, &Shopper, &CampaignId, &Transition, Timestamp) -> Option<Value> + Send + Sync;
 
 /// What is asked.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -67,11 +63,11 @@ pub(super) struct Happening {
 
 /// Every gate with its answer and the numbers that it saw. Decides nothing and changes nothing.
 #[utoipa::path(post, path = "/v1/explain", tag = "campaigns", request_body = Question,
-    responses((status = 200, body = Value)))]
+    responses((status = 200, body = serde_json::Value)))]
 pub(super) async fn post(
     State(services): State<Arc<Services>>,
     body::Json(question): body::Json<Question>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Explanation>, Problem> {
     let Question { shopper, campaign, transition, now } = question;
     let shopper = shoppers::known(&services, &shopper).await?;
     let now = now.unwrap_or_else(|| services.clock.now());
@@ -93,6 +89,9 @@ pub(super) async fn post(
         replayed: false,
     };
     let world = services.catalog.world();
-    let explained = (services.explain)(&world, &shopper, &campaign, &transition, now);
+    // A budget is shared by all; explained is what holds while there is something left of it.
+    let budgets: Budgets = world.campaigns.budgets().collect();
+    let question = explain::Question { campaign: &campaign, transition: &transition, budgets: &budgets, now };
+    let explained = explain::campaign(&world, &shopper, &question);
     explained.map(Json).ok_or_else(|| Problem::not_found("campaign", campaign.as_str()))
 }

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::Services;
+use super::{Services, problem::Problem};
 
 /// Whether the node can safely take what is sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,9 @@ pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
 
 /// Metrics in the text form of OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
-pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Response {
+pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Result<Response, Problem> {
+    let sizes = services.store.sizes().await?;
+    let page = services.reporter.page(&sizes, services.shards.waiting());
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], (services.metrics_text)()).into_response()
+    Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())
 }

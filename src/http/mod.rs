@@ -30,16 +30,15 @@ use axum::{
 };
 use parvis_engine::{problem as engine, time::duration};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tower_http::{decompression::RequestDecompressionLayer, timeout::RequestBodyTimeoutLayer};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use explain::Explain;
 pub use serve::serve;
 
-use crate::{catalog::Catalog, clock::Clock, config::size, ingest, report::Event, shard::Shards, store::Store};
+use crate::{catalog::Catalog, clock::Clock, config::size, report::Reporter, shard::Shards, store::Store};
 use auth::{Gate, Scope};
 use problem::{Kind, Problem};
 
@@ -143,24 +142,18 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// The control plane.
     pub catalog: Catalog,
-    /// Explains a decision.
-    pub explain: Arc<Explain>,
     /// Tells the time.
     pub clock: Clock,
     /// Who gets in.
     pub keys: auth::Keys,
-    /// What happens; each reader of the stream subscribes here. Its capacity is how far a reader may fall behind.
-    pub stream: broadcast::Sender<Arc<Event>>,
-    /// Writes the metrics page.
-    pub metrics_text: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What happens, told and counted.
+    pub reporter: Reporter,
     /// Whether the node can take anything.
     pub ready: watch::Receiver<health::Readiness>,
     /// How it behaves.
     pub config: Config,
     /// This node's name.
     pub node: String,
-    /// Counts what came in; shared with the metrics.
-    pub counts: Arc<ingest::Counts>,
     /// Writes that go on although their caller has hung up; to be waited for before the store is closed.
     pub tasks: TaskTracker,
     /// Writes with an idempotency key that are being executed.

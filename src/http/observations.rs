@@ -111,7 +111,7 @@ pub(super) async fn post(
 
 /// Hands a batch to the shoppers' owners.
 pub(super) async fn submit(services: &Services, batch: Batch) -> Result<Taken, ingest::Refused> {
-    ingest::submit(&services.shards, services.store.as_ref(), &services.counts, batch).await
+    ingest::submit(&services.shards, services.store.as_ref(), &services.reporter, batch).await
 }
 
 /// A scanner speaks for what it hears itself, and for nothing else.

@@ -11,7 +11,7 @@ use axum::{
 };
 use parvis_engine::{
     id::{NotificationId, OrderId},
-    order::{Order, OrderEvent},
+    order::{Change, Order, OrderEvent},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,6 +33,9 @@ use crate::{
 pub(super) struct Taken {
     #[schema(value_type = String)]
     order: OrderId,
+    /// What the event meant for the order.
+    #[schema(value_type = schema::OrderChange)]
+    change: Change,
     /// The messages that were decided on.
     #[schema(value_type = Vec<String>)]
     notifications: Vec<NotificationId>,
@@ -48,6 +51,10 @@ pub(super) async fn event(
     body::Json(event): body::Json<OrderEvent>,
 ) -> Result<Response, Problem> {
     caller.speaks_for_many()?;
+    let problems = event.problems();
+    if !problems.is_empty() {
+        return Err(Problem::invalid(problems));
+    }
     let key = format!("order/{order}/{}", event.event);
     if let Some(first) = services.store.answer(&key).await? {
         return Ok(json(first.body));
@@ -60,11 +67,11 @@ pub(super) async fn event(
         }
         Some(_) | None => {}
     }
-    let notifications = match services.shards.ask(shopper, Input::Order { order: order.clone(), event }).await? {
-        shard::Answer::Order { notifications } => notifications,
-        shard::Answer::Observed(_) | shard::Answer::Done => Vec::new(),
+    let answer = services.shards.ask(shopper, Input::Order { order: order.clone(), event }).await?;
+    let shard::Answer::Order { change, notifications } = answer else {
+        return Err(Problem::new(Kind::Internal, "an order event got another input's answer; send it again"));
     };
-    let body = serde_json::to_vec(&Taken { order, notifications })
+    let body = serde_json::to_vec(&Taken { order, change, notifications })
         .map_err(|_| Problem::new(Kind::Internal, "the answer could not be written; send the event again"))?;
     let content_type = "application/json".to_owned();
     let answer = store::Answer { status: 200, content_type, body: body.clone(), request_hash: 0 };

@@ -275,6 +275,15 @@ pub(crate) enum OrderState {
     Returned,
 }
 
+/// What an event meant for its order.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum OrderChange {
+    New,
+    Duplicate,
+    Older,
+}
+
 /// How an order reaches the shopper.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use parvis_engine::{
+    change::{Signal, profile_problems},
     id::ShopperId,
     shopper::{Profile, Shopper},
 };
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -19,7 +21,6 @@ use super::{
     schema,
 };
 use crate::{
-    report::Event,
     shard::Input,
     store::{JournalQuery, Life},
 };
@@ -41,8 +42,7 @@ pub(super) struct Held {
     #[schema(value_type = Vec<schema::Life>)]
     notifications: Vec<Life>,
     /// Transitions, decisions, milestones and order changes, oldest first.
-    #[schema(value_type = Vec<serde_json::Value>)]
-    journal: Vec<Event>,
+    journal: Vec<Value>,
     /// Whether the journal has older rows than these.
     journal_cut: bool,
 }
@@ -57,6 +57,10 @@ pub(super) async fn put(
     body::Json(profile): body::Json<Profile>,
 ) -> Result<Json<Written>, Problem> {
     caller.speaks_for_many()?;
+    let problems = profile_problems(&profile);
+    if !problems.is_empty() {
+        return Err(Problem::invalid(problems));
+    }
     services.shards.ask(shopper.clone(), Input::Profile(profile)).await?;
     Ok(Json(Written { shopper }))
 }
@@ -79,7 +83,10 @@ pub(super) async fn get(
         Some(_) | None => return Err(Problem::not_found("shopper", id.as_str())),
     };
     let notifications = notifications::lives(&services, &shopper, &journal, usize::MAX).await?;
-    Ok(Json(Held { shopper, notifications, journal_cut: journal.len() >= limit, journal }))
+    let journal_cut = journal.len() >= limit;
+    // Through values: an event and its transition both say `at`, and a name may stand only once.
+    let journal = journal.into_iter().filter_map(|event| serde_json::to_value(event).ok()).collect();
+    Ok(Json(Held { shopper, notifications, journal, journal_cut }))
 }
 
 /// Forgets a person: profile, devices, waiting messages and journal.

@@ -49,7 +49,7 @@ pub(super) async fn get(
     let types = types(filter.r#type.as_deref())?;
     let full = || Problem::new(Kind::Full, "too many readers of the stream; close one or come back later");
     let reader = Reader {
-        events: services.stream.subscribe(),
+        events: services.reporter.subscribe(),
         types,
         node: services.node.clone(),
         ready: services.ready.clone(),

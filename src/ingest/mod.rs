@@ -10,10 +10,7 @@ pub mod overland;
 pub mod owntracks;
 pub mod transistorsoft;
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
 use parvis_engine::{
@@ -25,6 +22,7 @@ use parvis_engine::{
 use serde_json::Value;
 
 use crate::{
+    report::Reporter,
     shard::{Answer, Input, Observed, Refusal, Shards},
     store::{self, Store},
 };
@@ -92,41 +90,6 @@ pub enum Cause {
     Store(store::Error),
 }
 
-/// Counts what came in, for metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
-    accepted: AtomicU64,
-    ignored: AtomicU64,
-    rejected: [AtomicU64; Rejection::ALL.len()],
-}
-
-impl Counts {
-    /// Observations that were taken.
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Relaxed)
-    }
-
-    /// Messages that carried nothing for us.
-    pub fn ignored(&self) -> u64 {
-        self.ignored.load(Relaxed)
-    }
-
-    /// Observations that were not taken, by reason.
-    pub fn rejected(&self) -> impl Iterator<Item = (Rejection, u64)> {
-        Rejection::ALL.into_iter().zip(self.rejected.iter().map(|count| count.load(Relaxed)))
-    }
-
-    fn add(&self, taken: &Taken, ignored: u64) {
-        self.accepted.fetch_add(taken.accepted, Relaxed);
-        self.ignored.fetch_add(ignored, Relaxed);
-        for (_, rejected) in &taken.rejected {
-            if let Some(at) = Rejection::ALL.iter().position(|reason| *reason == rejected.reason) {
-                self.rejected[at].fetch_add(1, Relaxed);
-            }
-        }
-    }
-}
-
 /// Devices of one request that are asked about at the same time.
 const ASKED_AT_ONCE: usize = 64;
 
@@ -134,7 +97,7 @@ const ASKED_AT_ONCE: usize = 64;
 ///
 /// # Errors
 /// If an inbox is full or nothing can be made durable.
-pub async fn submit(shards: &Shards, store: &dyn Store, counts: &Counts, batch: Batch) -> Result<Taken, Refused> {
+pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, batch: Batch) -> Result<Taken, Refused> {
     let mut taken = Taken { rejected: batch.rejected, ..Taken::default() };
     let mut by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)> = BTreeMap::new();
     for report in batch.reports {
@@ -159,7 +122,7 @@ pub async fn submit(shards: &Shards, store: &dyn Store, counts: &Counts, batch: 
         taken.safe_radius_m = None;
     }
     taken.rejected.sort_by_key(|(index, _)| *index);
-    counts.add(&taken, batch.ignored);
+    reporter.ingested(&taken, batch.ignored);
     match refusal {
         Some(refusal) => Err(Refused { cause: Cause::Shard(refusal), accepted: taken.accepted }),
         None => Ok(taken),

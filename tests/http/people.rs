@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::{Method, StatusCode};
 use parvis::{
     http::auth::Scope,
+    report::{Event, What},
     store::{Change, Commit, Committed, Durable, Store as _},
 };
 use parvis_engine::{
@@ -15,7 +16,7 @@ use parvis_engine::{
 };
 use serde_json::{Value, json};
 
-use crate::server::{NOW, Server, now};
+use crate::server::{NOW, Server, now, transition};
 
 #[tokio::test]
 async fn a_device_is_registered_shown_without_its_token_and_forgotten() {
@@ -57,7 +58,9 @@ async fn all_that_is_held_is_shown_and_all_is_forgotten() {
     let path = "/v1/shoppers/C-1";
     assert_eq!(server.call(Scope::Ingest, Method::PUT, path, &profile).await.json(), json!({"shopper": "C-1"}));
     let message = message(&server).await;
-    let held = server.call(Scope::Read, Method::GET, path, &Value::Null).await.json();
+    let reply = server.call(Scope::Read, Method::GET, path, &Value::Null).await;
+    let held = parvis::json::value(&reply.body).expect("every name stands once");
+    assert_eq!(held["journal"][0]["region"], "shop");
     assert_eq!(held["shopper"]["profile"]["loyalty"]["tier"], "gold");
     assert_eq!(held["notifications"][0]["notification"]["id"], message.to_string());
     assert_eq!(held["journal_cut"], false);
@@ -164,7 +167,10 @@ async fn message(server: &Server) -> NotificationId {
     known.sends.push(Send { at: now(), notification: id, campaign, purpose: Purpose::Offer });
     let state = Durable::Replaced { shopper: Arc::new(known), wake: None };
     let change = Change { version: record.version, id: shopper, state, tracks: BTreeMap::new() };
-    let commit = Commit { changes: vec![change], outbox: vec![notification], ..Commit::default() };
+    let entered = transition(TransitionKind::Enter, "phone", "shop", now());
+    let shopper = notification.shopper.clone();
+    let event = Event { at: now(), recorded_at: now(), shopper, what: What::Transition(entered) };
+    let commit = Commit { changes: vec![change], outbox: vec![notification], events: vec![event] };
     assert_eq!(server.store.commit(commit).await.expect("commits"), Committed::Done);
     id
 }

@@ -82,16 +82,26 @@ impl FromStr for Scope {
 }
 
 /// Where keys come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The file that `parvis keys` writes. Without it nobody but phones with tokens gets in.
-    pub keys_file: Option<PathBuf>,
+    /// The file that `parvis keys` writes. If the one with the default name is missing, there are no keys, and nobody
+    /// but phones with tokens gets in.
+    pub keys_file: PathBuf,
     /// A JWKS file with the public keys that phone tokens are signed with. Without it there are no phone tokens.
     pub jwks_file: Option<PathBuf>,
     /// What a phone token must name as its audience (`aud`), if anything.
     pub audience: Option<String>,
 }
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { keys_file: PathBuf::from(KEYS_FILE), jwks_file: None, audience: None }
+    }
+}
+
+/// The keys file's name, if nobody gives it another one.
+const KEYS_FILE: &str = "keys.toml";
 
 /// The keys file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,11 +224,11 @@ impl Keys {
             let path = folder.join(path);
             std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
         };
-        let records = match &config.keys_file {
-            Some(path) => {
-                toml::from_str::<KeyFile>(&text(path)?).map_err(|error| format!("{}: {error}", path.display()))?.keys
-            }
-            None => Vec::new(),
+        let path = &config.keys_file;
+        let records = if path.as_os_str() == KEYS_FILE && !folder.join(path).exists() {
+            Vec::new()
+        } else {
+            toml::from_str::<KeyFile>(&text(path)?).map_err(|error| format!("{}: {error}", path.display()))?.keys
         };
         let jwks = config.jwks_file.as_ref().map(text).transpose()?;
         Keys::new(records, jwks.as_deref(), config.audience.as_deref())
