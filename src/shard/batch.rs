@@ -69,9 +69,13 @@ impl Batch {
         }
     }
 
-    /// Campaigns whose budget was missed, with their totals.
-    pub fn dry_budgets(&self) -> BTreeMap<CampaignId, u64> {
-        self.works.values().flat_map(|work| work.dry_budgets().iter().cloned()).collect()
+    /// Campaigns whose budget was missed, with their totals and how often.
+    pub fn dry_budgets(&self) -> BTreeMap<CampaignId, (u64, u64)> {
+        let mut dry = BTreeMap::new();
+        for (campaign, total) in self.works.values().flat_map(Work::dry_budgets) {
+            dry.entry(campaign.clone()).or_insert((*total, 0)).1 += 1;
+        }
+        dry
     }
 
     fn decide_one(&mut self, shopper: &ShopperId, input: Input) -> Answer {
