@@ -66,7 +66,8 @@ pub fn campaigns(
     decided
 }
 
-/// Takes an order event into the shopper's orders and decides who is to be told.
+/// Takes an order event into the shopper's orders and decides who is to be told. A time to come is taken as now: it would
+/// make everything that really happens until then look old.
 pub fn order(
     world: &World,
     shopper: &mut Arc<Shopper>,
@@ -74,6 +75,7 @@ pub fn order(
     event: &OrderEvent,
     now: Timestamp,
 ) -> OrderTaken {
+    let event = &OrderEvent { at: event.at.min(now), ..event.clone() };
     let change = order::take(shopper, order, event);
     if change != Change::New {
         return OrderTaken { change, decisions: Vec::new() };
