@@ -139,7 +139,7 @@ impl Work {
         self.outbox.len()
     }
 
-    /// A timer has fired: the next wake time is set anew whatever came of it.
+    /// A timer has fired: the next wake time is set anew whatever came of it, unless the shopper was erased meanwhile.
     pub fn wake(&mut self) {
         self.woken = true;
     }
@@ -153,6 +153,14 @@ impl Work {
         self.events.clear();
         self.erased = true;
         known
+    }
+
+    /// Without consent to the use of locations nothing is known of where devices are or were.
+    pub fn forget_positions_without_consent(&mut self) {
+        if !self.shopper.profile.consents.allow_location() && !self.tracks.is_empty() {
+            self.moved = true;
+            self.tracks.clear();
+        }
     }
 
     /// A device no longer belongs here; gives its volatile side.
@@ -176,7 +184,7 @@ impl Work {
     pub fn change(&self, world: &World) -> Option<Change> {
         let state = if self.erased {
             Durable::Erased
-        } else if self.woken || !Arc::ptr_eq(&self.loaded, &self.shopper) {
+        } else if self.woken && self.version > 0 || !Arc::ptr_eq(&self.loaded, &self.shopper) {
             let wakes = self.shopper.devices.values().filter_map(|it| matching::next_wake(world, &it.presences));
             Durable::Replaced { shopper: self.shopper.clone(), wake: wakes.min() }
         } else if self.moved {

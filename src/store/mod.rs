@@ -92,7 +92,8 @@ pub struct Commit {
 pub enum Committed {
     /// It is durable.
     Done,
-    /// Nothing was done: these shoppers have changed since they were loaded.
+    /// Nothing was done: these shoppers have changed since they were loaded, or take a device from a shopper who does not
+    /// give it away in the same commit.
     Conflict(Vec<ShopperId>),
 }
 

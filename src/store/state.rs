@@ -17,7 +17,7 @@ use parvis_engine::{
 };
 use tokio::sync::watch;
 
-use super::{Change, Record};
+use super::{Change, Durable, Record};
 
 /// So that shards rarely wait for one another; a power of two well above the number of cores.
 const SHARDS: usize = 64;
@@ -61,6 +61,15 @@ pub(super) struct Put {
     pub(super) origin: Origin,
 }
 
+/// What changes that are being made durable say, and memory does not yet.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Versions of shoppers; 0 for those that are erased.
+    pub(super) versions: HashMap<ShopperId, u64>,
+    /// New owners of devices.
+    pub(super) owners: HashMap<DeviceId, ShopperId>,
+}
+
 impl State {
     pub(super) fn new() -> State {
         State {
@@ -91,9 +100,34 @@ impl State {
         shard.get(id).map_or(Origin::default(), |held| held.origin)
     }
 
-    /// The shoppers among these that have changed since they were loaded.
-    pub(super) fn conflicts(&self, changes: &[Change]) -> Vec<ShopperId> {
-        changes.iter().filter(|change| self.version(&change.id) != change.version).map(|c| c.id.clone()).collect()
+    /// The shoppers among these that were decided without knowing of something newer: a change of their own, or that
+    /// another shopper has a device that they take, and does not give it away in the same commit.
+    pub(super) fn conflicts<'c>(
+        &self,
+        changes: impl Iterator<Item = &'c Change> + Clone,
+        pending: &Pending,
+    ) -> Vec<ShopperId> {
+        let current = |change: &Change| {
+            let pending = pending.versions.get(&change.id).copied();
+            pending.unwrap_or_else(|| self.version(&change.id)) == change.version
+        };
+        let is_free = |device: &DeviceId, taker: &ShopperId| {
+            let owner = pending.owners.get(device).cloned().or_else(|| self.owner(device));
+            let gives = |owner: &ShopperId| changes.clone().any(|it| it.id == *owner && !keeps(it, device));
+            owner.is_none_or(|owner| owner == *taker || gives(&owner))
+        };
+        let conflicts = changes
+            .clone()
+            .filter(|it| !current(it) || !self.devices_taken(it).iter().all(|device| is_free(device, &it.id)));
+        conflicts.map(|change| change.id.clone()).collect()
+    }
+
+    /// The devices that a change gives to a shopper who does not have them in memory.
+    pub(super) fn devices_taken<'c>(&self, change: &'c Change) -> Vec<&'c DeviceId> {
+        let Durable::Replaced { shopper, .. } = &change.state else { return Vec::new() };
+        let shard = self.shard(&change.id).read().unwrap_or_else(PoisonError::into_inner);
+        let known = shard.get(&change.id).map(|held| &held.shopper.devices);
+        shopper.devices.keys().filter(|device| !known.is_some_and(|known| known.contains_key(*device))).collect()
     }
 
     /// Replaces the tracks, unless the shopper has changed meanwhile: then newer ones are there.
@@ -200,6 +234,14 @@ impl State {
             drop(wakes);
             self.wakes_changed.send_modify(|count| *count += 1);
         }
+    }
+}
+
+fn keeps(change: &Change, device: &DeviceId) -> bool {
+    match &change.state {
+        Durable::Unchanged => true,
+        Durable::Replaced { shopper, .. } => shopper.devices.contains_key(device),
+        Durable::Erased => false,
     }
 }
 
