@@ -139,7 +139,7 @@ async fn commit_some(store: Arc<dyn Store>, committer: usize, batch: usize, roun
                 version: record.version,
                 id: next.id.clone(),
                 state: Durable::Replaced { shopper: Arc::new(next), wake: Some(now.plus(Duration::from_secs(1_800))) },
-                tracks: BTreeMap::new(),
+                tracks: Default::default(),
             });
         }
         assert_eq!(store.commit(commit).await, Ok(Committed::Done));

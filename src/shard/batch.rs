@@ -242,7 +242,7 @@ mod tests {
         shopper.profile = profile(true);
         let device = Device::new("ios".to_owned(), None, Timestamp::from_millis(NOW));
         shopper.devices.insert(name("phone"), device);
-        let mut batch = batch(Record { version: 1, shopper: Arc::new(shopper), tracks: BTreeMap::new() });
+        let mut batch = batch(Record { version: 1, shopper: Arc::new(shopper), tracks: Default::default() });
         let kinds = |answer: &Answer| match answer {
             Answer::Observed(observed) => observed.transitions.iter().map(|it| it.kind).collect(),
             Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => Vec::new(),
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_timer_that_comes_after_an_erasure_brings_nobody_back() {
-        let known = |version| Record { version, shopper: Arc::new(Shopper::new(name("C-1"))), tracks: BTreeMap::new() };
+        let known = |version| Record { version, shopper: Arc::new(Shopper::new(name("C-1"))), tracks: Default::default() };
         let mut erased = batch(known(0));
         erased.decide(&[job(Input::Wake)]);
         assert!(erased.commit().changes.is_empty());

@@ -1,12 +1,13 @@
 //! One shopper while a batch is decided.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use parvis_engine::{
     decide::{Budgets, Decided, Verdict},
     id::{CampaignId, DeviceId, NotificationId},
     matching::{self, Matched, Subject, Transition},
     notification::Notification,
+    per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
     world::World,
@@ -26,7 +27,7 @@ pub struct Work {
     pub budgets: Budgets,
     loaded: Arc<Shopper>,
     version: u64,
-    tracks: BTreeMap<DeviceId, Track>,
+    tracks: PerDevice<Track>,
     moved: bool,
     woken: bool,
     erased: bool,

@@ -2,7 +2,7 @@
 //! are their shoppers' only writer. It does no I/O and decides nothing about durability.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     hash::Hash,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -12,6 +12,7 @@ use std::{
 
 use parvis_engine::{
     id::{DeviceId, OrderId, ShopperId, stable_hash},
+    per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
 };
@@ -37,7 +38,7 @@ pub(super) struct State {
 struct Held {
     version: u64,
     shopper: Arc<Shopper>,
-    tracks: BTreeMap<DeviceId, Track>,
+    tracks: PerDevice<Track>,
     wake: Option<Timestamp>,
     origin: Origin,
 }
@@ -56,7 +57,7 @@ pub(super) struct Origin {
 pub(super) struct Put {
     pub(super) version: u64,
     pub(super) shopper: Arc<Shopper>,
-    pub(super) tracks: BTreeMap<DeviceId, Track>,
+    pub(super) tracks: PerDevice<Track>,
     pub(super) wake: Option<Timestamp>,
     pub(super) origin: Origin,
 }
@@ -86,7 +87,7 @@ impl State {
         let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
         match shard.get(id) {
             Some(held) => Record { version: held.version, shopper: held.shopper.clone(), tracks: held.tracks.clone() },
-            None => Record { version: 0, shopper: Arc::new(Shopper::new(id.clone())), tracks: BTreeMap::new() },
+            None => Record { version: 0, shopper: Arc::new(Shopper::new(id.clone())), tracks: PerDevice::new() },
         }
     }
 
@@ -131,7 +132,7 @@ impl State {
     }
 
     /// Replaces the tracks, unless the shopper has changed meanwhile: then newer ones are there.
-    pub(super) fn set_tracks(&self, id: &ShopperId, version: u64, tracks: BTreeMap<DeviceId, Track>) {
+    pub(super) fn set_tracks(&self, id: &ShopperId, version: u64, tracks: PerDevice<Track>) {
         let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         match shard.get_mut(id) {
             Some(held) if held.version == version => held.tracks = tracks,
@@ -217,8 +218,10 @@ impl State {
     }
 
     fn index(&self, id: &ShopperId, before: Option<&Shopper>, after: Option<&Shopper>) {
-        reindex(&self.devices, id, before.map(|old| &old.devices), after.map(|new| &new.devices));
-        reindex(&self.orders, id, before.map(|old| &old.orders), after.map(|new| &new.orders));
+        let devices = |shopper: &Shopper| shopper.devices.keys().cloned().collect::<Vec<_>>();
+        reindex(&self.devices, id, &before.map(devices).unwrap_or_default(), &after.map(devices).unwrap_or_default());
+        let orders = |shopper: &Shopper| shopper.orders.keys().cloned().collect::<Vec<_>>();
+        reindex(&self.orders, id, &before.map(orders).unwrap_or_default(), &after.map(orders).unwrap_or_default());
     }
 
     fn set_wake(&self, id: &ShopperId, before: Option<Timestamp>, after: Option<Timestamp>) {
@@ -245,26 +248,23 @@ fn keeps(change: &Change, device: &DeviceId) -> bool {
     }
 }
 
-/// Brings a directory up to date. An entry that has passed to another shopper in the same commit stays with them.
-fn reindex<K: Clone + Eq + Hash + Ord, V>(
+/// Brings a directory up to date; both lists are sorted. An entry that has passed to another shopper in the same commit stays with them.
+fn reindex<K: Clone + Hash + Ord>(
     directory: &RwLock<HashMap<K, ShopperId>>,
     id: &ShopperId,
-    before: Option<&BTreeMap<K, V>>,
-    after: Option<&BTreeMap<K, V>>,
+    before: &[K],
+    after: &[K],
 ) {
-    let (old, new) = (before.into_iter().flat_map(BTreeMap::keys), after.into_iter().flat_map(BTreeMap::keys));
-    if old.clone().eq(new.clone()) {
+    if before == after {
         return;
     }
     let mut directory = directory.write().unwrap_or_else(PoisonError::into_inner);
-    for key in old {
-        if directory.get(key) == Some(id) && !after.is_some_and(|after| after.contains_key(key)) {
+    for key in before.iter().filter(|key| after.binary_search(key).is_err()) {
+        if directory.get(key) == Some(id) {
             directory.remove(key);
         }
     }
-    for key in new {
-        if !before.is_some_and(|before| before.contains_key(key)) {
-            directory.insert(key.clone(), id.clone());
-        }
+    for key in after.iter().filter(|key| before.binary_search(key).is_err()) {
+        directory.insert(key.clone(), id.clone());
     }
 }

@@ -166,7 +166,7 @@ async fn message(server: &Server) -> NotificationId {
     let mut known = Shopper::clone(&record.shopper);
     known.sends.push(Send { at: now(), not_before: now(), notification: id, campaign, purpose: Purpose::Offer });
     let state = Durable::Replaced { shopper: Arc::new(known), wake: None };
-    let change = Change { version: record.version, id: shopper, state, tracks: BTreeMap::new() };
+    let change = Change { version: record.version, id: shopper, state, tracks: Default::default() };
     let entered = transition(TransitionKind::Enter, "phone", "shop", now());
     let shopper = notification.shopper.clone();
     let event = Event { at: now(), recorded_at: now(), shopper, what: What::Transition(entered) };

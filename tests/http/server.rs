@@ -302,7 +302,7 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
         Input::Wake | Input::Unregistered { .. } => {}
     }
     let state = if erased { Durable::Erased } else { Durable::Replaced { shopper: Arc::new(shopper), wake: None } };
-    let change = Change { version: record.version, id, state, tracks: BTreeMap::new() };
+    let change = Change { version: record.version, id, state, tracks: Default::default() };
     let commit = Commit { changes: vec![change], ..Commit::default() };
     assert_eq!(store.commit(commit).await.expect("commits"), Committed::Done);
     answer

@@ -155,7 +155,9 @@ fn order_news_goes_to_the_preferred_device_that_can_be_reached() {
     };
     let devices = |shopper: &mut Arc<Shopper>, id: &str, change: &dyn Fn(&mut crate::shopper::Device)| {
         let known = &mut Arc::make_mut(shopper).devices;
-        change(known.entry(id.parse().expect("an id")).or_insert_with(|| device(id, "2026-11-20T00:00:00Z")));
+        let mut altered = known.get(id).cloned().unwrap_or_else(|| device(id, "2026-11-20T00:00:00Z"));
+        change(&mut altered);
+        known.insert(id.parse().expect("an id"), altered);
     };
     devices(&mut shopper, "tablet", &|_| ());
     assert_eq!(tell(&mut shopper, "E-1", "registered").as_deref(), Some("phone"), "registered last");
