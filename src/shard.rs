@@ -17,6 +17,7 @@ use parvis_engine::{
     problem::Problem,
     shopper::{Profile, PushTarget},
     time::Timestamp,
+    world::World,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -277,18 +278,7 @@ impl Shard {
     pub async fn load(&self, jobs: &[Job]) -> Batch {
         let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
         let world = self.tools.catalog.world();
-        self.insist("load", async || {
-            let owners = if devices.is_empty() { Vec::new() } else { self.tools.store.owners(&devices).await? };
-            let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
-            ids.extend(owners.iter().flatten().cloned());
-            ids.sort_unstable();
-            ids.dedup();
-            let records = self.tools.store.load(&ids).await?;
-            let owners = devices.iter().cloned().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
-            let now = self.tools.clock.now();
-            Ok(Batch::new(world.clone(), records, owners.collect(), self.budgets.clone(), now))
-        })
-        .await
+        self.insist("load", || self.read(&world, &devices, jobs)).await
     }
 
     /// Takes more of the budgets that ran dry in this batch; true if it got some, so that the batch is worth deciding again.
@@ -297,9 +287,7 @@ impl Shard {
         for (campaign, total) in batch.dry_budgets() {
             // A 256th at a time: few round trips, and little lies idle in other shards when the end is near.
             let want = (total / 256).clamp(1, 100);
-            let leased =
-                self.insist("lease_budget", async || self.tools.store.lease_budget(&campaign, total, want).await);
-            let leased = leased.await;
+            let leased = self.insist("lease_budget", || self.tools.store.lease_budget(&campaign, total, want)).await;
             *self.budgets.entry(campaign).or_insert(0) += leased;
             got_some |= leased > 0;
         }
@@ -312,7 +300,7 @@ impl Shard {
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
         }
-        self.insist("commit", async || self.tools.store.commit(commit.clone()).await).await
+        self.insist("commit", || self.tools.store.commit(commit.clone())).await
     }
 
     /// Reports that another writer was faster.
@@ -331,8 +319,23 @@ impl Shard {
         }
     }
 
-    /// Asks the store until it answers. Meanwhile the inbox fills, and that turns into refusals at the door.
-    async fn insist<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, store::Error>) -> T {
+    async fn read(&self, world: &Arc<World>, devices: &[DeviceId], jobs: &[Job]) -> Result<Batch, store::Error> {
+        let owners = if devices.is_empty() { Vec::new() } else { self.tools.store.owners(devices).await? };
+        let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
+        ids.extend(owners.iter().flatten().cloned());
+        ids.sort_unstable();
+        ids.dedup();
+        let records = self.tools.store.load(&ids).await?;
+        let owners = devices.iter().cloned().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
+        Ok(Batch::new(world.clone(), records, owners.collect(), self.budgets.clone(), self.tools.clock.now()))
+    }
+
+    /// Asks the store until it answers. Meanwhile the inbox fills, and that turns into refusals at the door. Not an
+    /// `AsyncFn`: a task that borrows through one is not known to be `Send`.
+    async fn insist<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = Result<T, store::Error>>,
+    {
         const PAUSE: Duration = Duration::from_millis(200);
         loop {
             match ask().await {
