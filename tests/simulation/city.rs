@@ -39,7 +39,6 @@ pub(crate) struct Rule {
     pub(crate) store_hours: bool,
     pub(crate) per_day: Option<usize>,
     pub(crate) cooldown: Option<Duration>,
-    pub(crate) holdout: bool,
     pub(crate) budget: Option<usize>,
     pub(crate) ttl: Duration,
 }
@@ -51,7 +50,6 @@ const RULE: Rule = Rule {
     store_hours: false,
     per_day: None,
     cooldown: None,
-    holdout: false,
     budget: None,
     ttl: Duration::from_secs(20 * 60),
 };
@@ -64,7 +62,7 @@ pub(crate) const RULES: [Rule; 9] = [
     Rule { id: "linger", per_day: Some(2), ..RULE },
     Rule { id: "passing", quiet: Some((20, 9)), ..RULE },
     Rule { id: "farewell", cooldown: Some(HOUR), ttl: HOUR.saturating_mul(14), ..RULE },
-    Rule { id: "come-in", holdout: true, ..RULE },
+    Rule { id: "come-in", ttl: Duration::from_secs(120), ..RULE },
     Rule { id: "thousandth", budget: Some(6), ..RULE },
     Rule { id: "night-owl", quiet: None, ..RULE },
     Rule { id: "order-news", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
@@ -118,7 +116,7 @@ purpose = "offer"
 on = { transition = "approach", tags = ["shop"] }
 holdout_percent = 40
 priority = 9
-ttl = "20min"
+ttl = "2min"
 content.en = { title = "come-in", body = "{{ region.id }} {{ transition }}" }
 
 [[campaign]]
@@ -230,7 +228,11 @@ pub(crate) fn fences() -> Vec<Fence> {
             Fence {
                 id: format!("fence-{number}"),
                 center: moved(CENTER, (column - 1.5) * BLOCK_M, (row - 1.0) * BLOCK_M),
-                shape: if number % 3 == 0 { Shape::Square { half_m: size_m } } else { Shape::Circle { radius_m: size_m } },
+                shape: if number % 3 == 0 {
+                    Shape::Square { half_m: size_m }
+                } else {
+                    Shape::Circle { radius_m: size_m }
+                },
                 store: format!("store-{}", number % 3),
                 tag: if number % 4 == 3 { "mall" } else { "shop" },
             }
@@ -254,7 +256,8 @@ pub(crate) fn folder() -> PathBuf {
         write("campaigns.toml", CAMPAIGNS);
         let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
         let (from, to) = OPEN;
-        let hours: Vec<String> = days.iter().map(|day| format!("{day} = [[\"{from:02}:00\", \"{to:02}:00\"]]")).collect();
+        let hours: Vec<String> =
+            days.iter().map(|day| format!("{day} = [[\"{from:02}:00\", \"{to:02}:00\"]]")).collect();
         let store = |number: usize| {
             format!(
                 "[[store]]\nid = \"store-{number}\"\nname = \"Shop {number}\"\ntime_zone = \"Europe/Paris\"\n\
@@ -273,7 +276,6 @@ pub(crate) fn settings() -> world::Settings {
     let hour = |hour: i8| format!("{hour:02}:00").parse().expect("a time of day");
     let quiet_hours = QuietHours { from: hour(QUIET.0), to: hour(QUIET.1), action: QuietAction::Defer };
     let cap = Cap { count: CAP.0 as u32, per: Per::Rolling(CAP.1) };
-    let marketing =
-        decide::Settings { quiet_hours: Some(quiet_hours), caps: vec![cap], ..decide::Settings::default() };
+    let marketing = decide::Settings { quiet_hours: Some(quiet_hours), caps: vec![cap], ..decide::Settings::default() };
     world::Settings { marketing, ..world::Settings::default() }
 }

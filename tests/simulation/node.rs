@@ -1,7 +1,12 @@
 //! One node: the real shards, lanes, settlers and waker over a simulated store and network. It ends when its runtime
 //! is dropped, which is what a crash does to a process.
 
-use std::{fs, path::PathBuf, sync::{Arc, OnceLock}, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -104,7 +109,8 @@ fn lane_config() -> lane::Config {
 
 fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) -> Couriers {
     let apns = json!({ "key": "apns.p8", "key_id": "SIMULATED1", "team_id": "SIMULATED2" });
-    let webpush = json!({ "key": "vapid.pem", "subject": "mailto:push@parvis.invalid", "allow_hosts": ["push.example"] });
+    let webpush =
+        json!({ "key": "vapid.pem", "subject": "mailto:push@parvis.invalid", "allow_hosts": ["push.example"] });
     let fcm = json!({ "service_account": "account.json" });
     let config = delivery::Config {
         apns: Some(serde_json::from_value::<apns::Config>(apns).expect("a section")),

@@ -201,7 +201,12 @@ fn read(channel: Channel, request: &HttpRequest<Bytes>) -> Request {
         Channel::Fcm => {
             let message = json(request.body())["message"].clone();
             let text = message["notification"].clone();
-            (word(&message["token"]), word(&message["data"]["notification_id"]), word(&message["android"]["collapse_key"]), text)
+            (
+                word(&message["token"]),
+                word(&message["data"]["notification_id"]),
+                word(&message["android"]["collapse_key"]),
+                text,
+            )
         }
         Channel::WebPush => {
             let shown = json(&browser::decrypt(request.body()))["notification"].clone();

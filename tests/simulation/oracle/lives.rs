@@ -83,12 +83,15 @@ fn ended(
         }
         Milestone::Dead => {
             counts.dead += 1;
-            require(!replies.is_empty(), "no service was asked");
+            // Who gets no access token has tried all the same.
+            require(life.attempts > 0, "nothing was tried");
         }
         Milestone::Expired => counts.expired += 1,
         Milestone::Suppressed => counts.suppressed_later += 1,
-        Milestone::Observed | Milestone::Decided | Milestone::Stored | Milestone::Attempted | Milestone::Opened => {}
-        _ => {}
+        Milestone::Observed | Milestone::Decided | Milestone::Stored | Milestone::Attempted => {
+            require(false, "goes on")
+        }
+        Milestone::Opened | Milestone::Dismissed | Milestone::Redeemed => require(false, "no app is there"),
     }
     let ttl = crate::city::rule(life.notification.campaign.as_str()).expect("a known campaign").ttl;
     let limit = life.notification.decided_at.plus(ttl).plus(UNDER_WAY);
@@ -139,7 +142,9 @@ fn holdouts(run: &Run, counts: &mut Counts) -> Vec<String> {
             spoken.insert((campaign.to_string(), &event.shopper));
         }
     }
-    held.intersection(&spoken).map(|(campaign, shopper)| format!("{shopper} is held out of {campaign}, mostly")).collect()
+    held.intersection(&spoken)
+        .map(|(campaign, shopper)| format!("{shopper} is held out of {campaign}, mostly"))
+        .collect()
 }
 
 /// Each state of an order is told once, and what an answer promised is there.

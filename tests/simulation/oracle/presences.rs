@@ -1,6 +1,9 @@
 //! Whatever was answered is in the store, and where people are is where they are.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use parvis::{
     report::What as Happened,
@@ -130,9 +133,13 @@ fn visits(run: &Run, story: &Story<'_>, counts: &mut Counts) -> Vec<String> {
     let mut inside: BTreeMap<(DeviceId, String), (bool, bool, Timestamp)> = BTreeMap::new();
     let mut complaints = Vec::new();
     let beginnings = beginnings(story);
+    let mut recorded = BTreeSet::new();
     for event in &run.journal {
         let Happened::Transition(transition) = &event.what else { continue };
         counts.transitions += 1;
+        if !recorded.insert(format!("{transition:?}")) {
+            complaints.push(format!("{} {} is recorded twice: {transition:?}", event.recorded_at, event.shopper));
+        }
         if transition.replayed {
             continue;
         }
