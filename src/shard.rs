@@ -295,12 +295,22 @@ impl Shard {
     }
 
     /// Commits what a batch became.
-    pub async fn commit(&self, batch: &Batch) -> Committed {
+    pub async fn commit(&mut self, batch: &Batch) -> Committed {
         let commit = batch.commit();
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
         }
-        self.insist("commit", || self.tools.store.commit(commit.clone())).await
+        let mut asked = 0;
+        let ask = || {
+            asked += 1;
+            self.tools.store.commit(commit.clone())
+        };
+        let committed = self.insist("commit", ask).await;
+        // The conflict may be with the first try, whose answer was lost: what it took of budgets stays spent.
+        if asked > 1 && committed != Committed::Done {
+            self.budgets.clone_from(&batch.budgets);
+        }
+        committed
     }
 
     /// Reports that another writer was faster.
