@@ -3,17 +3,20 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
-use parvis_engine::notification::Channel;
-use tokio::{net::TcpListener, sync::watch};
+use parvis_engine::{notification::Channel, problem::Problem};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Source},
-    delivery::{self, Couriers, transport},
+    delivery::{self, transport},
     entropy::Entropy,
-    http::{self, Readiness, Services, auth::Keys},
+    http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
     pipeline,
     report::Reporter,
@@ -72,10 +75,10 @@ impl App {
         let folder = source.folder();
         let store = store::open(config.store.below(&folder)).await?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
-        let keys = Keys::open(&config.auth, &folder, clock.clone())?;
-        let transport = Arc::new(transport::Http::new(&config.delivery, &folder)?);
+        let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
+        let transport = Arc::new(transport::Http::new(&config.delivery, &folder).map_err(in_delivery)?);
         let couriers = delivery::build(&config.delivery, &folder, clock.clone(), entropy.clone(), transport);
-        let couriers = Arc::new(couriers.map_err(|problems| anyhow!("delivery: {problems:?}"))?);
+        let couriers = Arc::new(couriers.map_err(in_delivery)?);
         let listener = TcpListener::bind(&config.http.listen);
         let listener = listener.await.with_context(|| format!("can't listen on {}", config.http.listen))?;
         let address = listener.local_addr()?;
@@ -101,7 +104,7 @@ impl App {
             shards: shards.clone(),
             reporter: reporter.clone(),
             clock: clock.clone(),
-            entropy: entropy.clone(),
+            entropy,
         };
         start_lanes(&config.lanes, &tools, &out);
         out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
@@ -113,15 +116,33 @@ impl App {
             store: store.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),
-            entropy,
-            keys: Arc::new(keys),
+            keys,
             reporter: reporter.clone(),
             ready: readiness,
-            config: Arc::new(config.http.clone()),
-            node: config.node.name.clone().into(),
+            readers: Arc::new(Semaphore::new(config.http.readers_max)),
+            config: config.http.clone(),
+            node: config.node.name.clone(),
+            tasks: door.tasks.clone(),
+            running: Running::default(),
         };
-        door.tasks.spawn(http::serve(listener, http::router(services), door.stop.clone()));
-        Ok(App { address, reporter, config, source, store, catalog, shards, ready, door, out, deciders, abandon, clock })
+        let (router, http, time, stop) =
+            (http::router(services), config.http.clone(), clock.clone(), door.stop.clone());
+        door.tasks.spawn(async move { http::serve(listener, router, &http, stop, &time).await });
+        Ok(App {
+            address,
+            reporter,
+            config,
+            source,
+            store,
+            catalog,
+            shards,
+            ready,
+            door,
+            out,
+            deciders,
+            abandon,
+            clock,
+        })
     }
 
     /// Reads the files of the catalog and the engine's settings again; if anything is wrong in them, nothing changes.
@@ -151,7 +172,7 @@ impl App {
 
     async fn stop_in_order(self) -> Result<()> {
         let App { store, catalog, shards, ready, door, out, deciders, .. } = self;
-        ready.send_replace(Readiness::Closing);
+        ready.send_replace(Readiness::Draining);
         door.end().await;
         // Lanes tell shards about targets that are gone, so they end first.
         out.end().await;
@@ -162,6 +183,11 @@ impl App {
         store.close().await?;
         Ok(())
     }
+}
+
+fn in_delivery(problems: Vec<Problem>) -> anyhow::Error {
+    let problems: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
+    anyhow!("delivery: {}", problems.join("; "))
 }
 
 fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracker) -> Shards {

@@ -25,8 +25,13 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// A simulated clock that starts now, at `epoch`, and goes `speed` times as fast.
-    pub fn simulated(epoch: Timestamp, speed: u32) -> Clock {
+    /// A simulated clock that starts now, at `epoch`.
+    pub fn simulated(epoch: Timestamp) -> Clock {
+        Clock::hurried(epoch, 1)
+    }
+
+    /// A simulated clock that starts now, at `epoch`, and goes `speed` times as fast as tokio's.
+    pub fn hurried(epoch: Timestamp, speed: u32) -> Clock {
         Clock::Simulated { epoch, started: Instant::now(), speed: speed.max(1) }
     }
 

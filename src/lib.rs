@@ -1,13 +1,19 @@
 //! The daemon: sockets, stores, providers, clock and shutdown around the pure engine.
 
+pub mod app;
 pub mod catalog;
 pub mod check;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod demo;
 pub mod document;
 pub mod entropy;
+pub mod http;
+pub mod ingest;
+pub mod json;
+pub mod keys;
 pub mod lane;
 pub mod log;
 pub mod pipeline;

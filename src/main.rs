@@ -87,7 +87,7 @@ enum Command {
     /// Makes and lists API keys.
     Keys(keys::Args),
     /// Runs providers that behave like the real ones, on loopback.
-    Sandbox(sandbox::Args),
+    Sandbox(sandbox::cli::Args),
 }
 
 #[derive(Args)]
@@ -137,7 +137,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             in_runtime(explain(&mut out, url, &key_file, (shopper, campaign, transition)))
         }
         Command::Keys(args) => keys::run(args, &mut out),
-        Command::Sandbox(args) => in_runtime(sandbox::run(args, &mut out)),
+        Command::Sandbox(args) => in_runtime(sandbox::cli::run(args, &mut out)),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use parvis_engine::{
     id::DeviceId,
     matching, normalise,
     observation::Observation,
-    retry,
+    retry::{self, Attempt},
     time::Timestamp,
     track,
     world::World,
@@ -92,8 +92,8 @@ pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
     let Some(target) = leased.target() else { return Verdict::Suppressed(Suppression::NoTarget) };
     let outcome = lane.couriers.deliver(notification, target).await;
     lane.reporter.outcome(notification, &outcome, lane.clock.now());
-    let (jitter, now) = (lane.entropy.unit(), lane.clock.now());
-    Verdict::Tried(retry::next(outcome, attempts + 1, notification.expires_at, now, &lane.patience, jitter))
+    let attempt = Attempt { count: attempts + 1, ended_at: lane.clock.now(), expires_at: notification.expires_at };
+    Verdict::Tried(retry::next(outcome, attempt, &lane.patience, lane.entropy.unit()))
 }
 
 fn by_time(raw: Vec<Observation>) -> Vec<(usize, Observation)> {

@@ -17,7 +17,6 @@ use parvis_engine::{
     problem::Problem,
     shopper::{Profile, PushTarget},
     time::Timestamp,
-    world::World,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -167,7 +166,7 @@ pub struct Job {
     /// What is to be done.
     pub input: Input,
     /// Gets the answer after the commit.
-    pub reply: oneshot::Sender<Answer>,
+    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
 /// The shards' inboxes. When the last handle is dropped, the shards finish what waits and end.
@@ -187,14 +186,18 @@ impl Shards {
     /// # Errors
     /// If it was not taken; then it had no effect.
     pub async fn ask(&self, shopper: ShopperId, input: Input) -> Result<Answer, Refusal> {
-        self.submit(shopper, input)?.await.map_err(|_| closing())
+        self.submit(shopper, input)?.await.unwrap_or_else(|_| Err(closing()))
     }
 
     /// Hands an input to the shopper's owner; what comes back waits for the commit.
     ///
     /// # Errors
     /// If it was not taken; then it had no effect.
-    pub fn submit(&self, shopper: ShopperId, input: Input) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    pub fn submit(
+        &self,
+        shopper: ShopperId,
+        input: Input,
+    ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
         let slot = self.inbox(&shopper).try_reserve().map_err(|full| match full {
             mpsc::error::TrySendError::Full(()) => Refusal::Full,
             mpsc::error::TrySendError::Closed(()) => closing(),
@@ -212,7 +215,7 @@ impl Shards {
         let slot = self.inbox(&shopper).reserve().await.map_err(|_| closing())?;
         let (reply, answer) = oneshot::channel();
         slot.send(Job { shopper, input, reply });
-        answer.await.map_err(|_| closing())
+        answer.await.unwrap_or_else(|_| Err(closing()))
     }
 
     /// How many jobs wait in all inboxes.
@@ -276,9 +279,12 @@ impl Shard {
 
     /// The shoppers that these jobs touch, as they are now.
     pub async fn load(&self, jobs: &[Job]) -> Batch {
-        let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
-        let world = self.tools.catalog.world();
-        self.insist("load", || self.read(&world, &devices, jobs)).await
+        loop {
+            match self.try_load(jobs).await {
+                Ok(batch) => return batch,
+                Err(error) => self.wait_out("load", error).await,
+            }
+        }
     }
 
     /// Takes more of the budgets that ran dry in this batch; true if it got some, so that the batch is worth deciding again.
@@ -287,7 +293,12 @@ impl Shard {
         for (campaign, total) in batch.dry_budgets() {
             // A 256th at a time: few round trips, and little lies idle in other shards when the end is near.
             let want = (total / 256).clamp(1, 100);
-            let leased = self.insist("lease_budget", || self.tools.store.lease_budget(&campaign, total, want)).await;
+            let leased = loop {
+                match self.tools.store.lease_budget(&campaign, total, want).await {
+                    Ok(leased) => break leased,
+                    Err(error) => self.wait_out("lease_budget", error).await,
+                }
+            };
             *self.budgets.entry(campaign).or_insert(0) += leased;
             got_some |= leased > 0;
         }
@@ -300,14 +311,16 @@ impl Shard {
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
         }
-        let mut asked = 0;
-        let ask = || {
-            asked += 1;
-            self.tools.store.commit(commit.clone())
+        let mut unsure = false;
+        let committed = loop {
+            match self.tools.store.commit(commit.clone()).await {
+                Ok(committed) => break committed,
+                Err(error) => self.wait_out("commit", error).await,
+            }
+            unsure = true;
         };
-        let committed = self.insist("commit", ask).await;
         // The conflict may be with the first try, whose answer was lost: what it took of budgets stays spent.
-        if asked > 1 && committed != Committed::Done {
+        if unsure && committed != Committed::Done {
             self.budgets.clone_from(&batch.budgets);
         }
         committed
@@ -323,42 +336,36 @@ impl Shard {
         self.budgets = std::mem::take(&mut batch.budgets);
         batch.report(&self.tools.reporter);
         for (job, answer) in jobs.into_iter().zip(answers) {
-            self.tools.reporter.answered(&job.input, &answer);
             // Whoever asked may have gone; what was decided stands.
-            let _ = job.reply.send(answer);
+            let _ = job.reply.send(Ok(answer));
         }
     }
 
-    async fn read(&self, world: &Arc<World>, devices: &[DeviceId], jobs: &[Job]) -> Result<Batch, store::Error> {
-        let owners = if devices.is_empty() { Vec::new() } else { self.tools.store.owners(devices).await? };
+    async fn try_load(&self, jobs: &[Job]) -> Result<Batch, store::Error> {
+        let Tools { store, catalog, clock, .. } = &self.tools;
+        let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
+        let owners = if devices.is_empty() { Vec::new() } else { store.owners(&devices).await? };
         let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
         ids.extend(owners.iter().flatten().cloned());
         ids.sort_unstable();
         ids.dedup();
-        let records = self.tools.store.load(&ids).await?;
-        let owners = devices.iter().cloned().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
-        Ok(Batch::new(world.clone(), records, owners.collect(), self.budgets.clone(), self.tools.clock.now()))
+        let records = store.load(&ids).await?;
+        let owners = devices.into_iter().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
+        Ok(Batch::new(catalog.world(), records, owners.collect(), self.budgets.clone(), clock.now()))
     }
 
-    /// Asks the store until it answers. Meanwhile the inbox fills, and that turns into refusals at the door. Not an
-    /// `AsyncFn`: a task that borrows through one is not known to be `Send`.
-    async fn insist<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> T
-    where
-        F: Future<Output = Result<T, store::Error>>,
-    {
+    /// Waits before the store is asked again. Meanwhile the inbox fills, and that turns into refusals at the door.
+    async fn wait_out(&self, operation: &str, error: store::Error) {
         const PAUSE: Duration = Duration::from_millis(200);
-        loop {
-            match ask().await {
-                Ok(result) => return result,
-                Err(error @ store::Error::Corrupt(_)) => panic!("{what}: {error}"),
-                Err(store::Error::Unavailable(why)) => {
-                    tracing::warn!(store.operation = what, "the store is unavailable, trying again: {why}");
-                    tokio::select! { biased;
-                        () = self.tools.abandon.cancelled() => std::future::pending().await,
-                        () = self.tools.clock.sleep(PAUSE) => {}
-                    }
-                }
+        match error {
+            store::Error::Corrupt(_) => panic!("{operation}: {error}"),
+            store::Error::Unavailable(why) => {
+                tracing::warn!(store.operation = operation, "the store is unavailable, trying again: {why}");
             }
+        }
+        tokio::select! { biased;
+            () = self.tools.abandon.cancelled() => std::future::pending().await,
+            () = self.tools.clock.sleep(PAUSE) => {}
         }
     }
 }
@@ -451,7 +458,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_commit_with_a_lost_answer_took_of_a_budget_stays_spent() {
         let (store, tasks) = (Memory::new(), TaskTracker::new());
-        let clock = Clock::simulated(Timestamp::from_millis(1_700_000_000_000), 1);
+        let clock = Clock::simulated(Timestamp::from_millis(1_700_000_000_000));
         let shards = shards(&store, &clock, &tasks).await;
         let people = [arrive(&shards, "C-1").await, arrive(&shards, "C-2").await];
         store.faults().fail_commit(Fault::After);

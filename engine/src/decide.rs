@@ -3,22 +3,24 @@
 
 mod memory;
 pub(crate) mod message;
+mod result;
 pub(crate) mod settings;
 mod suppression;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::{
+    result::{Decided, Decision, OrderTaken, Verdict, Wanted},
     settings::{Cap, Per, Settings},
     suppression::Suppression,
 };
 use crate::{
     campaign::Campaign,
     gates::{self, Answer, Case, Gate},
-    id::{CampaignId, DeviceId, OrderId},
-    matching::Transition,
-    notification::{Cause, Notification, Purpose},
-    order::{self, Arrival, Change, OrderEvent},
+    id::{CampaignId, OrderId},
+    matching::{Transition, TransitionCause},
+    notification::{Notification, Purpose},
+    order::{self, Change, OrderEvent},
     shopper::Shopper,
     time::Timestamp,
     world::World,
@@ -27,57 +29,6 @@ use message::Round;
 
 /// What may still be sent of each campaign that has a budget: the slices that this shard has leased.
 pub type Budgets = BTreeMap<CampaignId, u64>;
-
-/// What was decided for one campaign, one device and one cause.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// By which campaign.
-    pub campaign: CampaignId,
-    /// For which device; none if the shopper has none.
-    pub device: Option<DeviceId>,
-    /// What it answers.
-    pub cause: Cause,
-    /// The result.
-    pub verdict: Verdict,
-}
-
-/// The result of a decision.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// To be sent now, or from its `not_before` on.
-    Send(Box<Notification>),
-    /// Not to be sent.
-    Suppress(Suppression),
-}
-
-/// What transitions led to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decided {
-    /// One for each campaign and cause, the most important campaign first.
-    pub decisions: Vec<Decision>,
-    /// Shoppers who come for their orders, for the staff.
-    pub arrivals: Vec<Arrival>,
-}
-
-/// What an order event led to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OrderTaken {
-    /// What it changed.
-    pub change: Change,
-    /// One for each campaign, the most important first.
-    pub decisions: Vec<Decision>,
-}
-
-/// Whether a stored message is still to be sent.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Wanted {
-    /// Now.
-    Yes,
-    /// Quiet hours have begun: not before then.
-    NotBefore(Timestamp),
-    /// No longer.
-    No(Suppression),
-}
 
 /// Decides for all campaigns that these transitions trigger. Sends are remembered in the shopper.
 pub fn campaigns(
@@ -88,7 +39,9 @@ pub fn campaigns(
     now: Timestamp,
 ) -> Decided {
     let mut decided = Decided::default();
-    for transition in transitions.iter().filter(|transition| !transition.replayed) {
+    // Of a region that was taken out of the catalog nobody has gone.
+    let happened = |transition: &&Transition| !transition.replayed && transition.cause != TransitionCause::Removed;
+    for transition in transitions.iter().filter(happened) {
         let fence = world.regions.get(&transition.region).map(Arc::as_ref);
         let selected = world.campaigns.on_transition(transition, fence);
         if !selected.is_empty() {

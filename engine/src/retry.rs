@@ -90,15 +90,19 @@ pub enum Next {
     },
 }
 
-/// Decides what becomes of an entry. `attempts` counts the one that just ended; `jitter` is uniform in 0..1.
-pub fn next(
-    outcome: Outcome,
-    attempts: u32,
-    expires_at: Timestamp,
-    now: Timestamp,
-    patience: &Patience,
-    jitter: f64,
-) -> Next {
+/// An attempt that has just ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// How many there were, this one included.
+    pub count: u32,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// When the message becomes worthless.
+    pub expires_at: Timestamp,
+}
+
+/// Decides what becomes of an entry after an attempt; `jitter` is uniform in 0..1.
+pub fn next(outcome: Outcome, attempt: Attempt, patience: &Patience, jitter: f64) -> Next {
     let (retry_after, reason) = match outcome {
         Outcome::Accepted => return Next::Accepted,
         Outcome::Unregistered { since, reason } => return Next::Unregistered { since, reason },
@@ -107,11 +111,11 @@ pub fn next(
             (retry_after, reason)
         }
     };
-    if attempts >= patience.attempts_max {
-        return Next::Dead { reason: format!("{reason} after {attempts} attempts") };
+    if attempt.count >= patience.attempts_max {
+        return Next::Dead { reason: format!("{reason} after {} attempts", attempt.count) };
     }
-    let at = now.plus(wait(attempts, retry_after, patience, jitter));
-    if at >= expires_at { Next::Expired { reason } } else { Next::Again { at, reason } }
+    let at = attempt.ended_at.plus(wait(attempt.count, retry_after, patience, jitter));
+    if at >= attempt.expires_at { Next::Expired { reason } } else { Next::Again { at, reason } }
 }
 
 /// Exponential back-off, half of it jittered; never sooner than the provider asked.
@@ -133,7 +137,8 @@ mod tests {
         let outcome =
             Outcome::Throttled { retry_after: retry_after.map(Duration::from_secs), reason: "slow".to_owned() };
         let now = Timestamp::from_millis(NOW);
-        next(outcome, attempts, now.plus(Duration::from_secs(3600)), now, &Patience::default(), jitter)
+        let attempt = Attempt { count: attempts, ended_at: now, expires_at: now.plus(Duration::from_secs(3600)) };
+        next(outcome, attempt, &Patience::default(), jitter)
     }
 
     fn wait_s(next: Next) -> u64 {

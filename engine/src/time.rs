@@ -11,8 +11,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The earliest instant that can be written in RFC 3339 (year 1).
     pub const MIN: Timestamp = Timestamp(-62_135_596_800_000);
-    /// The latest instant that can be written in RFC 3339 (year 9999).
-    pub const MAX: Timestamp = Timestamp(253_402_300_799_999);
+    /// The latest instant that can be written in RFC 3339 with any offset (9999-12-30T22:00:00Z).
+    pub const MAX: Timestamp = Timestamp(253_402_207_200_000);
 
     /// Milliseconds since the Unix epoch; values outside `MIN..=MAX` are clamped.
     pub fn from_millis(millis: i64) -> Timestamp {
@@ -177,6 +177,13 @@ mod tests {
         assert_eq!(at.to_string(), "2026-11-21T17:30:00.250Z");
         assert!("2026-11-21T18:30:00".parse::<Timestamp>().is_err(), "a zone is required");
         assert!(serde_json::from_str::<Timestamp>("1700000000").is_err(), "integers are refused");
+    }
+
+    #[test]
+    fn the_ends_of_time_can_be_written_and_read() {
+        for end in [Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(end.to_string().parse(), Ok(end));
+        }
     }
 
     #[test]

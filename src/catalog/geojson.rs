@@ -1,6 +1,6 @@
 //! Geofences as GeoJSON (RFC 7946). What a geofence may be is the engine's to say.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use parvis_engine::{
     problem::Problem,
@@ -15,30 +15,24 @@ use super::objects::checked;
 ///
 /// # Errors
 /// Everything that is wrong with it, with pointers into it.
-pub fn compile(mut feature: Value) -> Result<Arc<Geofence>, Vec<Problem>> {
+pub fn compile(mut feature: Value) -> Result<Geofence, Vec<Problem>> {
     // RFC 7946 lets an id be a number; here all ids are text.
     if let Some(id) = feature.get_mut("id").filter(|id| id.is_i64() || id.is_u64()) {
         *id = Value::String(id.to_string());
     }
-    checked(feature, compile_feature)
+    checked::<Feature, _>(feature, Geofence::compile)
 }
 
 /// Compiles a Feature from its text. What is right is read only once.
 ///
 /// # Errors
 /// Everything that is wrong with it, with pointers into it.
-pub fn compile_text(text: &str) -> Result<Arc<Geofence>, Vec<Problem>> {
-    if let Ok(feature) = serde_json::from_str(text)
-        && let Ok(compiled) = compile_feature(feature)
-    {
-        return Ok(compiled);
+pub fn compile_text(text: &str) -> Result<Geofence, Vec<Problem>> {
+    if let Ok(feature) = serde_json::from_str(text) {
+        return Geofence::compile(feature);
     }
     let feature = serde_json::from_str(text).map_err(|error| vec![Problem::new("", error.to_string())])?;
     compile(feature)
-}
-
-fn compile_feature(feature: Feature) -> Result<Arc<Geofence>, Vec<Problem>> {
-    Geofence::compile(feature).map(Arc::new)
 }
 
 /// The id that a Feature says it has, whatever else is wrong with it.
@@ -85,31 +79,9 @@ struct Envelope<'a> {
     features: Option<Vec<&'a RawValue>>,
 }
 
-/// The same JSON without the white space between its parts.
-pub fn compact(json: &str) -> String {
-    let mut compact = String::with_capacity(json.len());
-    let (mut in_text, mut escaped) = (false, false);
-    for part in json.chars() {
-        if in_text || !part.is_ascii_whitespace() {
-            compact.push(part);
-        }
-        let quote = part == '"' && !escaped;
-        escaped = in_text && part == '\\' && !escaped;
-        in_text ^= quote;
-    }
-    compact.shrink_to_fit();
-    compact
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn compacting_keeps_what_stands_in_texts() {
-        let json = "{ \"a b\" : [ 1 ,\n 2.50 ] , \"c\\\" \" : \"\\\\\" , \"é\" : null }";
-        assert_eq!(compact(json), "{\"a b\":[1,2.50],\"c\\\" \":\"\\\\\",\"é\":null}");
-    }
 
     #[test]
     fn features_know_where_they_begin() {

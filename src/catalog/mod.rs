@@ -190,6 +190,7 @@ impl Catalog {
     /// # Errors
     /// Everything that is wrong in the files.
     pub async fn reload(&self, sources: Sources) -> Result<(), Error> {
+        let sources = Box::new(sources);
         let asked = self.ask(|answer| worker::Request::Reload { sources, answer }).await;
         match asked {
             Ok(result) => result.map_err(Error::Files),

@@ -24,14 +24,12 @@ pub type Map = BTreeMap<Arc<str>, Arc<Entry>>;
 pub struct Entry {
     /// What decides.
     pub compiled: Compiled,
-    /// As it was put.
-    pub json: Arc<str>,
+    /// As it was put. None for a geofence of a file, whose text would be larger than what it compiles to.
+    pub json: Option<Arc<str>>,
     /// The file it stands in, if it stands in one.
     pub file: Option<Arc<Path>>,
     /// What it names.
     pub names: Vec<Name>,
-    /// The tags that it carries, if it is a geofence.
-    pub tags: Vec<Box<str>>,
 }
 
 /// A checked object.
@@ -116,7 +114,13 @@ impl Objects {
 
     /// Every tag that a geofence carries.
     pub fn tags(&self) -> BTreeSet<&str> {
-        self.geofences.values().flat_map(|entry| entry.tags.iter().map(Box::as_ref)).collect()
+        let mut tags = BTreeSet::new();
+        for entry in self.geofences.values() {
+            if let Compiled::Geofence(fence) = &entry.compiled {
+                tags.extend(fence.tags.iter().map(String::as_str));
+            }
+        }
+        tags
     }
 
     /// What an object names that is not there. `tags` are those of [`Objects::tags`].
@@ -162,20 +166,19 @@ impl Entry {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(kind: Kind, value: Value, file: Option<Arc<Path>>) -> Result<(Arc<str>, Entry), Vec<Problem>> {
-        let json: Arc<str> = value.to_string().into();
-        let tags = Vec::new();
+        let json = Some(Arc::from(value.to_string()));
         match kind {
             Kind::Geofence => Ok(Entry::of_geofence(geojson::compile(value)?, json, file)),
             Kind::Store => {
                 let store = checked(value, Store::compile)?;
                 let id = store.spec.id.as_str().into();
-                Ok((id, Entry { compiled: Compiled::Store(Arc::new(store)), json, file, names: Vec::new(), tags }))
+                Ok((id, Entry { compiled: Compiled::Store(Arc::new(store)), json, file, names: Vec::new() }))
             }
             Kind::Campaign => {
                 let names = campaign_names(&value);
                 let campaign = checked(value, Campaign::compile)?;
                 let id = campaign.spec.id.as_str().into();
-                Ok((id, Entry { compiled: Compiled::Campaign(Arc::new(campaign)), json, file, names, tags }))
+                Ok((id, Entry { compiled: Compiled::Campaign(Arc::new(campaign)), json, file, names }))
             }
         }
     }
@@ -185,21 +188,29 @@ impl Entry {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile_feature(text: &str, file: Arc<Path>) -> Result<(Arc<str>, Entry), Vec<Problem>> {
-        let fence = geojson::compile_text(text)?;
-        Ok(Entry::of_geofence(fence, geojson::compact(text).into(), Some(file)))
+        Ok(Entry::of_geofence(geojson::compile_text(text)?, None, Some(file)))
     }
 
-    fn of_geofence(fence: Arc<Geofence>, json: Arc<str>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
+    fn of_geofence(fence: Geofence, json: Option<Arc<str>>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
         let pointer = Cow::Borrowed("/properties/store");
         let name = |id: &StoreId| Name { pointer, target: Target::Store, id: id.as_str().into() };
         let names = fence.store.as_ref().map(name).into_iter().collect();
-        let tags = fence.tags.iter().map(|tag| tag.as_str().into()).collect();
-        (fence.id.as_str().into(), Entry { compiled: Compiled::Geofence(fence), json, file, names, tags })
+        (fence.id.as_str().into(), Entry { compiled: Compiled::Geofence(Arc::new(fence)), json, file, names })
+    }
+
+    /// The object as it was put, as text.
+    pub fn text(&self) -> Arc<str> {
+        self.json.clone().unwrap_or_else(|| self.value().to_string().into())
     }
 
     /// The object as it was put.
     pub fn value(&self) -> Value {
-        serde_json::from_str(&self.json).unwrap_or_default()
+        match (&self.json, &self.compiled) {
+            (Some(json), _) => serde_json::from_str(json).unwrap_or_default(),
+            (None, Compiled::Geofence(fence)) => serde_json::to_value(fence).unwrap_or_default(),
+            (None, Compiled::Store(store)) => serde_json::to_value(&store.spec).unwrap_or_default(),
+            (None, Compiled::Campaign(campaign)) => serde_json::to_value(&campaign.spec).unwrap_or_default(),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Published {
 pub(super) enum Request {
     Put { kind: Kind, objects: Vec<Value>, answer: oneshot::Sender<Result<(), Refusal>> },
     Delete { kind: Kind, id: String, answer: oneshot::Sender<Result<bool, Refusal>> },
-    Reload { sources: Sources, answer: oneshot::Sender<Result<(), Vec<Finding>>> },
+    Reload { sources: Box<Sources>, answer: oneshot::Sender<Result<(), Vec<Finding>>> },
 }
 
 /// Where the catalog's files are, and what else the world is made of.
@@ -157,7 +157,7 @@ impl Worker {
         verdicts.into_iter().for_each(|verdict| verdict.tell(None));
     }
 
-    async fn reload(&mut self, sources: Sources, answer: oneshot::Sender<Result<(), Vec<Finding>>>) {
+    async fn reload(&mut self, sources: Box<Sources>, answer: oneshot::Sender<Result<(), Vec<Finding>>>) {
         let state = self.state.clone();
         let result = blocking(move || state.reloaded(&sources)).await.map(|state| self.publish(state));
         // Nobody waits for the answer any more: then nobody needs it.
@@ -247,7 +247,7 @@ impl Checked {
             if self.state.all.of(kind).get(&id).is_some_and(|known| known.json == entry.json) {
                 continue;
             }
-            self.items.insert((kind, id.clone()), Some(entry.json.clone()));
+            self.items.insert((kind, id.clone()), Some(entry.text()));
             let entry = Arc::new(entry);
             self.state.api.of_mut(kind).insert(id.clone(), entry.clone());
             self.state.all.of_mut(kind).insert(id, entry);

@@ -12,13 +12,16 @@ pub(super) fn problems(settings: &world::Settings) -> Vec<Problem> {
             problems.push(Problem::new(path, message));
         }
     };
-    let world::Settings { observations, track, presence, marketing: _ } = settings;
+    let world::Settings { observations, track, presence, marketing } = settings;
     let day = Duration::from_secs(24 * 3_600);
     let skew = observations.skew_max;
     require(observations.lateness_max <= 7 * day, "/observations/lateness_max", "must be at most 7 days".to_owned());
     require(skew <= day, "/observations/skew_max", "must be at most 24 hours".to_owned());
+    let accuracy = observations.accuracy_max_m;
+    let positive = |number: f64| number.is_finite() && number > 0.0;
+    require(positive(accuracy), "/observations/accuracy_max_m", format!("{accuracy} must be more than 0"));
     let speed = track.speed_max_mps;
-    require(speed.is_finite() && speed > 0.0, "/track/speed_max_mps", format!("{speed} must be more than 0"));
+    require(positive(speed), "/track/speed_max_mps", format!("{speed} must be more than 0"));
     let (enter, exit) = (presence.enter_probability, presence.exit_probability);
     let enter_path = "/presence/enter_probability";
     require((0.5..=0.99).contains(&enter), enter_path, format!("{enter} must be from 0.5 to 0.99"));
@@ -31,6 +34,7 @@ pub(super) fn problems(settings: &world::Settings) -> Vec<Problem> {
     let message =
         format!("must be longer than observations.lateness_max ({})", parvis_engine::time::duration::format(lateness));
     require(presence.timeout > lateness, "/presence/timeout", message);
+    problems.extend(marketing.problems().into_iter().map(|problem| problem.under("/marketing")));
     problems
 }
 

@@ -55,6 +55,8 @@ macro_rules! sections {
 sections! {
     /// This process.
     node: Node => |node, _| node.problems();
+    /// The API and those who may use it.
+    http: crate::http::Config => |http, folder| http.problems(folder);
     /// Those who decide.
     shards: shard::Config => |shards, _| shards.problems();
     /// Those who send.
@@ -244,22 +246,15 @@ impl Sections {
 
     fn refuse(&mut self, problem: Problem) {
         let Problem { path: pointer, message } = problem;
-        let overlay =
-            self.overlays.iter().find(|(set, _)| *set == &pointer || below(&pointer, set) || below(set, &pointer));
-        let line = self.document.line(&pointer);
-        let place = match (overlay, line) {
-            (Some((set, (place, _))), _) if set == &pointer || below(&pointer, set) => place.clone(),
-            (_, Some(line)) => Place::line(&self.path, line),
-            (Some((_, (place, _))), None) => place.clone(),
-            (None, None) => Place::file(&self.path),
+        let around = self.overlays.iter().find(|(set, _)| document::within(&pointer, set));
+        let inside = self.overlays.iter().find(|(set, _)| document::within(set, &pointer));
+        let place = match (around, self.document.line(&pointer), inside) {
+            (Some((_, (place, _))), _, _) | (None, None, Some((_, (place, _)))) => place.clone(),
+            (None, Some(line), _) => Place::line(&self.path, line),
+            (None, None, None) => Place::file(&self.path),
         };
         self.findings.push(Finding { place, subject: document::dotted(&pointer), message });
     }
-}
-
-/// Whether a pointer points into what another one points to.
-fn below(pointer: &str, around: &str) -> bool {
-    pointer.strip_prefix(around).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// A value from outside the file: as TOML writes it, or else plain text.

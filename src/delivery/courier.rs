@@ -100,6 +100,14 @@ impl Couriers {
         self.courier(channel).map_or(0, |courier| courier.concurrency)
     }
 
+    /// The key that web pages subscribe with (`applicationServerKey`), base64url, if there is Web Push.
+    pub fn web_push_key(&self) -> Option<String> {
+        self.each.iter().find_map(|courier| match &courier.credentials {
+            Credentials::Vapid(vapid) => Some(vapid.public_key()),
+            Credentials::Shared(_) => None,
+        })
+    }
+
     /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has.
     pub async fn deliver(&self, notification: &Notification, target: &PushTarget) -> Outcome {
         let Some(courier) = self.courier(target.channel()) else {
@@ -259,6 +267,11 @@ mod tests {
         (server, grants)
     }
 
+    /// Lanes run on any thread.
+    fn any_thread<F: Future + Send>(delivery: F) -> F {
+        delivery
+    }
+
     #[tokio::test]
     async fn all_channels_are_delivered_over_the_wire() {
         let server = Server::start(HTTP2, |request| match request.uri().path() {
@@ -270,13 +283,17 @@ mod tests {
         let (couriers, _folder) = couriers(&server, Clock::System);
         let browser = testing::browser_target(&format!("{}/subscription", server.url()));
         for target in [apns_target(), fcm_target(), browser] {
-            assert_eq!(couriers.deliver(&testing::offer(), &target).await, Outcome::Accepted);
+            let offer = testing::offer();
+            assert_eq!(any_thread(couriers.deliver(&offer, &target)).await, Outcome::Accepted);
         }
         let requests = server.requests();
         let paths: Vec<&str> = requests.iter().map(|request| request.uri().path()).collect();
         assert_eq!(paths, ["/3/device/00ff", "/token", "/v1/projects/shop/messages:send", "/subscription"]);
         assert!(!testing::browser().decrypt(requests[3].body()).is_empty());
         assert_eq!(couriers.channels().collect::<Vec<_>>(), Channel::ALL);
+        let vapid = requests[3].headers()["authorization"].to_str().expect("text");
+        let key = couriers.web_push_key().expect("configured");
+        assert!(vapid.ends_with(&format!(", k={key}")), "{vapid}");
     }
 
     #[tokio::test]

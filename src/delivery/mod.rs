@@ -180,7 +180,8 @@ fn check(config: &Config) -> Vec<Problem> {
         "must not be longer than request_timeout",
     );
     demand(config.request_timeout <= config.deadline, "/request_timeout", "must not be longer than deadline");
-    demand(config.connections_max >= 1, "/connections_max", "must be at least 1");
+    // Providers count many connections as abuse.
+    demand((1..=64).contains(&config.connections_max), "/connections_max", "must be from 1 to 64");
     let concurrencies = [
         ("/apns/concurrency", config.apns.as_ref().map(|part| part.concurrency)),
         ("/fcm/concurrency", config.fcm.as_ref().map(|part| part.concurrency)),

@@ -34,8 +34,8 @@ pub(super) fn reason(word: Option<&str>, status: StatusCode) -> String {
     word.filter(is_word).map_or_else(|| format!("http_{}", status.as_u16()), str::to_owned)
 }
 
-/// The meaning of a status where the provider's own word says nothing more. A redirect is not followed and points at
-/// a wrong base URL; 401, 403 and 407 are credentials: an operator can mend both.
+/// The meaning of a status where the provider's own word says nothing more. A redirect, 404, 405 and 421 point at a
+/// wrong base URL; 401, 403 and 407 are credentials: an operator can mend both.
 pub(super) fn by_status(status: StatusCode, reason: String, retry_after: Option<Duration>) -> Outcome {
     match status.as_u16() {
         200..=299 => Outcome::Accepted,

@@ -371,6 +371,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_announces_few_streams_gets_everything_in_turn() {
+        let server = Server::start(Manner { streams: 2, ..HTTP2 }, |_| ok("{}")).await;
+        let http = open(&config(&server));
+        let url = server.url();
+        let replies = join_all((0..80).map(|_| http.send(request(&url), Peer::Apns))).await;
+        assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+        assert_eq!((server.connections(), server.requests().len()), (1, 80));
+    }
+
+    #[tokio::test]
     async fn a_silent_peer_is_a_timeout() {
         let server = Server::start(HTTP2, |_| Answer::Never).await;
         let http = open(&Config { request_timeout: Duration::from_millis(300), ..config(&server) });

@@ -80,12 +80,8 @@ pub(super) fn steps() -> Vec<Step> {
     // Past the shop, 85 m south of its door; to the television wall, and out again; straight in for an order.
     walk(&mut steps, ("iphone-1", "walks past the shop"), 10, &[(-260.0, -85.0), (260.0, -85.0)]);
     let wall = (3.6, 12.5);
-    let there = walk(
-        &mut steps,
-        ("android-1", "goes to the television wall"),
-        30,
-        &[(-200.0, -20.0), (-10.0, -5.0), wall],
-    );
+    let there =
+        walk(&mut steps, ("android-1", "goes to the television wall"), 30, &[(-200.0, -20.0), (-10.0, -5.0), wall]);
     let done = stay(&mut steps, ("android-1", "looks at televisions"), there, wall);
     walk(&mut steps, ("android-1", "leaves"), done, &[wall, (200.0, -20.0)]);
     walk(&mut steps, ("iphone-2", "comes for the order"), 180, &[(200.0, 60.0), (0.0, -5.0)]);
@@ -142,7 +138,13 @@ fn fix((device, does): (&'static str, &str), after_s: u32, (east_m, north_m): (f
     }
 }
 
-fn order(order: &'static str, shopper: &'static str, fulfilment: &'static str, after_s: u32, state: &'static str) -> Step {
+fn order(
+    order: &'static str,
+    shopper: &'static str,
+    fulfilment: &'static str,
+    after_s: u32,
+    state: &'static str,
+) -> Step {
     Step {
         after_s,
         says: format!("order {order} becomes {state}"),

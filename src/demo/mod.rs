@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     config::{self, Source},
     entropy::Entropy,
-    http::auth::{Scope, new_key},
+    http::auth::{KeyFile, Scope, new_key},
     sandbox::{self, Received, Sandbox},
 };
 
@@ -44,10 +44,10 @@ pub struct Options {
 /// If anything can't be started, a call fails, or with `once` the accepted messages are not exactly the expected ones.
 pub async fn run(options: Options, out: &mut impl Write) -> Result<()> {
     let folder = Folder::new()?;
-    let clock = Clock::simulated(this_afternoon(), options.speed);
+    let clock = Clock::hurried(this_afternoon(), options.speed);
     let providers = sandbox::Options { clock: clock.clone(), ..sandbox::Options::default() };
     let providers = Sandbox::start(providers).await?;
-    let key = write_config(&folder.0, &providers, &clock)?;
+    let key = write_config(&folder.0, &providers)?;
     let source = Source::new(&folder.0);
     let config = config::load(&source).map_err(|findings| anyhow::anyhow!("{findings:?}"))?;
     let app = App::start(config, source, clock.clone(), Entropy::System).await?;
@@ -81,9 +81,8 @@ async fn play(client: &Client, providers: &Sandbox, clock: &Clock, out: &mut imp
         client.must(Method::PUT, &path, &body).await?;
     }
     let steps = journey::steps();
-    let progress = ProgressBar::new(steps.len() as u64).with_style(
-        ProgressStyle::with_template("{bar:30} {pos:>3}/{len} {msg}").context("the template is fixed")?,
-    );
+    let progress = ProgressBar::new(steps.len() as u64)
+        .with_style(ProgressStyle::with_template("{bar:30} {pos:>3}/{len} {msg}").context("the template is fixed")?);
     let begin = clock.now();
     let mut shown = 0;
     for step in steps {
@@ -156,16 +155,16 @@ fn this_afternoon() -> Timestamp {
 }
 
 /// Writes everything that the daemon reads, and gives a key that may do everything.
-fn write_config(folder: &Path, providers: &Sandbox, clock: &Clock) -> Result<String> {
+fn write_config(folder: &Path, providers: &Sandbox) -> Result<String> {
     let credentials = providers.write_credentials(folder)?;
-    let (key, record) = new_key(&Entropy::System, "demo", &Scope::ALL, clock.now());
+    let (key, record) = new_key(&Entropy::System, "demo", Scope::ALL.into());
     let fragment = fs::read_to_string(&credentials.fragment)?;
     let files: [(&str, String); 5] = [
         ("parvis.toml", format!("{}\n{fragment}", include_str!("../../config/demo/parvis.toml"))),
         ("geofences.geojson", include_str!("../../config/demo/geofences.geojson").to_owned()),
         ("stores.toml", include_str!("../../config/demo/stores.toml").to_owned()),
         ("campaigns.toml", include_str!("../../config/demo/campaigns.toml").to_owned()),
-        ("keys.toml", record.to_file()),
+        ("keys.toml", toml::to_string(&KeyFile { keys: vec![record] })?),
     ];
     for (name, content) in files {
         let path = folder.join(name);

@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicU64;
 use parvis_engine::{
     matching::TransitionKind,
     notification::{Channel, Milestone},
-    observation::Rejection,
     retry::Outcome,
 };
 use prometheus_client::{
@@ -17,7 +16,7 @@ use prometheus_client::{
 type Counts<L> = Family<L, Counter<u64, AtomicU64>>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Result1 {
+struct Became {
     result: &'static str,
 }
 
@@ -47,7 +46,7 @@ struct Attempted {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    observations: Counts<Result1>,
+    observations: Counts<Became>,
     transitions: Counts<Kind>,
     suppressed: Counts<Kind>,
     milestones: Counts<Reached>,
@@ -107,9 +106,8 @@ impl Metrics {
         );
     }
 
-    pub(crate) fn observations(&self, result: Result<(), Rejection>, count: u64) {
-        let result = result.map_or_else(Rejection::name, |()| "accepted");
-        self.observations.get_or_create(&Result1 { result }).inc_by(count);
+    pub(crate) fn observations(&self, result: &'static str, count: u64) {
+        self.observations.get_or_create(&Became { result }).inc_by(count);
     }
 
     pub(crate) fn transition(&self, kind: TransitionKind, replayed: bool) {

@@ -11,7 +11,6 @@ use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
     matching::Transition,
     notification::{Cause, Milestone, Notification},
-    observation::Rejection,
     order::{Arrival, OrderState},
     problem::Problem,
     retry::Outcome,
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
-    shard::{Answer, Input},
+    ingest::Taken,
     store::{End, Settlement, Sizes},
 };
 
@@ -153,19 +152,13 @@ impl Reporter {
         self.metrics.milestone(notification.channel, Milestone::Stored);
     }
 
-    /// An input was answered.
-    pub fn answered(&self, _input: &Input, answer: &Answer) {
-        let Answer::Observed(observed) = answer else { return };
-        let accepted = observed.results.iter().filter(|result| result.is_ok()).count();
-        self.metrics.observations(Ok(()), accepted as u64);
-        for rejected in observed.results.iter().filter_map(|result| result.as_ref().err()) {
-            self.rejected(rejected.reason);
+    /// A request with observations was answered; `ignored` of its messages carried nothing for us.
+    pub fn ingested(&self, taken: &Taken, ignored: u64) {
+        self.metrics.observations("accepted", taken.accepted);
+        self.metrics.observations("ignored", ignored);
+        for (_, rejected) in &taken.rejected {
+            self.metrics.observations(rejected.reason.name(), 1);
         }
-    }
-
-    /// An observation was not processed.
-    pub fn rejected(&self, reason: Rejection) {
-        self.metrics.observations(Err(reason), 1);
     }
 
     /// A provider has answered.

@@ -195,14 +195,19 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     attempt().map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
+/// Files are named as seen from the folder that they and this fragment are in.
 fn fragment(credentials: &Credentials) -> String {
-    let quote = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
+    let quote = |path: &Path| {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        toml::Value::String(name).to_string()
+    };
     format!(
         "[delivery]\nextra_ca = {ca}\n\n\
          [delivery.apns]\nkey = {apns_key}\nkey_id = \"{key_id}\"\nteam_id = \"{team_id}\"\n\
          production_url = \"{production}\"\nsandbox_url = \"{sandbox}\"\n\n\
-         [delivery.fcm]\nservice_account = {account}\nurl = \"{fcm}\"\n\n\
-         [delivery.webpush]\nvapid_key = {vapid}\nsubject = \"{subject}\"\nallow_private = true\n",
+         [delivery.fcm]\nservice_account = {account}\nbase_url = \"{fcm}\"\n\n\
+         [delivery.webpush]\nkey = {vapid}\nsubject = \"{subject}\"\n\
+         allow_hosts = [\"127.0.0.1\"]\nallow_private = true\n",
         ca = quote(&credentials.ca_pem),
         apns_key = quote(&credentials.apns.key),
         key_id = credentials.apns.key_id,

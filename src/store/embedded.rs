@@ -51,11 +51,11 @@ impl Embedded {
     /// # Errors
     /// If the file can't be read, is used by another process, or was written by a newer version.
     pub async fn open(config: Config) -> Result<Embedded, Error> {
-        blocking(move || Embedded::start(&config)).await
+        blocking(move || Embedded::start(&config, File::open(&config)?)).await
     }
 
-    fn start(config: &Config) -> Result<Embedded, Error> {
-        let file = Arc::new(File::open(config)?);
+    fn start(config: &Config, file: File) -> Result<Embedded, Error> {
+        let file = Arc::new(file);
         let transaction = file.begin()?;
         tables::prepare(&transaction)?;
         transaction.commit()?;
@@ -265,3 +265,6 @@ impl Store for Embedded {
         self.ask(Call::Close).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

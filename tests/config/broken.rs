@@ -46,7 +46,7 @@ lease = "5s"
          would flap",
         "parvis.toml:12: engine.presence.timeuot: unknown field `timeuot`, expected one of `enter_probability`, \
          `exit_probability`, `timeout`",
-        "parvis.toml:15: lanes.lease: must be longer than deadline (10s), or an entry would be sent twice",
+        "parvis.toml:15: lanes.lease: must be longer than delivery.deadline (20s), or a message would be sent twice",
     ];
     let unknown =
         format!("parvis.toml:17: marketing: there is no such section; there are {}", Config::SECTIONS.join(", "));
@@ -123,6 +123,9 @@ name = 5
     assert!(!well);
     // Sentences of others may change; file, line, object and key are what is promised here.
     for expected in [
+        "campaigns.toml:1: campaign \"\": missing field `content`",
+        "campaigns.toml:1: campaign \"\": missing field `on`",
+        "campaigns.toml:1: campaign \"\": missing field `purpose`",
         "campaigns.toml:2: campaign \"\": id: an id must not be empty",
         "geofences.geojson:2: geofence \"a b\": id: an id has no ' '",
         "geofences.geojson:7: geofence \"a b\": properties.tags.1: invalid type: ",
@@ -138,7 +141,41 @@ name = 5
     ] {
         assert_eq!(lines.iter().filter(|line| line.starts_with(expected)).count(), 1, "{expected}: {lines:#?}");
     }
-    assert_eq!(lines.last().map(String::as_str), Some("12 problems"));
+    assert_eq!(lines.last().map(String::as_str), Some("15 problems"), "{lines:#?}");
+}
+
+#[test]
+fn campaigns_name_only_what_is_there() {
+    let stores = "[[store]]\nid = \"opera\"\nname = \"Opéra\"\ntime_zone = \"Europe/Paris\"\n";
+    let geofences = r#"{"type": "Feature", "id": "front", "geometry": {"type": "Point", "coordinates": [2, 48]},
+        "properties": {"radius_m": 50, "tags": ["flagship"]}}"#;
+    let campaigns = r#"[[campaign]]
+id = "welcome"
+purpose = "offer"
+[campaign.on]
+transition = "enter"
+tags = ["flagship", "flagshop"]
+stores = [
+  "opera",
+  "bastille",
+]
+regions = ["front", "back"]
+[campaign.content.en]
+title = "Welcome"
+body = "to {{ store.nme }}"
+"#;
+    let named = campaigns.replace("nme", "name");
+    expect(
+        &[("stores.toml", stores), ("geofences.geojson", geofences), ("campaigns.toml", &named)],
+        &[
+            "campaigns.toml:6: campaign \"welcome\": on.tags.1: no geofence has the tag \"flagshop\"",
+            "campaigns.toml:9: campaign \"welcome\": on.stores.1: there is no store \"bastille\"",
+            "campaigns.toml:11: campaign \"welcome\": on.regions.1: there is no geofence \"back\"",
+        ],
+    );
+    let folder = folder(&[("campaigns.toml", campaigns)]);
+    let (lines, _) = check(&Source::new(folder.path()));
+    assert!(lines[0].starts_with("campaigns.toml:14: campaign \"welcome\": content.en.body: "), "{lines:#?}");
 }
 
 #[test]
@@ -247,7 +284,7 @@ fn what_is_wrong_outside_the_file_is_told_by_its_name() {
     let expected = [
         "environment variable PARVIS__ENGINE__TRACK__SPEED_MAX_MPS: engine.track.speed_max_mps: invalid type: string \
          \"fast\", expected f64",
-        "environment variable PARVIS__LANES__WINDOW: lanes.window: must be at least 1",
+        "environment variable PARVIS__LANES__WINDOW: lanes.window: must be from 1 to 100000",
         "environment variable PARVIS__SHARDS__COUNT__MAX: shards.count.max: a value stands where this needs a table",
         &unknown,
         "command line, node.nmae: node.nmae: unknown field `nmae`, expected `name` or `shutdown_deadline`",

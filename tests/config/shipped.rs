@@ -83,7 +83,9 @@ fn the_shipped_configuration_has_every_key() {
 
 #[test]
 fn the_shipped_configuration_tells_no_key_that_does_not_exist() {
-    let folder = folder(&[("parvis.toml", &uncommented(Shown::All))]);
+    let text = uncommented(Shown::All);
+    toml::from_str::<toml::Table>(&text).expect("no key stands twice");
+    let folder = folder(&[("parvis.toml", &text)]);
     let (_, findings) = config::read(&Source::new(folder.path()));
     let unknown: Vec<String> = findings
         .iter()

@@ -55,6 +55,17 @@ impl Fixture {
     fn push(&self) -> Ask {
         push(&self.token, &self.jwt)
     }
+
+    /// A push with a payload of so many bytes.
+    fn sized(&self, length: usize) -> Ask {
+        let frame = json!({ "aps": {}, "x": "" }).to_string().len();
+        let body = json!({ "aps": {}, "x": "x".repeat(length - frame) }).to_string().into_bytes();
+        Ask { body, ..self.push() }
+    }
+}
+
+fn voip(ask: Ask) -> Ask {
+    ask.with("apns-push-type", "voip").with("apns-topic", format!("{TOPIC}.voip"))
 }
 
 #[track_caller]
@@ -97,16 +108,12 @@ async fn every_fault_of_a_request_has_its_reason() {
     let with = |name, value: &str| f.push().with(name, value);
     let path = |path: &str| Ask { path: path.to_owned(), ..f.push() };
     let body = |body: &str| Ask { body: body.as_bytes().to_vec(), ..f.push() };
-    let sized = |length: usize| {
-        let frame = json!({ "aps": {}, "x": "" }).to_string().len();
-        body(&json!({ "aps": {}, "x": "x".repeat(length - frame) }).to_string())
-    };
+    let sized = |length| f.sized(length);
     let twice = || {
         let mut ask = f.push();
         ask.headers.push(("apns-topic", TOPIC.to_owned()));
         ask
     };
-    let voip = |ask: Ask| ask.with("apns-push-type", "voip").with("apns-topic", format!("{TOPIC}.voip"));
     let unknown = "0".repeat(64);
     let cases = [
         ("another path", path("/4/device/00"), 404, "BadPath"),
@@ -146,14 +153,19 @@ async fn every_fault_of_a_request_has_its_reason() {
     let refused = f.sandbox.received();
     assert_eq!(refused.len(), count);
     assert!(refused.iter().all(|received| received.refused.is_some()));
+}
 
-    let upper = path(&format!("/3/device/{}", f.token.to_ascii_uppercase()));
+#[tokio::test]
+async fn what_is_just_allowed_is_accepted() {
+    let f = fixture().await;
+    let with = |name, value: &str| f.push().with(name, value);
+    let upper = Ask { path: format!("/3/device/{}", f.token.to_ascii_uppercase()), ..f.push() };
     let background = with("apns-push-type", "background").with("apns-priority", "5");
     let bare = ["apns-id", "apns-push-type", "apns-priority", "apns-expiration", "apns-collapse-id"];
     let bare = bare.into_iter().fold(f.push(), Ask::without);
     let longest = with("apns-collapse-id", &"x".repeat(64));
     let low = with("apns-priority", "1").with("apns-expiration", "0");
-    for ask in [upper, background, bare, longest, low, sized(4_096), voip(sized(5_120))] {
+    for ask in [upper, background, bare, longest, low, f.sized(4_096), voip(f.sized(5_120))] {
         let answer = f.client.ask(ask.clone()).await;
         assert_eq!(answer.status.as_u16(), 200, "{ask:?} {answer:?}");
         assert_eq!(answer.header("apns-id").map(str::len), Some(36));
@@ -196,7 +208,7 @@ async fn every_fault_of_a_token_has_its_reason() {
     let head = || json!({ "alg": "ES256", "kid": key.key_id });
     let claims = |iat: i64| json!({ "iss": f.apns_team_id(), "iat": iat });
     let good = jwt(&f, &key, now);
-    let stranger = ApnsKeyOf(signing_key());
+    let stranger = rcgen::KeyPair::generate().expect("a key").serialize_pem();
     let invalid = "InvalidProviderToken";
     let cases = [
         ("another scheme", format!("basic {good}"), invalid),
@@ -211,7 +223,7 @@ async fn every_fault_of_a_token_has_its_reason() {
         ("no time", sign(head(), json!({ "iss": f.apns_team_id() })), invalid),
         ("a time in quotes", sign(head(), json!({ "iss": f.apns_team_id(), "iat": now.to_string() })), invalid),
         ("a time to come", sign(head(), claims(now + 3_600)), invalid),
-        ("another signer", format!("bearer {}", signing::es256(&stranger.0, &head(), &claims(now))), invalid),
+        ("another signer", format!("bearer {}", signing::es256(&stranger, &head(), &claims(now))), invalid),
         ("too old", sign(head(), claims(now - 3_601)), "ExpiredProviderToken"),
     ];
     for (case, authorization, reason) in cases {
@@ -222,13 +234,6 @@ async fn every_fault_of_a_token_has_its_reason() {
     assert_refused(&client.ask(missing).await, 403, "MissingProviderToken", "no header");
     let oldest = push(&token, &jwt(&f, &key, now - 3_590));
     assert_eq!(client.ask(oldest).await.status.as_u16(), 200);
-}
-
-/// The PEM of a key that nobody registered.
-struct ApnsKeyOf(String);
-
-fn signing_key() -> String {
-    rcgen::KeyPair::generate().expect("a key").serialize_pem()
 }
 
 #[tokio::test]

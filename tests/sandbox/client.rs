@@ -103,7 +103,7 @@ impl Client {
         let authority = url.strip_prefix("https://").expect("an https URL").to_owned();
         let socket = TcpStream::connect(&authority).await.expect("the port is open");
         let name = ServerName::try_from("127.0.0.1").expect("a name");
-        let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem())));
+        let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), "h2")));
         let tls = tls.connect(name, socket).await.expect("the certificate is good");
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
         let (sender, mut connection) =
@@ -146,7 +146,15 @@ impl Client {
     }
 }
 
-fn trusting(ca_pem: &str) -> ClientConfig {
+/// What the server agrees to speak with a client that speaks only `protocol`.
+pub(crate) async fn agreed(url: &str, sandbox: &Sandbox, protocol: &str) -> Option<Vec<u8>> {
+    let socket = TcpStream::connect(url.strip_prefix("https://").expect("an https URL")).await.expect("open");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), protocol))).connect(name, socket).await.ok()?;
+    tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
+}
+
+fn trusting(ca_pem: &str, protocol: &str) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("a certificate")).expect("a CA");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -155,6 +163,6 @@ fn trusting(ca_pem: &str) -> ClientConfig {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     config
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::{
-    client::{Ask, Client, pass, sandbox},
+    client::{Ask, Client, agreed, pass, sandbox},
     fcm::bearer,
 };
 
@@ -45,10 +45,14 @@ impl Fixture {
 async fn a_stream_limit_is_announced_to_new_connections() {
     let f = fixture().await;
     f.sandbox.set_conditions(Channel::Fcm, Conditions { max_concurrent_streams: Some(3), ..Conditions::default() });
-    let mut limited = f.connect().await;
-    limited.streams.wait_for(|streams| *streams == 3).await.expect("the limit is announced");
-    assert_eq!(limited.ask(f.push()).await.status.as_u16(), 200);
-    assert_eq!(*f.client.streams.borrow(), 1_000);
+    let limited = f.connect().await;
+    // The client looks at the server's settings when it begins a request, and has them after the first answer.
+    for client in [&limited, &f.client] {
+        for _ in 0..2 {
+            assert_eq!(client.ask(f.push()).await.status.as_u16(), 200);
+        }
+    }
+    assert_eq!((*limited.streams.borrow(), *f.client.streams.borrow()), (3, 1_000));
 }
 
 #[tokio::test]
@@ -118,4 +122,19 @@ async fn everybody_can_be_refused_or_made_to_wait() {
     assert!(!open.is_finished());
     pass(Duration::from_secs(60)).await;
     assert_eq!(open.await.expect("no panic").status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn apns_speaks_nothing_but_http_2() {
+    let sandbox = sandbox().await;
+    let endpoints = sandbox.endpoints().clone();
+    for (url, speaks_http_1) in [
+        (&endpoints.apns_production, false),
+        (&endpoints.apns_sandbox, false),
+        (&endpoints.fcm, true),
+        (&endpoints.webpush, true),
+    ] {
+        assert_eq!(agreed(url, &sandbox, "h2").await.as_deref(), Some(b"h2".as_slice()));
+        assert_eq!(agreed(url, &sandbox, "http/1.1").await.is_some(), speaks_http_1, "{url}");
+    }
 }

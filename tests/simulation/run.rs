@@ -88,7 +88,7 @@ fn in_runtime<T>(life: impl Future<Output = T>) -> T {
 impl Setting {
     /// A node's life until it crashes, or to the end. Gives the time of its death.
     async fn live(&self, number: u64, start: Timestamp, crash: Option<Crash>) -> Timestamp {
-        let clock = Clock::simulated(start, 1);
+        let clock = Clock::simulated(start);
         self.log.follow(&clock);
         let power = Power::default();
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(number);

@@ -57,7 +57,7 @@ impl Walk {
     }
 
     async fn settle_some(&mut self) {
-        let entries: Vec<_> = self.claimed.keys().copied().filter(|_| self.entropy.bits() % 2 == 0).collect();
+        let entries: Vec<_> = self.claimed.keys().copied().filter(|_| self.entropy.bits().is_multiple_of(2)).collect();
         for id in entries {
             let (left, right) = self.claimed.remove(&id).expect("was claimed");
             let end = match self.below(3) {
@@ -137,7 +137,7 @@ impl Walk {
 #[tokio::test]
 async fn both_engines_answer_alike() {
     for seed in 0..6 {
-        let (memory, embedded) = (Rig::memory().await, Rig::embedded().await);
+        let (memory, embedded) = (Rig::memory(), Rig::embedded().await);
         let entropy = Entropy::seeded(seed);
         let mut walk = Walk { entropy, second: 100, memory, embedded, claimed: BTreeMap::new() };
         for _ in 0..150 {

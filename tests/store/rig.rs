@@ -31,7 +31,7 @@ enum Engine {
 }
 
 impl Rig {
-    pub(crate) async fn memory() -> Rig {
+    pub(crate) fn memory() -> Rig {
         let memory = memory::Memory::new();
         let store = Arc::new(memory.clone());
         Rig { engine: Engine::Memory(memory), folder: folder(), store }
@@ -126,6 +126,10 @@ pub(crate) fn order(id: &str) -> Order {
         lines: vec![serde_json::json!({"sku": "tv", "count": 1, "price": 499.5})],
         adviser: None,
         events: BTreeMap::from([(name("e-1"), (OrderState::Registered, at(0)))]),
+        newest: None,
+        sources: BTreeMap::new(),
+        told: BTreeMap::new(),
+        arrived: None,
     }
 }
 
@@ -219,8 +223,8 @@ pub(crate) async fn nothing_until(store: &dyn Store, second: i64) -> Option<Time
 }
 
 pub(crate) fn settled(entry: &Entry, second: i64, end: End) -> Settlement {
-    let Notification { id, shopper, .. } = entry.notification.clone();
-    Settlement { shopper, id, lease: entry.lease, at: at(second), end }
+    let Notification { id, shopper, channel, .. } = entry.notification.clone();
+    Settlement { shopper, channel, id, lease: entry.lease, at: at(second), end }
 }
 
 pub(crate) fn accepted(attempts: u32) -> End {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    fixture::{NOON, at, compiled, decide, device, message, shopper, spec, world},
+    fixture::{NOON, at, compiled, decide, device, message, shopper, spec, verdicts, world},
     shopper::{Attribute, Loyalty},
 };
 
@@ -93,6 +93,24 @@ fn long_values_are_cut_at_a_character() {
     assert_eq!(shortened("hello", 5), "hello");
     let cut = shortened(&"é".repeat(200), 21);
     assert!(cut.len() <= 21 && cut.ends_with('…'), "{cut}");
+}
+
+#[test]
+fn data_that_does_not_fit_is_refused_by_name() {
+    let names = (0..4).map(|at| format!(r#""k{at}":"{{{{ shopper.attributes.a | default('') }}}}""#));
+    let data = names.collect::<Vec<_>>().join(",");
+    let world = world(vec![compiled(&format!(
+        r#"{{"id":"c","purpose":"offer","on":{ENTER},"content":{{"en":{{"title":"a","body":"b","data":{{{data}}}}}}}}}"#
+    ))]);
+    let with = |text: &str| {
+        let mut shopper = shopper("C-1");
+        let attributes = &mut std::sync::Arc::make_mut(&mut shopper).profile.attributes;
+        attributes.insert("a".to_owned(), Attribute::Text(text.to_owned()));
+        let decisions = decide(&world, &mut shopper, at(NOON));
+        (verdicts(&decisions)["c"], shopper.sends.len())
+    };
+    assert_eq!(with("short"), ("send", 1));
+    assert_eq!(with(&"x".repeat(200)), ("unrenderable", 0));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     fixture::*,
+    id::DeviceId,
     matching::TransitionKind,
     schedule::{self, QuietAction, QuietHours},
     shopper::PresenceState,
@@ -53,10 +54,11 @@ fn losers_are_judged_by_the_state_before_the_winner() {
 }
 
 #[test]
-fn replayed_transitions_notify_nobody() {
+fn replayed_transitions_and_removed_regions_notify_nobody() {
     let world = world(vec![offer("c", "")]);
     let replayed = Transition { replayed: true, ..enters("rivoli", at(NOON)) };
-    let decided = campaigns(&world, &mut shopper("C-1"), &[replayed], &mut Budgets::new(), at(NOON));
+    let removed = Transition { cause: TransitionCause::Removed, ..enters("rivoli", at(NOON)) };
+    let decided = campaigns(&world, &mut shopper("C-1"), &[replayed, removed], &mut Budgets::new(), at(NOON));
     assert_eq!(decided, Decided::default());
 }
 

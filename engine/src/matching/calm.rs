@@ -15,7 +15,7 @@ use crate::{
 pub(super) const RADIUS_MAX_M: f64 = 5_000.0;
 
 /// The smallest radius in which borders are looked for.
-const SEARCH_MIN_M: f64 = 100.0;
+const SEARCH_MIN_M: f64 = 25.0;
 
 /// The radius in which borders are looked for when nothing is known.
 const SEARCH_FIRST_M: f64 = 250.0;
@@ -37,10 +37,10 @@ pub(super) fn room_m(calm: &Calm, fix: &Fix) -> f64 {
     calm.radius_m - SHARP * sigma_m(fix.accuracy_m) - distance_m(calm.center, fix.position)
 }
 
-/// How far to look for borders first: as far as the last disc reached, so that crowded places stay cheap. Where
-/// nothing is found the search widens by doubling.
+/// How far to look for borders first: little further than the last disc reached, so that crowded places stay cheap.
+/// Where nothing is found the search widens by doubling.
 pub(super) fn search_m(last: Option<&Calm>) -> f64 {
-    last.map_or(SEARCH_FIRST_M, |calm| calm.radius_m.clamp(SEARCH_MIN_M, RADIUS_MAX_M))
+    last.map_or(SEARCH_FIRST_M, |calm| (1.5 * calm.radius_m).clamp(SEARCH_MIN_M, RADIUS_MAX_M))
 }
 
 /// How far the border of a fence must be known to judge a disc of `radius_m`.

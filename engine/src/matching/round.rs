@@ -39,11 +39,11 @@ pub(super) struct Round<'a> {
 }
 
 /// A decisive word on one region.
-struct Word {
+struct Word<'s> {
     at: Timestamp,
     inside: bool,
-    confidence: f64,
-    cause: TransitionCause,
+    /// The fix that says so; none if the phone noticed a crossing.
+    sight: Option<&'s Sight>,
     /// Whether a device that leaves by this word is still too near to approach again.
     lingers: bool,
 }
@@ -90,8 +90,11 @@ impl<'a> Round<'a> {
         self.weigh_known(&sight);
         let world = self.world;
         world.regions.near(&sight.site, radius_m, |candidate| {
-            let needed = candidate.lower_m < self.calm_m.max(sight.sharp_m) || candidate.lower_m == 0.0;
-            if needed && !self.is_known(&candidate.fence.id) {
+            let silent = candidate.lower_m > 0.0 && candidate.lower_m >= sight.sharp_m;
+            let beyond = silent && candidate.lower_m >= self.calm_m;
+            if silent && candidate.looks_small() {
+                self.calm_m = self.calm_m.min(candidate.lower_m);
+            } else if !beyond && !self.is_known(&candidate.fence.id) {
                 self.weigh(candidate.fence, &sight);
             }
         });
@@ -107,16 +110,7 @@ impl<'a> Round<'a> {
         let world = self.world;
         let Some(fence) = world.regions.get(&crossing.region) else { return };
         self.track.calm = None;
-        self.hear(
-            fence,
-            &Word {
-                at: crossing.at,
-                inside: crossing.edge == Edge::Enter,
-                confidence: CROSSING_CONFIDENCE,
-                cause: TransitionCause::Crossing,
-                lingers: true,
-            },
-        );
+        self.hear(fence, &Word { at: crossing.at, inside: crossing.edge == Edge::Enter, sight: None, lingers: true });
     }
 
     pub(super) fn finish(mut self) -> Matched {
@@ -152,6 +146,16 @@ impl<'a> Round<'a> {
         });
         let last = self.transitions.len() - 1;
         &mut self.transitions[last]
+    }
+
+    fn tell_word(&mut self, fence: &Geofence, kind: TransitionKind, word: &Word<'_>) -> &mut Transition {
+        let (cause, confidence) = match word.sight {
+            Some(sight) => (TransitionCause::Fix, sight.confidence(fence, word.inside)),
+            None => (TransitionCause::Crossing, CROSSING_CONFIDENCE),
+        };
+        let told = self.tell(fence, kind, word.at);
+        (told.cause, told.confidence) = (cause, confidence);
+        told
     }
 
     /// Regions that something is known of are judged wherever they are; all others are outside if they are not near.
@@ -191,9 +195,7 @@ impl<'a> Round<'a> {
         match verdict.inside {
             Some(inside) => {
                 let lingers = fence.approach_m.is_some_and(|near_m| gap_m - sight.fix.accuracy_m <= REARM * near_m);
-                let confidence = verdict.confidence();
-                let cause = TransitionCause::Fix;
-                self.hear(fence, &Word { at: sight.fix.at, inside, confidence, cause, lingers });
+                self.hear(fence, &Word { at: sight.fix.at, inside, sight: Some(sight), lingers });
             }
             None => self.remain_undecided(fence, sight.fix.at),
         }
@@ -204,7 +206,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn hear(&mut self, fence: &Geofence, word: &Word) {
+    fn hear(&mut self, fence: &Geofence, word: &Word<'_>) {
         let visit = self.visit(&fence.id);
         let decided_at = self.decided_at(&fence.id);
         let inside = visit.is_some();
@@ -240,7 +242,7 @@ impl<'a> Round<'a> {
         self.track.marks.binary_search_by(|mark| mark.region.cmp(region))
     }
 
-    fn decide(&mut self, region: &RegionId, word: &Word) {
+    fn decide(&mut self, region: &RegionId, word: &Word<'_>) {
         let implied = !word.inside && self.track.settled_at == Some(word.at);
         match self.mark(region) {
             Ok(at) if implied => {
@@ -269,29 +271,25 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn enter(&mut self, fence: &Geofence, word: &Word) {
+    fn enter(&mut self, fence: &Geofence, word: &Word<'_>) {
         self.forget(&fence.id);
         self.put(fence, PresenceState::Inside, word.at);
-        let told = self.tell(fence, TransitionKind::Enter, word.at);
-        told.confidence = word.confidence;
-        told.cause = word.cause;
+        let told = self.tell_word(fence, TransitionKind::Enter, word);
         told.entered_at = Some(word.at);
     }
 
-    fn exit(&mut self, fence: &Geofence, word: &Word, since: Timestamp) {
+    fn exit(&mut self, fence: &Geofence, word: &Word<'_>, since: Timestamp) {
         self.forget(&fence.id);
         if word.lingers && fence.approach_m.is_some() {
             self.put(fence, PresenceState::Near, word.at);
         }
         remember(self.track, Stretch { region: fence.id.clone(), inside: true, from: since, to: word.at });
-        let told = self.tell(fence, TransitionKind::Exit, word.at);
-        told.confidence = word.confidence;
-        told.cause = word.cause;
+        let told = self.tell_word(fence, TransitionKind::Exit, word);
         told.entered_at = Some(since);
     }
 
     /// A word that would have been a transition, had not newer ones come before it. Each stretch of time is told once.
-    fn replay(&mut self, fence: &Geofence, word: &Word, visit: Option<Timestamp>) {
+    fn replay(&mut self, fence: &Geofence, word: &Word<'_>, visit: Option<Timestamp>) {
         if visit.is_some_and(|since| word.at <= since) {
             return;
         }
@@ -303,9 +301,7 @@ impl<'a> Round<'a> {
         }
         remember(self.track, Stretch { region: fence.id.clone(), inside: word.inside, from: word.at, to: word.at });
         let kind = if word.inside { TransitionKind::Enter } else { TransitionKind::Exit };
-        let told = self.tell(fence, kind, word.at);
-        told.confidence = word.confidence;
-        told.cause = word.cause;
+        let told = self.tell_word(fence, kind, word);
         told.entered_at = Some(visit.unwrap_or(word.at));
         told.replayed = true;
     }
@@ -354,7 +350,9 @@ impl<'a> Round<'a> {
                 }
             }
             world.regions.near(&sight.site, self.searched_m, |candidate| {
-                if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.id).is_none() {
+                if candidate.looks_small() {
+                    self.calm_m = self.calm_m.min(candidate.lower_m);
+                } else if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.id).is_none() {
                     self.calm_m = self.calm_m.min(calm::room_m_around(candidate.fence, None, sight, self.calm_m));
                 }
             });

@@ -26,8 +26,6 @@ pub(super) struct Sight {
 pub(super) struct Verdict {
     /// Inside, outside, or nothing.
     pub(super) inside: Option<bool>,
-    /// The probability of being inside.
-    pub(super) probability: f64,
     pub(super) outlook: Outlook,
 }
 
@@ -37,40 +35,41 @@ impl Sight {
         Sight { fix: *fix, site: Site::new(fix.position), sigma_m, sharp_m: SHARP * sigma_m }
     }
 
-    /// Judges a fence, and tells the distance to its border at least as far as `look_m`.
+    /// Judges a fence, and tells the distance to its border at least as far as `look_m`. The integral is taken only
+    /// where the largest disc around the fix that the border leaves alone does not settle it.
     pub(super) fn judge(&self, fence: &Geofence, settings: &Settings, look_m: f64) -> Verdict {
         let outlook = fence.outlook(&self.site, look_m.max(self.sharp_m));
         if outlook.border_m >= self.sharp_m {
-            let probability = if outlook.inside { 1.0 } else { 0.0 };
-            return Verdict { inside: Some(outlook.inside), probability, outlook };
+            return Verdict { inside: Some(outlook.inside), outlook };
         }
         let enter = fence.enter_probability.unwrap_or(settings.enter_probability);
         let exit = fence.exit_probability.unwrap_or(settings.exit_probability);
         let variance = self.sigma_m * self.sigma_m;
-        let gap_m = outlook.gap_m();
+        let beyond = (-outlook.border_m * outlook.border_m / (2.0 * variance)).exp();
+        if outlook.inside && 1.0 - beyond >= enter || !outlook.inside && beyond <= exit {
+            return Verdict { inside: Some(outlook.inside), outlook };
+        }
         // No shape of this area holds more of the mass than a disc around the fix. A fix that cannot confirm a
         // presence cannot refute it by being poor either, only by being far away.
         let best = -(-fence.area_m2() / (std::f64::consts::TAU * variance)).exp_m1();
-        if best < enter && (-gap_m * gap_m / (2.0 * variance)).exp() > exit {
-            return Verdict { inside: None, probability: best.min(0.5), outlook };
+        if best < enter {
+            return Verdict { inside: None, outlook };
         }
         let probability = fence.mass(&self.site, self.sigma_m);
         let inside = if probability >= enter {
             Some(true)
-        } else if probability <= exit || best < enter {
+        } else if probability <= exit {
             Some(false)
         } else {
             None
         };
-        Verdict { inside, probability, outlook }
+        Verdict { inside, outlook }
     }
-}
 
-impl Verdict {
-    /// How sure the word is, to three digits.
-    pub(super) fn confidence(&self) -> f64 {
-        let sure = if self.inside == Some(false) { 1.0 - self.probability } else { self.probability };
-        rounded(sure)
+    /// How sure it is that the device is inside, or outside.
+    pub(super) fn confidence(&self, fence: &Geofence, inside: bool) -> f64 {
+        let probability = fence.probability(self.fix.position, self.fix.accuracy_m);
+        rounded(if inside { probability } else { 1.0 - probability })
     }
 }
 

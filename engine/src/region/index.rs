@@ -50,6 +50,16 @@ pub(crate) struct Candidate<'a> {
     /// A lower bound in metres on the distance to the fence grown by all that may count as approaching it, as long as
     /// it is below the radius of the query.
     pub(crate) lower_m: f64,
+    /// The diagonal of the rectangle that this is the distance to, or more.
+    pub(crate) span_m: f64,
+}
+
+impl Candidate<'_> {
+    /// Whether the distance to the rectangle says nearly as much as the distance to the fence; looking at the fence
+    /// costs several times as much.
+    pub(crate) fn looks_small(&self) -> bool {
+        self.lower_m >= self.span_m
+    }
 }
 
 impl Regions {
@@ -129,7 +139,8 @@ impl Regions {
         let poleward = (lat.abs().to_radians() + radius_m / EARTH_RADIUS_M).min(std::f64::consts::FRAC_PI_2);
         let narrow_m = DEGREE_M * poleward.cos();
         self.search(rect, |slot| {
-            visit(Candidate { fence: &self.fences[slot.fence as usize], lower_m: slot.lower_m(site, narrow_m) });
+            let lower_m = slot.lower_m(site, narrow_m);
+            visit(Candidate { fence: &self.fences[slot.fence as usize], lower_m, span_m: slot.span_m() });
         });
     }
 
@@ -161,6 +172,11 @@ impl Regions {
 }
 
 impl Slot {
+    fn span_m(&self) -> f64 {
+        let [east, north] = [0, 1].map(|axis| f64::from(self.high[axis] - self.low[axis]) * DEGREE_M);
+        (east * east + north * north).sqrt()
+    }
+
     fn lower_m(&self, site: &Site, narrow_m: f64) -> f64 {
         if self.several {
             return 0.0;

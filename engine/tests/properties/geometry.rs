@@ -95,14 +95,14 @@ fn near_to(base: Position) -> impl Strategy<Value = (Shape, Position, f64)> {
 
 fn share_agrees(shape: Shape, place: Position, accuracy_m: f64) -> Result<(), TestCaseError> {
     let fence = Fence { id: "f".to_owned(), shape, approach_m: None, dwell_s: None };
-    let counted = fence.share(place, accuracy_m, 4_000);
+    let counted = fence.share(place, accuracy_m, 1_500);
     let computed = fence.compiled().probability(place, accuracy_m);
     prop_assert!((counted - computed).abs() < 0.03, "counted {counted}, computed {computed}, {accuracy_m} m");
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn probability_agrees_with_counting((shape, place, accuracy_m) in near_to(PARIS)) {

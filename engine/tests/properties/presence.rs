@@ -46,7 +46,7 @@ fn shuffled(base: Position) -> impl Strategy<Value = (Vec<Fence>, Vec<Fix>, Vec<
 }
 
 proptest! {
-    #![proptest_config(cases(400))]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn order_of_arrival_does_not_matter((fences, fixes, arriving) in shuffled(PARIS)) {
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn clear_probabilities_decide_and_doubtful_ones_keep((fences, fixes) in (fences(PARIS, 500.0, 8), walk(PARIS, 12))) {
+    fn clear_probabilities_decide_and_doubtful_ones_keep((fences, fixes) in (fences(PARIS, 500.0, 5), walk(PARIS, 8))) {
         // Of several fixes of one time, inside wins, which is another property.
         let fixes = distinct(fixes);
         let world = world(&fences);
@@ -110,7 +110,7 @@ proptest! {
             device.takes(&world, fix);
             let after = device.inside();
             for fence in &fences {
-                let share = fence.share(fix.position, fix.accuracy_m, 4_000);
+                let share = fence.share(fix.position, fix.accuracy_m, 800);
                 let is_in = after.contains(&fence.id);
                 if share > 0.73 {
                     prop_assert!(is_in, "{share} in {}", fence.id);
@@ -247,7 +247,7 @@ fn a_late_fix_decides_where_the_newest_says_nothing() {
 fn crossings_are_words_like_others() {
     let world = world(&[circle("shop", PARIS, 100.0)]);
     let mut device = Device::new();
-    let mut crosses = |device: &mut Device, second: f64, edge: Edge| {
+    let crosses = |device: &mut Device, second: f64, edge: Edge| {
         let crossing = Crossing { at: at(second), region: "shop".parse().expect("a name"), edge };
         device.moves(&world, &Movement::Crossed(crossing), at(second))
     };

@@ -76,7 +76,7 @@ fn a_quiet_shopper_is_written_a_few_times_per_time_out() {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(80))]
 
     #[test]
     fn a_wake_fires_or_moves(

@@ -1,6 +1,6 @@
 //! OAuth access tokens for a service account, by a signed assertion (RFC 7523).
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_lc_rs::rsa::KeyPair;
@@ -30,8 +30,8 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 /// Google's usual life, for an answer that does not name one.
 const LIFE_DEFAULT_S: u64 = 3600;
-/// The longest life that is believed.
-const LIFE_S_MAX: u64 = 12 * 3600;
+/// The lives that are believed. A shorter one would mean a grant for every message.
+const LIFE_S: RangeInclusive<u64> = 60..=12 * 3600;
 
 /// A service account that may ask for tokens.
 pub struct Account {
@@ -178,7 +178,7 @@ fn read_grant(reply: &Reply, now: Timestamp) -> Result<Token, Outcome> {
     if granted.access_token.is_empty() || !granted.access_token.bytes().all(is_token) {
         return Err(failed("unreadable".to_owned()));
     }
-    let life = Duration::from_secs(granted.expires_in.unwrap_or(LIFE_DEFAULT_S).min(LIFE_S_MAX));
+    let life = Duration::from_secs(granted.expires_in.unwrap_or(LIFE_DEFAULT_S).clamp(*LIFE_S.start(), *LIFE_S.end()));
     Ok(Token {
         text: granted.access_token.into(),
         issued_at: now,
@@ -228,6 +228,13 @@ mod tests {
         assert_eq!(&*token.text, "ya29");
         assert_eq!(token.renew_at, now.plus(Duration::from_secs(3210)));
         assert_eq!(token.expires_at, now.plus(Duration::from_secs(3570)));
+        for (life, expires_at_s) in [("0", 30), ("99999999", 12 * 3600 - 30)] {
+            let body = format!(r#"{{"access_token":"ya29","expires_in":{life}}}"#);
+            let token =
+                read_grant(&testing::reply(200, &[], &body), now).unwrap_or_else(|outcome| panic!("{outcome:?}"));
+            assert_eq!(token.expires_at, now.plus(Duration::from_secs(expires_at_s)));
+            assert!(now < token.renew_at && token.renew_at < token.expires_at);
+        }
         let table = [
             (400, r#"{"error":"invalid_grant","error_description":"Invalid JWT"}"#, "grant_invalid_grant"),
             (200, "<html>", "grant_unreadable"),

@@ -146,7 +146,7 @@ fn check(shared: &Shared, request: &Request, target: &mut String, seen: &mut Mes
     shared.fcm.authorize(request.header("authorization"), shared.clock.now())?;
     if project != FCM_PROJECT_ID {
         let text = format!(
-            "Permission 'cloudmessaging.messages.create' denied on resource '//cloudresourcemanager.googleapis.com/projects/{project}' (or it may not exist)."
+            "Permission 'cloudmessaging.messages.create' denied on the project '{project}' (or it may not exist)."
         );
         return Err(Refused::door(403, "IAM_PERMISSION_DENIED", &text));
     }

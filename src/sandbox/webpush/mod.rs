@@ -151,10 +151,12 @@ fn read(message: &mut Message, plaintext: &[u8]) {
         }
         return;
     }
-    message.title = text(&document, "title");
-    message.body = text(&document, "body");
-    message.deep_link = ["deep_link", "url", "link"].iter().find_map(|name| text(&document, name));
-    message.collapse = text(&document, "tag").or(message.collapse.take());
+    // What a service worker would show: workers find it at the top or under `notification`.
+    let shown = document.get("notification").and_then(Value::as_object).unwrap_or(&document);
+    message.title = text(shown, "title");
+    message.body = text(shown, "body");
+    message.deep_link = ["deep_link", "url", "link"].iter().find_map(|name| text(shown, name));
+    message.collapse = text(shown, "tag").or(message.collapse.take());
 }
 
 #[cfg(test)]

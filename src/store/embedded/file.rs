@@ -1,7 +1,7 @@
 //! The file, open or between two attempts to open it. After an I/O error redb refuses everything until it is reopened.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
@@ -12,12 +12,15 @@ use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, 
 use crate::store::{Config, Error};
 
 /// The file.
-#[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
+    opener: Opener,
     cache_bytes: usize,
     database: RwLock<Option<Database>>,
 }
+
+/// How the file is opened, with a builder that is set up.
+pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
 
 impl File {
     /// Opens or makes it.
@@ -26,11 +29,15 @@ impl File {
             fs::create_dir_all(folder)
                 .map_err(|error| Error::Unavailable(format!("{} can't be made: {error}", folder.display())))?;
         }
-        let cache_bytes = config.cache_mib << 20;
-        let database = guarded(&config.path, || {
-            builder(cache_bytes).set_check_integrity_on_open(config.verify_at_start).create(&config.path)
-        })?;
-        Ok(File { path: config.path.clone(), cache_bytes, database: RwLock::new(Some(database)) })
+        let path = config.path.clone();
+        File::open_with(config, Box::new(move |builder| builder.create(&path)))
+    }
+
+    pub(super) fn open_with(config: &Config, opener: Opener) -> Result<File, Error> {
+        let path = config.path.clone();
+        let file = File { path, opener, cache_bytes: config.cache_mib << 20, database: RwLock::new(None) };
+        file.connect(config.verify_at_start)?;
+        Ok(file)
     }
 
     /// Reads one snapshot.
@@ -53,7 +60,13 @@ impl File {
     /// Closes it and opens it again. No transaction of this thread may be alive.
     pub(super) fn reopen(&self) -> Result<(), Error> {
         self.close();
-        let database = guarded(&self.path, || builder(self.cache_bytes).open(&self.path))?;
+        self.connect(false)
+    }
+
+    fn connect(&self, verify: bool) -> Result<(), Error> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(verify);
+        let database = guarded(&self.path, || (self.opener)(&builder))?;
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         Ok(())
     }
@@ -72,17 +85,17 @@ impl File {
     }
 }
 
-fn builder(cache_bytes: usize) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes);
-    builder
-}
-
 /// Opens a file that may be garbled: the library may panic over it.
 fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, Error> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(opened) => opened.map_err(|error| refusal(path, error)),
         Err(_) => Err(Error::Corrupt(format!("{} can't be read: its structure is broken", path.display()))),
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

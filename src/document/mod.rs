@@ -4,23 +4,22 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use parvis_engine::problem::Problem;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use serde_path_to_error::Segment;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-/// The most problems that are looked for in one part of a file.
-const PROBLEMS_MAX: usize = 200;
+mod typed;
+
+pub use typed::{Typed, typed};
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,71 +155,9 @@ pub fn read(path: &Path) -> Result<Option<String>, Finding> {
     }
 }
 
-/// What [`typed`] could make of a tree.
-#[derive(Debug)]
-pub struct Typed<T> {
-    /// The value; what was wrong in it is left at its default. None if something is wrong that has no default.
-    pub value: Option<T>,
-    /// Whether nothing was left out of the value but unknown keys.
-    pub whole: bool,
-    /// Unknown keys, wrong types and missing keys, with pointers into the tree.
-    pub problems: Vec<Problem>,
-}
-
-/// Turns a tree into a type and goes on after each problem, so that all are found.
-///
-/// Where a value has the wrong type and `alternatives` knows another one for its pointer, that one is tried.
-pub fn typed<T: DeserializeOwned>(mut tree: Value, alternatives: &mut BTreeMap<String, Value>) -> Typed<T> {
-    let mut problems = Vec::new();
-    let mut whole = true;
-    let mut removed = BTreeSet::new();
-    let mut invented = BTreeMap::new();
-    while problems.len() < PROBLEMS_MAX {
-        let error = match serde_path_to_error::deserialize::<_, T>(&tree) {
-            Ok(value) => return Typed { value: invented.is_empty().then_some(value), whole, problems },
-            Err(error) => error,
-        };
-        let message = error.inner().to_string();
-        let mut pointer = pointer(error.path());
-        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-        if let Some(name) = missing {
-            pointer = format!("{pointer}/{}", escape(name));
-        }
-        if let Some(other) = alternatives.remove(&pointer) {
-            insert(&mut tree, &pointer, other);
-        } else if let Some(tried) = invented.get_mut(&pointer) {
-            *tried += 1;
-            if !stand_in(*tried, &message).is_some_and(|value| insert(&mut tree, &pointer, value)) {
-                break;
-            }
-        } else if missing.is_some() {
-            if !removed.contains(&pointer) {
-                problems.push(Problem::new(parent(&pointer), message.clone()));
-            }
-            invented.insert(pointer.clone(), 0);
-            if !insert(&mut tree, &pointer, Value::Null) {
-                break;
-            }
-        } else {
-            whole &= message.starts_with("unknown field");
-            problems.push(Problem::new(pointer.clone(), message));
-            if !remove(&mut tree, &pointer) {
-                break;
-            }
-            removed.insert(pointer);
-        }
-    }
-    Typed { value: None, whole: false, problems }
-}
-
-/// Values that are put where a key is missing, only to find the problems behind it. `message` is what was wrong with
-/// the last one.
-fn stand_in(tried: usize, message: &str) -> Option<Value> {
-    if let Some((_, expected)) = message.split_once("unknown variant `x`, expected ") {
-        return expected.split('`').nth(1).map(Value::from);
-    }
-    let values = [Value::Null, "x".into(), 1.into(), true.into(), Value::Array(Vec::new()), serde_json::json!({})];
-    values.into_iter().nth(tried)
+/// Whether a pointer points to what another one points to, or into it.
+pub fn within(pointer: &str, around: &str) -> bool {
+    pointer.strip_prefix(around).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A JSON pointer as people write it in TOML: `/engine/track` is `engine.track`.
@@ -330,18 +267,6 @@ impl TomlReader<'_> {
     }
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    let mut pointer = String::new();
-    for segment in path.iter() {
-        match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } | Segment::Enum { variant: key } => pointer.push_str(&format!("/{}", escape(key))),
-            Segment::Unknown => break,
-        }
-    }
-    pointer
-}
-
 /// RFC 6901, section 4.
 fn escape(segment: &str) -> String {
     segment.replace('~', "~0").replace('/', "~1")
@@ -349,20 +274,6 @@ fn escape(segment: &str) -> String {
 
 fn unescape(segment: &str) -> Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
-}
-
-fn parent(pointer: &str) -> &str {
-    pointer.rfind('/').map_or("", |end| &pointer[..end])
-}
-
-/// Takes a member out of a tree; false if it can't be taken out.
-fn remove(tree: &mut Value, pointer: &str) -> bool {
-    let Some((around, last)) = pointer.rsplit_once('/') else { return false };
-    match tree.pointer_mut(around) {
-        Some(Value::Object(members)) => members.remove(&*unescape(last)).is_some(),
-        Some(Value::Array(_)) => remove(tree, around),
-        Some(_) | None => false,
-    }
 }
 
 /// Puts a member into a tree, with the tables around it; false if something that is no table stands in the way.
@@ -385,45 +296,6 @@ pub fn insert(tree: &mut Value, pointer: &str, value: Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(deny_unknown_fields)]
-    struct Shelf {
-        name: String,
-        width_m: f64,
-        #[serde(default)]
-        depth_m: f64,
-        #[serde(default)]
-        levels: Vec<u32>,
-    }
-
-    fn paths(problems: &[Problem]) -> Vec<&str> {
-        problems.iter().map(|problem| problem.path.as_str()).collect()
-    }
-
-    #[test]
-    fn finds_every_problem_of_a_type() {
-        let tree = serde_json::json!({"colour": 1, "depth_m": "deep", "levels": [1, "two"], "hue": 2});
-        let typed = typed::<Shelf>(tree, &mut BTreeMap::new());
-        assert_eq!(typed.value, None);
-        assert_eq!(paths(&typed.problems), ["/colour", "/depth_m", "/hue", "/levels/1", "", ""]);
-        assert!(typed.problems[5].message.contains("`width_m`"), "{:?}", typed.problems);
-    }
-
-    #[test]
-    fn goes_on_with_defaults_where_there_are_some() {
-        let tree = serde_json::json!({"name": "A", "width_m": 1, "depth_m": "deep"});
-        let typed = typed::<Shelf>(tree, &mut BTreeMap::new());
-        let expected = Shelf { name: "A".to_owned(), width_m: 1.0, depth_m: 0.0, levels: Vec::new() };
-        assert_eq!(typed.value, Some(expected));
-        assert_eq!(paths(&typed.problems), ["/depth_m"]);
-    }
-
-    #[test]
-    fn a_required_key_of_the_wrong_type_is_told_once() {
-        let typed = typed::<Shelf>(serde_json::json!({"name": 5, "width_m": "wide"}), &mut BTreeMap::new());
-        assert_eq!(paths(&typed.problems), ["/name", "/width_m"]);
-    }
 
     #[test]
     fn knows_the_lines_of_toml() {

@@ -1,0 +1,146 @@
+//! Events as others get them: CloudEvents 1.0 in its JSON form.
+
+use parvis_engine::{id::stable_hash, matching::TransitionKind, notification::Milestone, time::Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::report::{Event, What};
+
+/// One event in its envelope.
+#[derive(Debug, Serialize)]
+pub struct Envelope<'a> {
+    specversion: &'static str,
+    /// The same for the same event, wherever and how often it is told.
+    pub id: String,
+    source: String,
+    /// What happened: see [`TYPES`].
+    pub r#type: &'static str,
+    subject: &'a str,
+    time: Timestamp,
+    datacontenttype: &'static str,
+    data: Value,
+}
+
+impl Envelope<'_> {
+    /// Puts an event of a node into its envelope.
+    pub fn new<'a>(event: &'a Event, node: &str) -> Envelope<'a> {
+        // Through a value: an event and its transition both say `at`, and a name may stand only once.
+        let data = serde_json::to_value(event).unwrap_or_default();
+        Envelope {
+            specversion: "1.0",
+            id: format!("{:016x}", stable_hash(&[&data.to_string()])),
+            source: format!("/nodes/{node}"),
+            r#type: kind(event),
+            subject: event.shopper.as_str(),
+            time: event.at,
+            datacontenttype: "application/json",
+            data,
+        }
+    }
+}
+
+/// Every type.
+pub const TYPES: [&str; 21] = [
+    "shopper.approached_geofence",
+    "shopper.entered_geofence",
+    "shopper.dwelled_in_geofence",
+    "shopper.exited_geofence",
+    "shopper.passed_geofence",
+    "shopper.arrived_for_pickup",
+    "order.state_changed",
+    "notification.decided",
+    "notification.suppressed",
+    "notification.observed",
+    "notification.stored",
+    "notification.attempted",
+    "notification.accepted",
+    "notification.unregistered",
+    "notification.dead",
+    "notification.expired",
+    "notification.withdrawn",
+    "notification.opened",
+    "notification.dismissed",
+    "notification.redeemed",
+    "shopper.approached_store",
+];
+
+/// The type of an event.
+pub fn kind(event: &Event) -> &'static str {
+    match &event.what {
+        What::Transition(transition) => match transition.kind {
+            TransitionKind::Approach if transition.store.is_some() => "shopper.approached_store",
+            TransitionKind::Approach => "shopper.approached_geofence",
+            TransitionKind::Enter => "shopper.entered_geofence",
+            TransitionKind::Dwell => "shopper.dwelled_in_geofence",
+            TransitionKind::Exit => "shopper.exited_geofence",
+            TransitionKind::Pass => "shopper.passed_geofence",
+        },
+        What::Decision { suppressed: Some(_), .. } => "notification.suppressed",
+        What::Decision { suppressed: None, .. } => "notification.decided",
+        What::Milestone { milestone, .. } => match milestone {
+            Milestone::Observed => "notification.observed",
+            Milestone::Decided => "notification.decided",
+            Milestone::Stored => "notification.stored",
+            Milestone::Attempted => "notification.attempted",
+            Milestone::Accepted => "notification.accepted",
+            Milestone::Unregistered => "notification.unregistered",
+            Milestone::Dead => "notification.dead",
+            Milestone::Expired => "notification.expired",
+            // Told apart from a decision against it: this one had been decided and stored.
+            Milestone::Suppressed => "notification.withdrawn",
+            Milestone::Opened => "notification.opened",
+            Milestone::Dismissed => "notification.dismissed",
+            Milestone::Redeemed => "notification.redeemed",
+        },
+        What::Order { .. } => "order.state_changed",
+        What::Arrival { .. } => "shopper.arrived_for_pickup",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::{
+        id::NotificationId,
+        matching::{Transition, TransitionCause},
+    };
+
+    use super::*;
+
+    fn event(what: What) -> Event {
+        let at = Timestamp::from_millis(0);
+        Event { at, recorded_at: at, shopper: "C-1".parse().expect("an id"), what }
+    }
+
+    #[test]
+    fn every_type_that_is_told_can_be_asked_for() {
+        let notification = NotificationId::from_u128(1);
+        for milestone in Milestone::ALL {
+            let told = kind(&event(What::Milestone { notification, milestone, detail: None }));
+            assert!(TYPES.contains(&told), "{told}");
+        }
+        for kind_of in [
+            TransitionKind::Approach,
+            TransitionKind::Enter,
+            TransitionKind::Dwell,
+            TransitionKind::Exit,
+            TransitionKind::Pass,
+        ] {
+            for store in [None, Some("opera".parse().expect("an id"))] {
+                let at = Timestamp::from_millis(0);
+                let told = kind(&event(What::Transition(Transition {
+                    kind: kind_of,
+                    device: "phone".parse().expect("an id"),
+                    region: "shop".parse().expect("an id"),
+                    store,
+                    at,
+                    received_at: at,
+                    confidence: 1.0,
+                    cause: TransitionCause::Fix,
+                    entered_at: None,
+                    replayed: false,
+                })));
+                assert!(TYPES.contains(&told), "{told}");
+            }
+        }
+    }
+}

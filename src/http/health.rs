@@ -1,0 +1,58 @@
+//! `/healthz`, `/readyz`, `/metrics`: for those who run the node. No key is needed; nothing personal is here.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::{Services, problem::Problem};
+
+/// Whether the node can safely take what is sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: it reads what it stored.
+    Starting,
+    /// Yes.
+    Ready,
+    /// No longer: it finishes what it has.
+    Draining,
+}
+
+impl Readiness {
+    fn name(self) -> &'static str {
+        match self {
+            Readiness::Starting => "starting",
+            Readiness::Ready => "ready",
+            Readiness::Draining => "draining",
+        }
+    }
+}
+
+/// The process is up.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = serde_json::Value)))]
+pub(super) async fn healthz() -> Response {
+    Json(json!({"status": "up"})).into_response()
+}
+
+/// The node can safely take what is sent to it.
+#[utoipa::path(get, path = "/readyz", tag = "operation",
+    responses((status = 200, body = serde_json::Value), (status = 503, body = serde_json::Value)))]
+pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
+    let readiness = *services.ready.borrow();
+    let status = if readiness == Readiness::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"status": readiness.name()}))).into_response()
+}
+
+/// Metrics in the text form of OpenMetrics.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Result<Response, Problem> {
+    let sizes = services.store.sizes().await?;
+    let page = services.reporter.page(&sizes, services.shards.waiting());
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())
+}

@@ -1,0 +1,305 @@
+//! From wire formats to observations in a shopper's inbox. One file per format; each only reads.
+//!
+//! Nothing here knows HTTP: a broker's message is read by the same functions.
+
+pub mod amazon;
+pub mod lines;
+pub mod native;
+pub mod osmand;
+pub mod overland;
+pub mod owntracks;
+pub mod transistorsoft;
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
+use parvis_engine::{
+    id::{DeviceId, ShopperId},
+    matching::Transition,
+    observation::{Observation, Rejected, Rejection},
+    time::Timestamp,
+};
+use serde_json::Value;
+
+use crate::{
+    report::Reporter,
+    shard::{Answer, Input, Observed, Refusal, Shards},
+    store::{self, Store},
+};
+
+/// One observation and where it stood in the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Its place in the request, counted from 0.
+    pub index: usize,
+    /// Which device reported it.
+    pub device: DeviceId,
+    /// What it reported.
+    pub observation: Observation,
+}
+
+/// What a request was read as.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// What can be handed on.
+    pub reports: Vec<Report>,
+    /// What can't be read, by place.
+    pub rejected: Vec<(usize, Rejected)>,
+    /// Messages that are none of our business: settings, greetings, encrypted ones.
+    pub ignored: u64,
+}
+
+impl Batch {
+    /// Notes one element: a report, or why it is none.
+    pub fn note(&mut self, index: usize, device: &DeviceId, read: Result<Observation, Rejected>) {
+        match read {
+            Ok(observation) => self.reports.push(Report { index, device: device.clone(), observation }),
+            Err(rejected) => self.rejected.push((index, rejected)),
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
+    /// How many observations were taken.
+    pub accepted: u64,
+    /// What was not taken, by place in the request.
+    pub rejected: Vec<(usize, Rejected)>,
+    /// What they caused.
+    pub transitions: Vec<Transition>,
+    /// A distance within which nothing can change, metres; only if the batch came from one device.
+    pub safe_radius_m: Option<f64>,
+}
+
+/// A batch was not taken as a whole. Sending all of it again is harmless.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    /// Why.
+    pub cause: Cause,
+    /// Observations of other devices in the batch that were taken all the same.
+    pub accepted: u64,
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// By a shopper's owner.
+    Shard(Refusal),
+    /// By the store.
+    Store(store::Error),
+}
+
+/// Devices of one request that are asked about at the same time.
+const ASKED_AT_ONCE: usize = 64;
+
+/// Hands a batch to the owners of its shoppers and waits until it is durable.
+///
+/// # Errors
+/// If an inbox is full or nothing can be made durable.
+pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, batch: Batch) -> Result<Taken, Refused> {
+    let mut taken = Taken { rejected: batch.rejected, ..Taken::default() };
+    let mut by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)> = BTreeMap::new();
+    for report in batch.reports {
+        let (places, observations) = by_device.entry(report.device).or_default();
+        places.push(report.index);
+        observations.push(report.observation);
+    }
+    let only_one = by_device.len() == 1;
+    let owned = owned(store, by_device, &mut taken)
+        .await
+        .map_err(|error| Refused { cause: Cause::Store(error), accepted: 0 })?;
+    let asked = stream::iter(owned).map(|group| ask(shards, group)).buffered(ASKED_AT_ONCE);
+    let mut answers = std::pin::pin!(asked);
+    let mut refusal = None;
+    while let Some((places, answer)) = answers.next().await {
+        match answer {
+            Ok(observed) => note(&mut taken, &places, observed),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    if !only_one {
+        taken.safe_radius_m = None;
+    }
+    taken.rejected.sort_by_key(|(index, _)| *index);
+    reporter.ingested(&taken, batch.ignored);
+    match refusal {
+        Some(refusal) => Err(Refused { cause: Cause::Shard(refusal), accepted: taken.accepted }),
+        None => Ok(taken),
+    }
+}
+
+struct Group {
+    shopper: ShopperId,
+    device: DeviceId,
+    places: Vec<usize>,
+    observations: Vec<Observation>,
+}
+
+async fn owned(
+    store: &dyn Store,
+    by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)>,
+    taken: &mut Taken,
+) -> Result<Vec<Group>, store::Error> {
+    let devices: Vec<DeviceId> = by_device.keys().cloned().collect();
+    if devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let owners = store.owners(&devices).await?;
+    let mut groups = Vec::with_capacity(devices.len());
+    for ((device, (places, observations)), owner) in by_device.into_iter().zip(owners) {
+        match owner {
+            Some(shopper) => groups.push(Group { shopper, device, places, observations }),
+            None => taken.rejected.extend(places.into_iter().map(|index| (index, unknown(&device)))),
+        }
+    }
+    Ok(groups)
+}
+
+async fn ask(shards: &Shards, group: Group) -> (Vec<usize>, Result<Observed, Refusal>) {
+    let Group { shopper, device, places, observations } = group;
+    let answer = match shards.ask(shopper, Input::Observed { device, observations }).await {
+        Ok(Answer::Observed(observed)) => Ok(observed),
+        Ok(Answer::Order { .. } | Answer::Deleted(_) | Answer::Done) => {
+            Err(Refusal::Unavailable("an observation got another input's answer".to_owned()))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    (places, answer)
+}
+
+fn note(taken: &mut Taken, places: &[usize], observed: Observed) {
+    for (index, result) in places.iter().zip(observed.results) {
+        match result {
+            Ok(()) => taken.accepted += 1,
+            Err(rejected) => taken.rejected.push((*index, rejected)),
+        }
+    }
+    taken.transitions.extend(observed.transitions);
+    taken.safe_radius_m = observed.safe_radius_m;
+}
+
+fn unknown(device: &DeviceId) -> Rejected {
+    let detail = format!("{device} is not registered; PUT /v1/devices/{device} first");
+    Rejected { reason: Rejection::UnknownDevice, detail }
+}
+
+fn invalid(detail: impl Into<String>) -> Rejected {
+    Rejected { reason: Rejection::Invalid, detail: detail.into() }
+}
+
+/// A required number among an object's fields.
+fn number(object: &Value, name: &str) -> Result<f64, Rejected> {
+    object.get(name).and_then(Value::as_f64).ok_or_else(|| invalid(format!("`{name}` is missing or no number")))
+}
+
+/// An optional number; clients write -1 for what they do not know.
+fn positive(object: &Value, name: &str) -> Option<f64> {
+    object.get(name).and_then(Value::as_f64).filter(|number| *number >= 0.0)
+}
+
+/// Epoch milliseconds begin here; smaller numbers are seconds. As seconds it lies in the year 5138, as
+/// milliseconds in 1973.
+const MILLIS_FROM: f64 = 100_000_000_000.0;
+
+/// A time as clients write it: RFC 3339, epoch seconds or epoch milliseconds.
+fn instant(value: Option<&Value>, name: &str) -> Result<Timestamp, Rejected> {
+    let missing = || invalid(format!("`{name}` is missing or no time"));
+    let value = value.ok_or_else(missing)?;
+    if let Some(text) = value.as_str() {
+        return text.parse().map_err(|why| invalid(format!("`{name}`: {why}")));
+    }
+    epoch(value.as_f64().ok_or_else(missing)?).ok_or_else(|| invalid(format!("`{name}` is not a time after 1970")))
+}
+
+fn epoch(number: f64) -> Option<Timestamp> {
+    if !number.is_finite() || number <= 0.0 {
+        return None;
+    }
+    let millis = if number < MILLIS_FROM { number * 1_000.0 } else { number };
+    // Saturates far beyond what a Timestamp holds.
+    Some(Timestamp::from_millis(millis.round() as i64))
+}
+
+/// What the request says of the device, apart from the messages in it.
+fn device(named: Option<&str>, fallback: Option<&DeviceId>) -> Result<DeviceId, Rejected> {
+    match (named, fallback) {
+        (Some(name), None) => name.parse().map_err(|why| invalid(format!("the device id: {why}"))),
+        (_, Some(device)) => Ok(device.clone()),
+        (None, None) => Err(invalid("no device is named; add ?device=<id>, or use a key that is bound to a device")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json() -> impl Strategy<Value = Value> {
+        let names = prop::sample::select(vec![
+            "_type",
+            "location",
+            "locations",
+            "coords",
+            "lat",
+            "lon",
+            "tst",
+            "tid",
+            "topic",
+            "geometry",
+            "coordinates",
+            "properties",
+            "timestamp",
+            "device_id",
+            "latitude",
+            "longitude",
+            "Updates",
+            "Position",
+            "DeviceId",
+            "event",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            prop::sample::select(vec!["location", "transition", "beacon", "enter", "d", "", "a b"])
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            let members = prop::collection::btree_map(names.clone().prop_map(str::to_owned), inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                members.prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_format_panics_or_loses_an_element(value in json()) {
+            let bytes = value.to_string();
+            let batch = owntracks::batch(bytes.as_bytes(), None);
+            let elements = value.as_array().map_or(1, Vec::len);
+            prop_assert_eq!(batch.reports.len() + batch.rejected.len() + batch.ignored as usize, elements);
+            let _ = overland::batch(bytes.as_bytes(), None);
+            let _ = transistorsoft::batch(bytes.as_bytes(), None);
+            let _ = amazon::batch(bytes.as_bytes(), None);
+            let _ = native::batch(bytes.as_bytes());
+        }
+
+        #[test]
+        fn no_query_panics(pairs in prop::collection::vec(("[a-z]{2,8}|lat|lon|timestamp", ".{0,12}"), 0..6)) {
+            let _ = osmand::batch(&pairs, None, Timestamp::default());
+        }
+    }
+
+    #[test]
+    fn epoch_seconds_and_milliseconds_are_told_apart() {
+        let at = Timestamp::from_millis(1_442_068_686_000);
+        assert_eq!(epoch(1_442_068_686.0), Some(at));
+        assert_eq!(epoch(1_442_068_686_579.0), Some(at.plus(std::time::Duration::from_millis(579))));
+        assert_eq!([epoch(0.0), epoch(-5.0), epoch(f64::NAN), epoch(f64::INFINITY)], [None; 4]);
+        assert_eq!(epoch(f64::MAX), Some(Timestamp::MAX));
+    }
+}

@@ -1,0 +1,137 @@
+//! The OpenAPI document says what the code does.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use parvis::{
+    http::{Config, problem::Kind},
+    shard::{Registration, Signal},
+};
+use parvis_engine::{
+    observation::{Observation, Rejection},
+    order::OrderEvent,
+    shopper::Profile,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::server::{NOW, Server};
+
+async fn document() -> Value {
+    let server = Server::start().await;
+    server.send(server.request(Method::GET, "/openapi.json"), "").await.json()
+}
+
+#[tokio::test]
+async fn the_contract_changes_only_on_purpose() {
+    let mut document = document().await;
+    assert_eq!(document["openapi"], "3.1.0");
+    document["info"]["version"] = "[version]".into();
+    insta::assert_json_snapshot!("openapi", document);
+}
+
+#[tokio::test]
+async fn every_call_of_the_contract_is_there() {
+    let document = document().await;
+    let calls: BTreeSet<String> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object().expect("methods").keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let catalog = ["geofences", "stores", "campaigns"];
+    let mut expected: BTreeSet<String> = catalog
+        .iter()
+        .flat_map(|kind| {
+            ["PUT", "GET", "DELETE"]
+                .map(|method| format!("{method} /v1/{kind}/{{id}}"))
+                .into_iter()
+                .chain([format!("GET /v1/{kind}")])
+        })
+        .collect();
+    let others = "POST /v1/geofences, PUT /v1/devices/{device}, GET /v1/devices/{device}, DELETE /v1/devices/{device}, \
+        PUT /v1/shoppers/{shopper}, GET /v1/shoppers/{shopper}, DELETE /v1/shoppers/{shopper}, \
+        POST /v1/shoppers/{shopper}/signals, POST /v1/observations, POST /v1/orders/{order}/events, \
+        GET /v1/orders/{order}, GET /v1/notifications, GET /v1/notifications/{id}, \
+        POST /v1/notifications/{id}/receipts, POST /v1/explain, GET /v1/stream, GET /healthz, GET /readyz, \
+        GET /metrics, POST /v1/ingest/owntracks, POST /v1/ingest/overland, POST /v1/ingest/transistorsoft, \
+        POST /v1/ingest/amazon, GET /v1/ingest/osmand, POST /v1/ingest/osmand";
+    expected.extend(others.split(", ").map(|call| call.trim().to_owned()));
+    assert_eq!(calls, expected);
+}
+
+#[tokio::test]
+async fn the_shapes_are_those_that_are_read() {
+    let document = document().await;
+    let consent = json!({"granted": true, "at": NOW, "text": "1"});
+    let consents = json!({"location": consent, "offers": consent, "orders": consent});
+    agree::<Profile>(
+        &document,
+        "Profile",
+        json!({"locale": "fr", "time_zone": "Europe/Paris", "segments": ["a"],
+        "attributes": {"a": 1}, "loyalty": {"tier": "gold", "points": 1}, "consents": consents}),
+    );
+    agree::<Registration>(
+        &document,
+        "Registration",
+        json!({"shopper": "C-1", "platform": "ios", "locale": "fr",
+        "target": {"channel": "fcm", "token": "t"}, "time_zone": "Europe/Paris", "preferred": true, "consents": consents}),
+    );
+    agree::<Signal>(&document, "Signal", json!({"interest": "tv", "weight": 1.0, "source": "mail", "at": NOW}));
+    agree::<OrderEvent>(
+        &document,
+        "OrderEvent",
+        json!({"event": "E", "at": NOW, "state": "shipped", "shopper": "C-1",
+        "fulfilment": "pickup", "store": "s", "eta": NOW, "lines": [1], "adviser": "a"}),
+    );
+    agree::<Observation>(
+        &document,
+        "Fix",
+        json!({"kind": "fix", "at": NOW, "lat": 1.0, "lon": 2.0, "accuracy_m": 3.0,
+        "speed_mps": 4.0, "course_deg": 5.0, "floor": 6}),
+    );
+    agree::<Observation>(
+        &document,
+        "Sighting",
+        json!({"kind": "sighting", "at": NOW, "rssi_dbm": -60.0, "major": 1,
+        "minor": 2, "uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "measured_power_dbm": -59.0, "observer": "s"}),
+    );
+    agree::<Observation>(&document, "Crossing", json!({"kind": "crossing", "at": NOW, "region": "r", "edge": "enter"}));
+    agree::<Observation>(&document, "Scan", json!({"kind": "scan", "at": NOW, "tag": "t"}));
+    let reasons: Vec<_> = Rejection::ALL.into_iter().map(Rejection::name).collect();
+    assert_eq!(document["components"]["schemas"]["Rejection"]["enum"], json!(reasons));
+}
+
+/// The example has every field; the type reads and writes it, and the document has the same fields.
+fn agree<T: Serialize + DeserializeOwned>(document: &Value, name: &str, example: Value) {
+    let read: T = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let written = serde_json::to_value(&read).expect("writes");
+    let keys = |value: &Value| -> BTreeSet<String> { value.as_object().expect("an object").keys().cloned().collect() };
+    assert_eq!(keys(&written), keys(&example), "{name}: the example has every field");
+    assert_eq!(keys(&document["components"]["schemas"][name]["properties"]), keys(&example), "{name}");
+}
+
+#[test]
+fn every_kind_of_problem_is_in_the_documentation() {
+    let text = include_str!("../../docs/api.md");
+    for kind in Kind::ALL {
+        let row = format!("| `{}` | {} |", kind.name(), kind.status().as_u16());
+        assert!(text.contains(&row), "docs/api.md lacks {row}");
+    }
+}
+
+#[test]
+fn the_defaults_work_and_nothing_may_be_zero() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(Config::default().problems(folder.path()), []);
+    let text = toml::to_string(&Config::default()).expect("writes");
+    assert_eq!(toml::from_str::<Config>(&text).expect("reads"), Config::default());
+    let broken = Config { lines_at_once: 0, heartbeat: std::time::Duration::ZERO, ..Config::default() };
+    assert_eq!(broken.problems(folder.path()).len(), 2);
+    let mut keyless = Config::default();
+    keyless.auth.keys_file = Some("keys.toml".into());
+    let problems = keyless.problems(folder.path());
+    assert!(problems.len() == 1 && problems[0].message.contains("keys.toml"), "{problems:?}");
+}

@@ -1,0 +1,12 @@
+//! The HTTP side over a real socket: every shape of failure, who may what, repeats, streams, formats of others.
+
+mod access;
+mod catalog;
+mod contract;
+mod formats;
+mod observations;
+mod people;
+mod repeats;
+mod server;
+mod shutdown;
+mod stream;

@@ -1,0 +1,359 @@
+//! A real router on a real socket, with the store in memory and one owner of all shoppers behind the inbox.
+//!
+//! The owner keeps what it is told and decides nothing: what the engine makes of it is not the HTTP side's business.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use parvis::{
+    catalog::{self, Catalog, Sources},
+    clock::Clock,
+    entropy::Entropy,
+    http::{
+        self as edge, Config, Services,
+        auth::{KeyRecord, Keys, Scope, new_key},
+        health::Readiness,
+    },
+    ingest::Counts,
+    report::Event,
+    shard::{Answer, Input, Job, Observed, Refusal, Shards},
+    store::{Change, Commit, Committed, Durable, Store, memory::Memory},
+};
+use parvis_engine::{
+    id::{NotificationId, ShopperId},
+    matching::{Transition, TransitionCause, TransitionKind},
+    observation::{Edge, Observation, Rejected, Rejection},
+    order::Order,
+    shopper::{Device, Interest, Shopper},
+    time::Timestamp,
+    world,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, broadcast, mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What a body of a request is made of.
+pub(crate) type Sent = BoxBody<Bytes, std::convert::Infallible>;
+
+/// When everything happens.
+pub(crate) const NOW: &str = "2026-11-21T10:00:00Z";
+
+pub(crate) fn now() -> Timestamp {
+    NOW.parse().expect("a time")
+}
+
+/// How a test wants its server.
+pub(crate) struct Wanted {
+    pub(crate) config: Config,
+    pub(crate) inbox: usize,
+    pub(crate) jwks: Option<String>,
+    pub(crate) keys: Vec<KeyRecord>,
+    pub(crate) stream: usize,
+}
+
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16 }
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Memory,
+    pub(crate) stream: broadcast::Sender<Arc<Event>>,
+    pub(crate) ready: watch::Sender<Readiness>,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) shutdown: CancellationToken,
+    keys: BTreeMap<Scope, String>,
+    client: Client<HttpConnector, Sent>,
+    _folder: TempDir,
+}
+
+/// Owns all shoppers.
+pub(crate) struct Owner {
+    /// Does nothing while this is true, but holds one input in its hand.
+    pub(crate) held: watch::Sender<bool>,
+    /// How many inputs it has taken out of the inbox.
+    pub(crate) taken: AtomicUsize,
+    /// How many inputs it has carried out.
+    pub(crate) done: AtomicUsize,
+    /// Says no to everything with this.
+    pub(crate) refusal: std::sync::Mutex<Option<Refusal>>,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Server {
+        Server::start_with(Wanted::default()).await
+    }
+
+    pub(crate) async fn start_with(wanted: Wanted) -> Server {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Memory::new();
+        let tasks = TaskTracker::new();
+        let sources = Sources {
+            folder: folder.path().to_owned(),
+            config: catalog::Config::default(),
+            settings: world::Settings::default(),
+        };
+        let (catalog, worker) = Catalog::open(sources, Arc::new(store.clone())).await.expect("an empty catalog");
+        tasks.spawn(worker.run());
+        let (inbox, jobs) = mpsc::channel(wanted.inbox);
+        let owner = Arc::new(Owner {
+            held: watch::Sender::new(false),
+            taken: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            refusal: std::sync::Mutex::default(),
+        });
+        tasks.spawn(own(owner.clone(), store.clone(), jobs));
+        let mut keys = BTreeMap::new();
+        let mut records = wanted.keys;
+        for scope in Scope::ALL {
+            let (key, record) = new_key(&Entropy::System, scope.name(), BTreeSet::from([scope]));
+            keys.insert(scope, key);
+            records.push(record);
+        }
+        let stream = broadcast::Sender::new(wanted.stream);
+        let ready = watch::Sender::new(Readiness::Ready);
+        let counts = Arc::new(Counts::default());
+        let services = Services {
+            shards: Shards::new(vec![inbox]),
+            store: Arc::new(store.clone()),
+            catalog,
+            explain: Arc::new(|_, shopper, campaign, transition, at| {
+                let known = campaign.as_str() != "missing";
+                known.then(|| serde_json::json!({"shopper": shopper.id, "device": transition.device, "at": at}))
+            }),
+            clock: Clock::simulated(now()),
+            keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
+            stream: stream.clone(),
+            metrics_text: Arc::new(|| "# EOF\n".to_owned()),
+            ready: ready.subscribe(),
+            readers: Arc::new(Semaphore::new(wanted.config.readers_max)),
+            config: wanted.config.clone(),
+            node: "test".to_owned(),
+            counts: counts.clone(),
+            tasks: tasks.clone(),
+            running: edge::idempotency::Running::default(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let shutdown = CancellationToken::new();
+        let (router, stop, config) = (edge::router(services), shutdown.clone(), wanted.config);
+        tasks.spawn(async move { edge::serve(listener, router, &config, stop, &Clock::System).await });
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Server { address, store, stream, ready, counts, owner, shutdown, keys, client, _folder: folder }
+    }
+
+    pub(crate) fn key(&self, scope: Scope) -> &str {
+        &self.keys[&scope]
+    }
+
+    /// A request with the key of a scope and a JSON body.
+    pub(crate) async fn call(&self, scope: Scope, method: Method, path: &str, body: &Value) -> Reply {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(self.request(method, path).header("authorization", self.bearer(scope)), body).await
+    }
+
+    pub(crate) fn bearer(&self, scope: Scope) -> String {
+        format!("Bearer {}", self.key(scope))
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        let uri = format!("http://{}{path}", self.address);
+        Request::builder().method(method).uri(uri).header("content-type", "application/json")
+    }
+
+    pub(crate) async fn send(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Reply {
+        Reply::read(self.open(request, Full::new(body.into()).boxed()).await).await
+    }
+
+    /// Sends a request and gives the answer as soon as its head is there.
+    pub(crate) async fn open(&self, request: http::request::Builder, body: Sent) -> Response<Incoming> {
+        self.client.request(request.body(body).expect("a request")).await.expect("an answer")
+    }
+
+    /// Registers a device as its own anonymous shopper.
+    pub(crate) async fn register(&self, device: &str) {
+        let path = format!("/v1/devices/{device}");
+        let body = serde_json::json!({"platform": "ios"});
+        assert_eq!(self.call(Scope::Ingest, Method::PUT, &path, &body).await.status, StatusCode::OK);
+    }
+
+    /// How many inputs the owner has carried out.
+    pub(crate) fn carried_out(&self) -> usize {
+        self.owner.done.load(SeqCst)
+    }
+}
+
+/// A whole answer.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    async fn read(response: Response<Incoming>) -> Reply {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("the whole body").to_bytes();
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {:?}", self.status, self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The problem document, checked for its form.
+    pub(crate) fn problem(&self, name: &str) -> Value {
+        let document = self.json();
+        assert_eq!(document["type"], format!("urn:parvis:problem:{name}"), "{document}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(document["status"], self.status.as_u16());
+        for name in ["title", "detail"] {
+            assert!(document[name].as_str().is_some_and(|text| !text.is_empty()), "{document}");
+        }
+        document
+    }
+}
+
+async fn own(owner: Arc<Owner>, store: Memory, mut jobs: mpsc::Receiver<Job>) {
+    let mut held = owner.held.subscribe();
+    while let Some(Job { shopper, input, reply }) = jobs.recv().await {
+        owner.taken.fetch_add(1, SeqCst);
+        if held.wait_for(|held| !held).await.is_err() {
+            return;
+        }
+        let refusal = owner.refusal.lock().expect("not poisoned").clone();
+        let answer = match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(carry_out(&store, shopper, input).await),
+        };
+        owner.done.fetch_add(1, SeqCst);
+        let _ = reply.send(answer);
+    }
+}
+
+async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
+    let record = store.load(std::slice::from_ref(&id)).await.expect("loads").remove(0);
+    let mut shopper = Shopper::clone(&record.shopper);
+    let mut answer = Answer::Done;
+    let mut erased = false;
+    match input {
+        Input::Observed { device, observations } => {
+            let mut observed = Observed { safe_radius_m: Some(430.7), ..Observed::default() };
+            for observation in observations {
+                observed.results.push(judge(&observation));
+                observed.transitions.extend(cross(&device, &observation));
+            }
+            return Answer::Observed(observed);
+        }
+        Input::Register { device, registration, .. } => {
+            shopper.devices.insert(device, as_device(registration));
+        }
+        Input::Release { device } => {
+            shopper.devices.remove(&device);
+        }
+        Input::Signal(signal) => {
+            let weight = shopper.interests.get(&signal.interest).map_or(0.0, |known| known.weight) + signal.weight;
+            shopper.interests.insert(signal.interest, Interest { weight, at: signal.at });
+        }
+        Input::Profile(profile) => shopper.profile = profile,
+        Input::Order { order, event } => {
+            let id = NotificationId::derive(event.at, &[order.as_str(), event.event.as_str()]);
+            answer = Answer::Order { notifications: vec![id] };
+            let known = Order {
+                id: order.clone(),
+                state: event.state,
+                at: event.at,
+                fulfilment: event.fulfilment,
+                store: event.store,
+                eta: event.eta,
+                lines: event.lines,
+                adviser: event.adviser,
+                events: BTreeMap::from([(event.event, (event.state, event.at))]),
+            };
+            shopper.orders.insert(order, known);
+        }
+        Input::Erase => erased = true,
+        Input::Wake | Input::Unregistered { .. } => {}
+    }
+    let state = if erased { Durable::Erased } else { Durable::Replaced { shopper: Arc::new(shopper), wake: None } };
+    let change = Change { version: record.version, id, state, tracks: BTreeMap::new() };
+    let commit = Commit { changes: vec![change], ..Commit::default() };
+    assert_eq!(store.commit(commit).await.expect("commits"), Committed::Done);
+    answer
+}
+
+fn judge(observation: &Observation) -> Result<(), Rejected> {
+    match observation {
+        Observation::Scan(scan) if scan.tag == "unknown" => {
+            Err(Rejected { reason: Rejection::UnknownTag, detail: "no tag has this value".to_owned() })
+        }
+        Observation::Fix(_) | Observation::Sighting(_) | Observation::Crossing(_) | Observation::Scan(_) => Ok(()),
+    }
+}
+
+fn cross(device: &parvis_engine::id::DeviceId, observation: &Observation) -> Option<Transition> {
+    let Observation::Crossing(crossing) = observation else { return None };
+    let kind = match crossing.edge {
+        Edge::Enter => TransitionKind::Enter,
+        Edge::Exit => TransitionKind::Exit,
+    };
+    Some(transition(kind, device.as_str(), crossing.region.as_str(), crossing.at))
+}
+
+/// A transition as the engine would tell it.
+pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: Timestamp) -> Transition {
+    Transition {
+        kind,
+        device: device.parse().expect("an id"),
+        region: region.parse().expect("an id"),
+        store: None,
+        at,
+        received_at: at,
+        confidence: 1.0,
+        cause: TransitionCause::Crossing,
+        entered_at: None,
+        replayed: false,
+    }
+}
+
+fn as_device(registration: parvis::shard::Registration) -> Device {
+    Device {
+        platform: registration.platform,
+        target: registration.target,
+        locale: registration.locale,
+        time_zone: registration.time_zone,
+        preferred: registration.preferred,
+        registered_at: now(),
+        presences: Vec::new(),
+    }
+}
+
+/// The longest that a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
