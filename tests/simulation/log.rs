@@ -25,6 +25,7 @@ pub(crate) struct Line {
 
 /// What happened.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "some of it is there for the trace alone")]
 pub(crate) enum What {
     /// A node has started.
     Started,

@@ -16,7 +16,11 @@ use parvis::{
     shard::Shards,
     store::{JournalQuery, Life, Sizes, Store, memory::Memory},
 };
-use parvis_engine::{id::NotificationId, time::Timestamp};
+use parvis_engine::{
+    id::{NotificationId, ShopperId},
+    shopper::PresenceState,
+    time::Timestamp,
+};
 use tokio::runtime::Builder;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +44,8 @@ pub(crate) struct Run {
     /// The messages that the journal names; none if they were erased.
     pub(crate) lives: BTreeMap<NotificationId, Option<Life>>,
     pub(crate) sizes: Sizes,
+    /// Who is still somewhere, long after anybody was heard of.
+    pub(crate) inside: Vec<String>,
 }
 
 /// What outlives a node.
@@ -181,6 +187,17 @@ impl Setting {
             }
         }
         let sizes = self.memory.sizes().await.expect("the store is open");
-        Run { plan: Arc::clone(&self.plan), lines: self.log.lines(), journal, lives, sizes }
+        let mut ids: Vec<ShopperId> = self.plan.people.iter().map(|person| person.id.clone()).collect();
+        ids.extend(self.plan.targets.values().map(|(_, device)| ShopperId::anonymous(device)));
+        let mut inside = Vec::new();
+        for record in self.memory.load(&ids).await.expect("the store is there") {
+            for (device, known) in &record.shopper.devices {
+                let there = known.presences.iter().filter(|presence| presence.state == PresenceState::Inside);
+                inside.extend(
+                    there.map(|presence| format!("{device} is in {} since {}", presence.region, presence.since)),
+                );
+            }
+        }
+        Run { plan: Arc::clone(&self.plan), lines: self.log.lines(), journal, lives, sizes, inside }
     }
 }

@@ -83,7 +83,7 @@ impl Counts {
 
     /// Enough runs together see every campaign, every gate and every end of a message.
     pub(crate) fn require_variety(&self) {
-        if self.runs < 10 {
+        if self.runs < 20 {
             return;
         }
         assert_eq!(self.campaigns.len(), crate::city::RULES.len(), "not every campaign was sent: {self:?}");

@@ -34,6 +34,7 @@ pub(super) fn broken(run: &Run, story: &Story<'_>, counts: &mut Counts) -> Vec<S
         complaints.extend(located(story, person));
     }
     complaints.extend(visits(run, story, counts));
+    complaints.extend(run.inside.iter().map(|left| format!("nobody was heard of for long, and {left}")));
     complaints
 }
 
