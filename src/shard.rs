@@ -3,6 +3,8 @@
 //! A shard keeps no shopper from one batch to the next; caching is the store's business.
 
 mod batch;
+#[cfg(test)]
+mod lost_answers;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -316,18 +318,25 @@ impl Shard {
     }
 
     /// Commits what a batch became.
-    pub async fn commit(&self, batch: &Batch) -> Committed {
+    pub async fn commit(&mut self, batch: &Batch) -> Committed {
         let mut commit = batch.commit();
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
         }
-        loop {
+        let mut unsure = false;
+        let committed = loop {
             match self.tools.store.commit(commit).await {
-                Ok(committed) => return committed,
+                Ok(committed) => break committed,
                 Err(error) => self.wait_out("commit", error).await,
             }
+            unsure = true;
             commit = batch.commit();
+        };
+        // The conflict may be with the first try, whose answer was lost: what it took of budgets stays spent.
+        if unsure && committed != Committed::Done {
+            self.budgets.clone_from(&batch.budgets);
         }
+        committed
     }
 
     /// Reports that another writer was faster.
@@ -446,7 +455,7 @@ mod tests {
         };
         let store: Arc<dyn Store> = Arc::new(memory.clone());
         let (catalog, worker) = Catalog::open(sources, store.clone()).await.expect("an empty catalog");
-        tokio::spawn(worker.run());
+        tokio_util::task::TaskTracker::new().spawn(worker.run());
         let fence = json!({"type": "Feature", "id": "shop", "properties": {"radius_m": 500.0},
             "geometry": {"type": "Point", "coordinates": [2.35, 48.86]}});
         let campaign = json!({"id": "few", "purpose": "offer", "on": {"transition": "enter"}, "budget": {"total": 3},

@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_timer_that_comes_after_an_erasure_brings_nobody_back() {
-        let known = |version| Record { version, shopper: Arc::new(Shopper::new(name("C-1"))), tracks: Default::default() };
+        let known =
+            |version| Record { version, shopper: Arc::new(Shopper::new(name("C-1"))), tracks: Default::default() };
         let mut erased = batch(known(0));
         erased.decide(&[job(Input::Wake)]);
         assert!(erased.commit().changes.is_empty());

@@ -181,11 +181,13 @@ impl Work {
         &self.dry
     }
 
-    /// What is to be committed of the shopper, if anything.
+    /// What is to be committed of the shopper, if anything. Whatever is recorded counts as a new version, so that a
+    /// commit that is tried again because its answer was lost conflicts with itself and records nothing twice.
     pub fn change(&self, world: &World) -> Option<Change> {
+        let recorded = !self.events.is_empty() || !self.outbox.is_empty();
         let state = if self.erased {
             Durable::Erased
-        } else if self.woken && self.version > 0 || !Arc::ptr_eq(&self.loaded, &self.shopper) {
+        } else if (self.woken && self.version > 0) || recorded || !Arc::ptr_eq(&self.loaded, &self.shopper) {
             let wakes = self.shopper.devices.values().filter_map(|it| matching::next_wake(world, &it.presences));
             Durable::Replaced { shopper: self.shopper.clone(), wake: wakes.min() }
         } else if self.moved {
@@ -204,5 +206,25 @@ impl Work {
     /// The messages for the outbox and the events for the journal.
     pub fn results(&self) -> (&[Notification], &[Event]) {
         (&self.outbox, &self.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::order::OrderState;
+
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_a_new_version() {
+        let id: parvis_engine::id::ShopperId = "C-1".parse().expect("an id");
+        let record = Record { version: 3, shopper: Arc::new(Shopper::new(id)), tracks: Default::default() };
+        let mut work = Work::new(record);
+        assert!(work.change(&World::default()).is_none(), "nothing has happened");
+        let order = "o-1".parse().expect("an id");
+        let at = Timestamp::from_millis(0);
+        work.happened(at, What::Order { order, state: OrderState::Shipped }, at);
+        let change = work.change(&World::default()).expect("a change");
+        assert!(matches!(change.state, Durable::Replaced { .. }), "{change:?}");
     }
 }

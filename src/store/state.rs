@@ -128,7 +128,7 @@ impl State {
         let Durable::Replaced { shopper, .. } = &change.state else { return Vec::new() };
         let shard = self.shard(&change.id).read().unwrap_or_else(PoisonError::into_inner);
         let known = shard.get(&change.id).map(|held| &held.shopper.devices);
-        shopper.devices.keys().filter(|device| !known.is_some_and(|known| known.contains_key(*device))).collect()
+        shopper.devices.keys().filter(|device| !known.is_some_and(|known| known.contains_key(device))).collect()
     }
 
     /// Replaces the tracks, unless the shopper has changed meanwhile: then newer ones are there.
