@@ -1,6 +1,6 @@
 //! Devices, shoppers, orders, notifications, explain.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use parvis::{

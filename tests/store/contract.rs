@@ -178,7 +178,7 @@ async fn of_concurrent_registrations_of_a_device_one_wins(rig: Rig) {
     let mut tasks = Vec::new();
     for number in 0..8 {
         let store = rig.shared();
-        tasks.push(tokio::spawn(async move {
+        tasks.push(TaskTracker::new().spawn(async move {
             let change = replaced(0, with_device(&format!("S-{number}"), "phone"), None);
             commit(&*store, vec![change]).await
         }));
