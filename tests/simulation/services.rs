@@ -60,7 +60,9 @@ impl Transport for Services {
         let reply = match fate {
             Fate::AcceptedUnheard | Fate::Lost if self.dice.chance(0.5) => Err(Error::Timeout),
             Fate::AcceptedUnheard | Fate::Lost => Err(Error::Closed("reset".to_owned())),
-            _ => Ok(self.reply(&request, fate)),
+            Fate::Accepted | Fate::Gone | Fate::Refused | Fate::Throttled(_) | Fate::Broken | Fate::Stale => {
+                Ok(self.reply(&request, fate))
+            }
         };
         self.log.add(What::Replied { request, fate });
         reply

@@ -1,3 +1,5 @@
+//! Tests of [`super`].
+
 use super::*;
 use crate::fixture::{NOON, at, compiled, enters, fence, offer, shopper, spec, verdicts, world};
 

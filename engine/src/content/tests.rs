@@ -1,3 +1,5 @@
+//! Tests of [`super`].
+
 use proptest::prelude::*;
 
 use super::*;

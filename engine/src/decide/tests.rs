@@ -1,3 +1,5 @@
+//! Tests of [`super`].
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use proptest::prelude::*;

@@ -121,7 +121,14 @@ impl<'a> Story<'a> {
                     }
                     Standing::Owned { .. } | Standing::Unknown { .. } | Standing::Unclear => continue,
                 },
-                _ => continue,
+                Input::Observed { .. }
+                | Input::Wake
+                | Input::Order { .. }
+                | Input::Register { .. }
+                | Input::Deregister { .. }
+                | Input::Profile(_)
+                | Input::Signal(_)
+                | Input::Unregistered { .. } => continue,
             };
             if done.asked > now {
                 break;
