@@ -22,7 +22,7 @@ use crate::server::{NOW, Server, now, transition};
 async fn a_device_is_registered_shown_without_its_token_and_forgotten() {
     let server = Server::start().await;
     let body = json!({"platform": "ios", "shopper": "C-1", "time_zone": "Europe/Paris",
-        "target": {"channel": "apns", "token": "aabbcc", "topic": "com.example.shop"}});
+        "target": {"channel": "apns", "token": "aabbccdd".repeat(8), "topic": "com.example.shop"}});
     let reply = server.call(Scope::Ingest, Method::PUT, "/v1/devices/phone", &body).await;
     assert_eq!(reply.json(), json!({"device": "phone", "shopper": "C-1"}));
     let shown = server.call(Scope::Read, Method::GET, "/v1/devices/phone", &Value::Null).await;
@@ -60,7 +60,7 @@ async fn all_that_is_held_is_shown_and_all_is_forgotten() {
     let message = message(&server).await;
     let reply = server.call(Scope::Read, Method::GET, path, &Value::Null).await;
     let held = parvis::json::value(&reply.body).expect("every name stands once");
-    assert_eq!(held["journal"][0]["region"], "shop");
+    assert_eq!(held["journal"][0]["data"]["region"], "shop");
     assert_eq!(held["shopper"]["profile"]["loyalty"]["tier"], "gold");
     assert_eq!(held["notifications"][0]["notification"]["id"], message.to_string());
     assert_eq!(held["journal_cut"], false);
@@ -133,6 +133,13 @@ async fn explain_needs_a_known_shopper_campaign_and_device() {
         let server = &server;
         async move { server.call(Scope::Marketing, Method::POST, "/v1/explain", &body).await }
     };
+    let fence = json!({"type": "Feature", "geometry": {"type": "Point", "coordinates": [2.0, 48.0]},
+        "properties": {"radius_m": 80, "tags": ["door"]}});
+    server.call(Scope::Marketing, Method::PUT, "/v1/geofences/shop", &fence).await.json();
+    let campaign = json!({"purpose": "offer", "on": {"transition": "enter", "tags": ["door"]},
+        "content": {"en": {"title": "Television", "body": "Here"}}});
+    let put = server.call(Scope::Marketing, Method::PUT, "/v1/campaigns/tv", &campaign).await;
+    assert_eq!(put.status, StatusCode::OK, "{}", put.json());
     ask("C-1", "tv").await.problem("not_found");
     server.call(Scope::Ingest, Method::PUT, "/v1/shoppers/C-1", &json!({})).await;
     assert_eq!(ask("C-1", "tv").await.problem("invalid")["errors"][0]["pointer"], "/transition/device");
@@ -164,7 +171,7 @@ async fn message(server: &Server) -> NotificationId {
     };
     let record = server.store.load(std::slice::from_ref(&shopper)).await.expect("loads").remove(0);
     let mut known = Shopper::clone(&record.shopper);
-    known.sends.push(Send { at: now(), notification: id, campaign, purpose: Purpose::Offer });
+    known.sends.push(Send { at: now(), not_before: now(), notification: id, campaign, purpose: Purpose::Offer });
     let state = Durable::Replaced { shopper: Arc::new(known), wake: None };
     let change = Change { version: record.version, id: shopper, state, tracks: BTreeMap::new() };
     let entered = transition(TransitionKind::Enter, "phone", "shop", now());

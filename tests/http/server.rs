@@ -29,16 +29,16 @@ use parvis::{
         auth::{KeyRecord, Keys, Scope, new_key},
         health::Readiness,
     },
-    ingest::Counts,
-    report::Event,
+    report::{self, Reporter},
     shard::{Answer, Input, Job, Observed, Refusal, Shards},
-    store::{Change, Commit, Committed, Durable, Store, memory::Memory},
+    store::{Change, Commit, Committed, Durable, Sizes, Store, memory::Memory},
 };
 use parvis_engine::{
+    change::Registration,
     id::{NotificationId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     observation::{Edge, Observation, Rejected, Rejection},
-    order::Order,
+    order::{self, Order},
     shopper::{Device, Interest, Shopper},
     time::Timestamp,
     world,
@@ -47,7 +47,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, broadcast, mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -67,12 +67,12 @@ pub(crate) struct Wanted {
     pub(crate) inbox: usize,
     pub(crate) jwks: Option<String>,
     pub(crate) keys: Vec<KeyRecord>,
-    pub(crate) stream: usize,
+    pub(crate) report: report::Config,
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16 }
+        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), report: report::Config::default() }
     }
 }
 
@@ -80,9 +80,8 @@ impl Default for Wanted {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) store: Memory,
-    pub(crate) stream: broadcast::Sender<Arc<Event>>,
+    pub(crate) reporter: Reporter,
     pub(crate) ready: watch::Sender<Readiness>,
-    pub(crate) counts: Arc<Counts>,
     pub(crate) owner: Arc<Owner>,
     pub(crate) shutdown: CancellationToken,
     keys: BTreeMap<Scope, String>,
@@ -133,26 +132,19 @@ impl Server {
             keys.insert(scope, key);
             records.push(record);
         }
-        let stream = broadcast::Sender::new(wanted.stream);
+        let reporter = Reporter::new(&wanted.report);
         let ready = watch::Sender::new(Readiness::Ready);
-        let counts = Arc::new(Counts::default());
         let services = Services {
             shards: Shards::new(vec![inbox]),
             store: Arc::new(store.clone()),
             catalog,
-            explain: Arc::new(|_, shopper, campaign, transition, at| {
-                let known = campaign.as_str() != "missing";
-                known.then(|| serde_json::json!({"shopper": shopper.id, "device": transition.device, "at": at}))
-            }),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
-            stream: stream.clone(),
-            metrics_text: Arc::new(|| "# EOF\n".to_owned()),
+            reporter: reporter.clone(),
             ready: ready.subscribe(),
             readers: Arc::new(Semaphore::new(wanted.config.readers_max)),
             config: wanted.config.clone(),
             node: "test".to_owned(),
-            counts: counts.clone(),
             tasks: tasks.clone(),
             running: edge::idempotency::Running::default(),
         };
@@ -162,7 +154,7 @@ impl Server {
         let (router, stop, config) = (edge::router(services), shutdown.clone(), wanted.config);
         tasks.spawn(async move { edge::serve(listener, router, &config, stop, &Clock::System).await });
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Server { address, store, stream, ready, counts, owner, shutdown, keys, client, _folder: folder }
+        Server { address, store, reporter, ready, owner, shutdown, keys, client, _folder: folder }
     }
 
     pub(crate) fn key(&self, scope: Scope) -> &str {
@@ -198,6 +190,28 @@ impl Server {
         let path = format!("/v1/devices/{device}");
         let body = serde_json::json!({"platform": "ios"});
         assert_eq!(self.call(Scope::Ingest, Method::PUT, &path, &body).await.status, StatusCode::OK);
+    }
+
+    /// How many observations were taken.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.observations(|result| result == "accepted")
+    }
+
+    /// How many messages carried nothing for us.
+    pub(crate) fn ignored(&self) -> u64 {
+        self.observations(|result| result == "ignored")
+    }
+
+    /// How many observations were not taken.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.observations(|result| result != "accepted" && result != "ignored")
+    }
+
+    fn observations(&self, of: impl Fn(&str) -> bool) -> u64 {
+        let page = self.reporter.page(&Sizes::default(), 0);
+        let counts = page.lines().filter_map(|line| line.strip_prefix("parvis_observations_total{result=\""));
+        let counts = counts.filter_map(|line| line.split_once("\"} ")).filter(|(result, _)| of(result));
+        counts.map(|(_, count)| count.parse::<u64>().expect("a count")).sum()
     }
 
     /// How many inputs the owner has carried out.
@@ -275,17 +289,17 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
         Input::Register { device, registration, .. } => {
             shopper.devices.insert(device, as_device(registration));
         }
-        Input::Release { device } => {
+        Input::Deregister { device } => {
             shopper.devices.remove(&device);
         }
         Input::Signal(signal) => {
             let weight = shopper.interests.get(&signal.interest).map_or(0.0, |known| known.weight) + signal.weight;
-            shopper.interests.insert(signal.interest, Interest { weight, at: signal.at });
+            shopper.interests.insert(signal.interest, Interest { weight, at: signal.at, signals: Vec::new() });
         }
         Input::Profile(profile) => shopper.profile = profile,
         Input::Order { order, event } => {
             let id = NotificationId::derive(event.at, &[order.as_str(), event.event.as_str()]);
-            answer = Answer::Order { notifications: vec![id] };
+            answer = Answer::Order { change: order::Change::New, notifications: vec![id] };
             let known = Order {
                 id: order.clone(),
                 state: event.state,
@@ -296,6 +310,10 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
                 lines: event.lines,
                 adviser: event.adviser,
                 events: BTreeMap::from([(event.event, (event.state, event.at))]),
+                newest: None,
+                sources: BTreeMap::new(),
+                told: BTreeMap::new(),
+                arrived: None,
             };
             shopper.orders.insert(order, known);
         }
@@ -343,7 +361,7 @@ pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: T
     }
 }
 
-fn as_device(registration: parvis::shard::Registration) -> Device {
+fn as_device(registration: Registration) -> Device {
     Device {
         platform: registration.platform,
         target: registration.target,
