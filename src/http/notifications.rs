@@ -126,7 +126,7 @@ pub(super) async fn receipt(
     body::Json(receipt): body::Json<Receipt>,
 ) -> Result<Json<Noted>, Problem> {
     let known = life(&services, id).await?;
-    caller.speaks_for(&known.notification.device)?;
+    caller.owns(&known.notification.device)?;
     if receipt.detail.as_ref().is_some_and(|detail| detail.len() > DETAIL_MAX) {
         return Err(Problem::at(Kind::Invalid, "/detail", format!("`detail` has at most {DETAIL_MAX} bytes")));
     }
