@@ -40,6 +40,7 @@ pub use serve::serve;
 
 use crate::{catalog::Catalog, clock::Clock, config::size, report::Reporter, shard::Shards, store::Store};
 use auth::{Gate, Scope};
+use idempotency::Repeats;
 use problem::{Kind, Problem};
 
 /// How the HTTP side behaves.
@@ -240,9 +241,12 @@ fn reading() -> Paths {
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.
 fn behind(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
     let gate = Gate { services: services.clone(), scopes };
+    let config = &services.config;
+    let body_max = if scopes.contains(&Scope::Marketing) { config.catalog_body_max } else { config.body_max };
+    let repeats = Repeats { services: services.clone(), body_max };
     paths
         .route_layer(from_fn_with_state(services.clone(), deadline))
-        .route_layer(from_fn_with_state(services.clone(), idempotency::repeat))
+        .route_layer(from_fn_with_state(repeats, idempotency::repeat))
         .route_layer(from_fn_with_state(gate, auth::check))
 }
 
