@@ -15,6 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, Source},
     delivery::{self, transport},
+    document::Finding,
     entropy::Entropy,
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
@@ -36,6 +37,7 @@ pub struct App {
     source: Source,
     store: Arc<dyn Store>,
     catalog: Catalog,
+    keys: Keys,
     shards: Shards,
     ready: watch::Sender<Readiness>,
     /// Who takes requests.
@@ -116,7 +118,7 @@ impl App {
             store: store.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),
-            keys,
+            keys: keys.clone(),
             reporter: reporter.clone(),
             ready: readiness,
             readers: Arc::new(Semaphore::new(config.http.readers_max)),
@@ -135,6 +137,7 @@ impl App {
             source,
             store,
             catalog,
+            keys,
             shards,
             ready,
             door,
@@ -145,13 +148,17 @@ impl App {
         })
     }
 
-    /// Reads the files of the catalog and the engine's settings again; if anything is wrong in them, nothing changes.
+    /// Reads the files of the catalog, the engine's settings and the keys again; if anything is wrong in them, nothing
+    /// changes.
     ///
     /// # Errors
     /// What is wrong.
     pub async fn reload(&self) -> Result<()> {
-        let config = crate::config::load(&self.source).map_err(|findings| anyhow!("{findings:?}"))?;
-        Ok(self.catalog.reload(config.catalog_sources(&self.source)).await?)
+        let config = crate::config::load(&self.source).map_err(in_files)?;
+        let keys = Keys::read(&config.http.auth, &self.source.folder()).map_err(|why| anyhow!("http.auth: {why}"))?;
+        self.catalog.reload(config.catalog_sources(&self.source)).await?;
+        self.keys.replace(&keys);
+        Ok(())
     }
 
     /// Stops in the order that loses nothing: the door, then who sends, then who decides, then the store. Ends within the
@@ -183,6 +190,11 @@ impl App {
         store.close().await?;
         Ok(())
     }
+}
+
+fn in_files(findings: Vec<Finding>) -> anyhow::Error {
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    anyhow!("{}", findings.join("; "))
 }
 
 fn in_delivery(problems: Vec<Problem>) -> anyhow::Error {
