@@ -18,13 +18,14 @@ mod schema;
 mod serve;
 mod shoppers;
 mod stream;
+mod zstd;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -177,6 +178,7 @@ pub fn router(services: Services) -> Router {
         })
         // An unknown coding goes on to the reader of the body, which refuses it with a problem.
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(from_fn(zstd::undo))
         .layer(RequestBodyTimeoutLayer::new(pause_max))
 }
 
