@@ -344,7 +344,7 @@ mod tests {
         let mut shopper = Shopper::clone(&record.shopper);
         shopper.devices = device.map(|device| (device.clone(), phone())).into_iter().collect();
         let state = Durable::Replaced { shopper: Arc::new(shopper), wake: None };
-        let change = Change { version: record.version, id: owner.clone(), state, tracks: BTreeMap::new() };
+        let change = Change { version: record.version, id: owner.clone(), state, tracks: Default::default() };
         let commit = Commit { changes: vec![change], ..Commit::default() };
         assert_eq!(store.commit(commit).await.expect("commits"), Committed::Done);
     }

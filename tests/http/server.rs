@@ -31,17 +31,16 @@ use parvis::{
     },
     report::{self, Reporter},
     shard::{Answer, Input, Job, Observed, Refusal, Shards},
-    store::{Change, Commit, Committed, Durable, Sizes, Store, memory::Memory},
+    store::{Change, Commit, Committed, Durable, Store, memory::Memory},
 };
 use parvis_engine::{
-    change::Registration,
+    decide,
     id::{NotificationId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     observation::{Edge, Observation, Rejected, Rejection},
-    order::{self, Order},
     shopper::{Device, Interest, Shopper},
     time::Timestamp,
-    world,
+    world::{self, World},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -67,12 +66,12 @@ pub(crate) struct Wanted {
     pub(crate) inbox: usize,
     pub(crate) jwks: Option<String>,
     pub(crate) keys: Vec<KeyRecord>,
-    pub(crate) report: report::Config,
+    pub(crate) stream: usize,
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), report: report::Config::default() }
+        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16 }
     }
 }
 
@@ -132,8 +131,8 @@ impl Server {
             keys.insert(scope, key);
             records.push(record);
         }
-        let reporter = Reporter::new(&wanted.report);
         let ready = watch::Sender::new(Readiness::Ready);
+        let reporter = Reporter::new(&report::Config { stream_max: wanted.stream });
         let services = Services {
             shards: Shards::new(vec![inbox]),
             store: Arc::new(store.clone()),
@@ -180,6 +179,23 @@ impl Server {
         Reply::read(self.open(request, Full::new(body.into()).boxed()).await).await
     }
 
+    /// How many observations were counted as this.
+    pub(crate) async fn count(&self, result: &str) -> u64 {
+        let page = self.send(self.request(Method::GET, "/metrics"), Bytes::new()).await;
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        let name = format!("parvis_observations_total{{result=\"{result}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().expect("a count"))
+    }
+
+    /// How many observations were refused, for whatever reason.
+    pub(crate) async fn refused(&self) -> u64 {
+        let mut sum = 0;
+        for reason in Rejection::ALL {
+            sum += self.count(reason.name()).await;
+        }
+        sum
+    }
+
     /// Sends a request and gives the answer as soon as its head is there.
     pub(crate) async fn open(&self, request: http::request::Builder, body: Sent) -> Response<Incoming> {
         self.client.request(request.body(body).expect("a request")).await.expect("an answer")
@@ -190,28 +206,6 @@ impl Server {
         let path = format!("/v1/devices/{device}");
         let body = serde_json::json!({"platform": "ios"});
         assert_eq!(self.call(Scope::Ingest, Method::PUT, &path, &body).await.status, StatusCode::OK);
-    }
-
-    /// How many observations were taken.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.observations(|result| result == "accepted")
-    }
-
-    /// How many messages carried nothing for us.
-    pub(crate) fn ignored(&self) -> u64 {
-        self.observations(|result| result == "ignored")
-    }
-
-    /// How many observations were not taken.
-    pub(crate) fn rejected(&self) -> u64 {
-        self.observations(|result| result != "accepted" && result != "ignored")
-    }
-
-    fn observations(&self, of: impl Fn(&str) -> bool) -> u64 {
-        let page = self.reporter.page(&Sizes::default(), 0);
-        let counts = page.lines().filter_map(|line| line.strip_prefix("parvis_observations_total{result=\""));
-        let counts = counts.filter_map(|line| line.split_once("\"} ")).filter(|(result, _)| of(result));
-        counts.map(|(_, count)| count.parse::<u64>().expect("a count")).sum()
     }
 
     /// How many inputs the owner has carried out.
@@ -299,29 +293,16 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
         Input::Profile(profile) => shopper.profile = profile,
         Input::Order { order, event } => {
             let id = NotificationId::derive(event.at, &[order.as_str(), event.event.as_str()]);
-            answer = Answer::Order { change: order::Change::New, notifications: vec![id] };
-            let known = Order {
-                id: order.clone(),
-                state: event.state,
-                at: event.at,
-                fulfilment: event.fulfilment,
-                store: event.store,
-                eta: event.eta,
-                lines: event.lines,
-                adviser: event.adviser,
-                events: BTreeMap::from([(event.event, (event.state, event.at))]),
-                newest: None,
-                sources: BTreeMap::new(),
-                told: BTreeMap::new(),
-                arrived: None,
-            };
-            shopper.orders.insert(order, known);
+            let mut owner = Arc::new(shopper);
+            let taken = decide::order(&World::default(), &mut owner, &order, &event, event.at);
+            answer = Answer::Order { change: taken.change, notifications: vec![id] };
+            shopper = Arc::unwrap_or_clone(owner);
         }
         Input::Erase => erased = true,
         Input::Wake | Input::Unregistered { .. } => {}
     }
     let state = if erased { Durable::Erased } else { Durable::Replaced { shopper: Arc::new(shopper), wake: None } };
-    let change = Change { version: record.version, id, state, tracks: BTreeMap::new() };
+    let change = Change { version: record.version, id, state, tracks: Default::default() };
     let commit = Commit { changes: vec![change], ..Commit::default() };
     assert_eq!(store.commit(commit).await.expect("commits"), Committed::Done);
     answer
@@ -361,7 +342,7 @@ pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: T
     }
 }
 
-fn as_device(registration: Registration) -> Device {
+fn as_device(registration: parvis_engine::change::Registration) -> Device {
     Device {
         platform: registration.platform,
         target: registration.target,

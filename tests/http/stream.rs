@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use parvis::{
     http::{Config, auth::Scope, health::Readiness},
-    report::{self, Event, What},
+    report::{Event, What},
 };
 use parvis_engine::{matching::TransitionKind, notification::Milestone};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ async fn events_come_in_their_envelopes() {
     let envelope: Value = serde_json::from_str(data).expect("JSON");
     assert_eq!(envelope["specversion"], "1.0");
     assert_eq!((&envelope["source"], &envelope["subject"]), (&json!("/nodes/test"), &json!("C-1")));
-    assert_eq!(envelope["data"]["data"]["region"], "shop");
+    assert_eq!(envelope["data"]["region"], "shop");
     let ids: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     assert_eq!(ids[0], ids[1], "the same event has the same id");
     assert_ne!(ids[0], ids[2]);
@@ -80,7 +80,7 @@ async fn a_reader_chooses_types() {
 
 #[tokio::test]
 async fn a_slow_reader_is_told_what_it_missed_and_holds_nobody_up() {
-    let server = Server::start_with(Wanted { report: report::Config { stream_max: 4 }, ..Wanted::default() }).await;
+    let server = Server::start_with(Wanted { stream: 4, ..Wanted::default() }).await;
     let mut stream = open(&server, "/v1/stream").await;
     // Nobody else runs between two sends, so the reader can't keep up.
     for number in 0..100 {
