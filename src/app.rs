@@ -36,6 +36,7 @@ pub struct App {
     source: Source,
     store: Arc<dyn Store>,
     catalog: Catalog,
+    keys: Keys,
     shards: Shards,
     ready: watch::Sender<Readiness>,
     /// Who takes requests.
@@ -116,7 +117,7 @@ impl App {
             store: store.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),
-            keys,
+            keys: keys.clone(),
             reporter: reporter.clone(),
             ready: readiness,
             readers: Arc::new(Semaphore::new(config.http.readers_max)),
@@ -135,6 +136,7 @@ impl App {
             source,
             store,
             catalog,
+            keys,
             shards,
             ready,
             door,
@@ -145,13 +147,17 @@ impl App {
         })
     }
 
-    /// Reads the files of the catalog and the engine's settings again; if anything is wrong in them, nothing changes.
+    /// Reads the keys, the files of the catalog and the engine's settings again; if anything is wrong in them, nothing
+    /// changes.
     ///
     /// # Errors
     /// What is wrong.
     pub async fn reload(&self) -> Result<()> {
         let config = crate::config::load(&self.source).map_err(|findings| anyhow!("{findings:?}"))?;
-        Ok(self.catalog.reload(config.catalog_sources(&self.source)).await?)
+        let keys = Keys::read(&config.http.auth, &self.source.folder()).map_err(|why| anyhow!("http.auth: {why}"))?;
+        self.catalog.reload(config.catalog_sources(&self.source)).await?;
+        self.keys.replace(&keys);
+        Ok(())
     }
 
     /// Stops in the order that loses nothing: the door, then who sends, then who decides, then the store. Ends within the

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -187,9 +188,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The keys that are known.
+/// The keys that are known. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Arc<ArcSwap<Known>>);
+
 #[derive(Debug, Default)]
-pub struct Keys {
+struct Known {
     keys: Vec<([u8; 32], Arc<Caller>)>,
     tokens: Option<token::Verifier>,
 }
@@ -212,7 +216,12 @@ impl Keys {
             keys.push((hash, Arc::new(record.into())));
         }
         let tokens = jwks.map(|jwks| token::Verifier::new(jwks, audience)).transpose()?;
-        Ok(Keys { keys, tokens })
+        Ok(Keys(Arc::new(ArcSwap::from_pointee(Known { keys, tokens }))))
+    }
+
+    /// Knows from now on what the others know, and nothing else; so do all clones.
+    pub fn replace(&self, others: &Keys) {
+        self.0.store(others.0.load_full());
     }
 
     /// Reads the files that the configuration names, relative to its folder.
@@ -254,12 +263,15 @@ impl Keys {
             },
             _ => return refused("only the schemes Bearer and Basic are known"),
         };
-        if let Some(tokens) = self.tokens.as_ref().filter(|_| key.matches('.').count() == 2) {
+        let known = self.0.load();
+        if let Some(tokens) = known.tokens.as_ref().filter(|_| key.matches('.').count() == 2) {
             return tokens.caller(&key, now).map_err(|detail| Problem::new(Kind::Unauthenticated, detail));
         }
-        self.by_key(&key).ok_or_else(|| Problem::new(Kind::Unauthenticated, "this key is not known here"))
+        known.by_key(&key).ok_or_else(|| Problem::new(Kind::Unauthenticated, "this key is not known here"))
     }
+}
 
+impl Known {
     fn by_key(&self, key: &str) -> Option<Caller> {
         let presented = digest::digest(&digest::SHA256, key.as_bytes());
         let mut found = None;
