@@ -1,10 +1,12 @@
 //! The command line.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::rig::{self, Rig, ago, new_key, north, run, text};
+use crate::rig::{self, Rig, ago, new_key, north, parvis, run, text};
 
 const BROKEN_CAMPAIGNS: &str = r#"
 [[campaign]]
@@ -155,6 +157,42 @@ async fn replay_tells_what_the_daemon_told() {
     let lines: Vec<Value> = text(&first.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(rig::names(&json!(lines)), told);
     assert_eq!(told, ["enter shop", "exit shop", "enter shop", "exit shop"]);
+}
+
+#[tokio::test]
+async fn the_sandbox_alone_serves_a_daemon() {
+    let mut rig = Rig::prepare(&[], &[]).await;
+    let folder = rig.folder.path().to_owned();
+    let mut child = parvis(&["sandbox", "--port-base", "0", "--dir", path(&folder)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut control = String::new();
+    while let Some(line) = lines.next_line().await.expect("text") {
+        if let Some(url) = line.strip_prefix("received messages") {
+            url.trim().clone_into(&mut control);
+        }
+        if line.contains("ctrl-c") {
+            break;
+        }
+    }
+    fs::rename(folder.join("delivery.toml"), folder.join("parvis.toml")).expect("what it wrote");
+    rig.boot().await;
+    rig.put_shop(json!({})).await;
+    rig.put("/v1/campaigns/hello", rig::greeting("enter")).await;
+    let sandbox = rig.caller().at(&control);
+    for channel in ["apns", "fcm", "webpush"] {
+        let wanted = json!({ "channel": channel, "topic": "com.example.shop" });
+        let wanted = if channel == "apns" { wanted } else { json!({ "channel": channel }) };
+        let target = sandbox.call(Method::POST, "/sandbox/targets", &wanted).await.expect("an answer");
+        assert_eq!(target.status, StatusCode::CREATED, "{target:?}");
+        rig.put_guest(channel, &format!("{channel}-phone"), target.json()).await;
+        assert_eq!(rig.ping(&format!("{channel}-phone"), ago(5), north(0.0)).await, ["enter shop"]);
+        assert_eq!(rig::terminal(&rig.ended_lives(channel, 1).await[0]), ["accepted"], "{channel}");
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ struct Answered {
     events: Vec<(String, String)>,
     /// Transitions in the answers, as kind and time.
     transitions: BTreeSet<(String, String)>,
+    /// Stores that were put into the catalog.
+    stores: Vec<String>,
     /// Messages that answers to order events named.
     messages: BTreeSet<String>,
 }
@@ -44,13 +46,13 @@ struct Answered {
 /// Sends one request until it is answered with success, as a phone does.
 async fn insist(
     callers: &mut watch::Receiver<Option<Caller>>,
-    path: &str,
+    (method, path): (Method, &str),
     body: &Value,
     enough: &AtomicBool,
 ) -> Option<Value> {
     loop {
         let caller = callers.wait_for(Option::is_some).await.ok()?.clone()?;
-        if let Some(reply) = caller.call(Method::POST, path, body).await
+        if let Some(reply) = caller.call(method.clone(), path, body).await
             && reply.status.is_success()
         {
             return Some(reply.json());
@@ -75,7 +77,9 @@ async fn live(
         }
         let (at, inside) = (begin.plus(STEP * u32::try_from(step).expect("small")), step % 2 == 1);
         let body = rig::report(&format!("phone-{shopper}"), at, north(if inside { 0.0 } else { 350.0 }));
-        let Some(answer) = insist(&mut callers, "/v1/observations", &body, &enough).await else { break };
+        let Some(answer) = insist(&mut callers, (Method::POST, "/v1/observations"), &body, &enough).await else {
+            break;
+        };
         assert_eq!(answer["accepted"], 1, "{answer}");
         answered.fixes.push((at, inside));
         answered.transitions.extend(transitions(&answer["transitions"]));
@@ -86,11 +90,19 @@ async fn live(
         let event = json!({ "event": format!("E-{state}"), "at": at, "state": state, "shopper": format!("C-{shopper}"),
             "fulfilment": "delivery" });
         let path = format!("/v1/orders/{order}/events");
-        let Some(answer) = insist(&mut callers, &path, &event, &enough).await else { break };
+        let Some(answer) = insist(&mut callers, (Method::POST, &path), &event, &enough).await else { break };
         let messages = answer["notifications"].as_array().expect("a list");
         answered.messages.extend(messages.iter().map(|id| id.as_str().expect("text").to_owned()));
         answered.events.push((order, format!("E-{state}")));
         answers.fetch_add(1, SeqCst);
+
+        if step % 8 == 0 {
+            let path = format!("/v1/stores/store-{shopper}-{step}");
+            let store = json!({ "name": "Opéra", "time_zone": "Europe/Paris" });
+            let Some(_) = insist(&mut callers, (Method::PUT, &path), &store, &enough).await else { break };
+            answered.stores.push(path);
+            answers.fetch_add(1, SeqCst);
+        }
     }
     answered
 }
@@ -176,6 +188,9 @@ async fn check(rig: &Rig, shopper: usize, answered: &Answered) -> BTreeSet<Strin
     for (order, event) in &answered.events {
         let known = rig.get(&format!("/v1/orders/{order}")).await;
         assert!(known["events"].get(event).is_some(), "{name}: {order} {event} was answered and is lost");
+    }
+    for path in &answered.stores {
+        rig.get(path).await;
     }
 
     let decisions = rig::rows(&held, "decision");

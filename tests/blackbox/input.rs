@@ -117,17 +117,19 @@ async fn compressed_bodies_are_read_and_large_ones_refused() {
 
     let padded = format!("{}{body}", " ".repeat(1 << 20));
     let plain = [("content-type", "application/json")];
-    let reply = caller.send(Method::POST, PATH, &plain, padded.clone()).await;
     // Whoever goes on sending what nobody reads may find the connection closed.
+    let reply = rig.caller().apart().send(Method::POST, PATH, &plain, padded.clone()).await;
     if let Some(reply) = reply {
         reply.problem("too_large");
     }
+    rig.get("/readyz").await;
     // A small body that becomes a large one.
     for (coding, bytes) in [("gzip", gzip(padded.as_bytes())), ("zstd", zstd(padded.as_bytes()))] {
         assert!(bytes.len() < 8_192);
         let headers = [("content-type", "application/json"), ("content-encoding", coding)];
         let reply = caller.send(Method::POST, PATH, &headers, bytes).await.expect("an answer");
         reply.problem("too_large");
+        assert_eq!(reply.header("connection"), "close", "the rest is not read, so nobody may go on behind it");
     }
     // Streamed lines may be longer than that altogether.
     let line = |seconds_ago: u64| {

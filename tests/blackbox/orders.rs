@@ -9,8 +9,8 @@ fn name(state: OrderState) -> String {
     serde_json::to_value(state).expect("a name").as_str().expect("text").to_owned()
 }
 
-async fn open(settings: &[(&str, &str)]) -> Rig {
-    let rig = Rig::start_with(&[], settings).await;
+async fn open() -> Rig {
+    let rig = Rig::start().await;
     rig.put("/v1/stores/opera", json!({ "name": "Opéra", "time_zone": "Europe/Paris" })).await;
     rig.put_shop(json!({ "store": "opera", "tags": ["store"] })).await;
     for state in OrderState::ALL.map(name) {
@@ -36,7 +36,7 @@ fn titles(rig: &Rig) -> Vec<String> {
 
 #[tokio::test]
 async fn each_state_is_told_once_and_in_order() {
-    let rig = open(&[]).await;
+    let rig = open().await;
     rig.put_guest("C-1", "phone", rig.apns()).await;
     let states = [
         "registered",
@@ -76,6 +76,9 @@ async fn each_state_is_told_once_and_in_order() {
     let mut every = OrderState::ALL.map(name).to_vec();
     every.sort_unstable();
     assert_eq!(all, every, "every state, each once");
+    // The same state once more, from another system: new to the order, and no news to the shopper.
+    let again = rig.post("/v1/orders/A-1/events", event("F-1", "returned", ago(2), "delivery")).await;
+    assert_eq!((&again["change"], &again["notifications"]), (&json!("new"), &json!([])));
     let mut stolen = event("E-99", "delivered", ago(1), "delivery");
     stolen["shopper"] = "C-2".into();
     rig.call(http::Method::POST, "/v1/orders/A-1/events", &stolen).await.problem("conflict");
@@ -83,7 +86,7 @@ async fn each_state_is_told_once_and_in_order() {
 
 #[tokio::test]
 async fn who_fetches_an_order_is_seen_by_the_staff() {
-    let mut rig = open(&[]).await;
+    let mut rig = open().await;
     rig.put_guest("C-1", "phone", rig.fcm()).await;
     let path = "/v1/orders/A-2/events";
     rig.post(path, event("E-1", "registered", ago(300), "pickup")).await;

@@ -174,6 +174,29 @@ fn ids(rig: &Rig, address: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn what_nobody_wants_any_more_is_not_sent() {
+    let rig = open().await;
+    let down = Conditions { failing: Some(503), ..Conditions::default() };
+    rig.sandbox.set_conditions(Channel::WebPush, down);
+    for shopper in ["says-no", "leaves", "stays"] {
+        rig.put_guest(shopper, &format!("{shopper}-phone"), rig.webpush()).await;
+        assert_eq!(rig.ping(&format!("{shopper}-phone"), ago(100), north(0.0)).await, ["enter shop"]);
+    }
+    let mut profile = rig::profile("en-GB");
+    profile["consents"]["offers"]["granted"] = false.into();
+    rig.put("/v1/shoppers/says-no", profile).await;
+    assert_eq!(rig.ping("leaves-phone", ago(50), north(400.0)).await, ["exit shop"]);
+    for (shopper, why) in [("says-no", "no_consent"), ("leaves", "left")] {
+        let life = rig.ended_lives(shopper, 1).await.remove(0);
+        assert_eq!(rig::terminal(&life), ["suppressed"], "{shopper}: {life}");
+        assert!(details(&life).contains(&why.to_owned()), "{shopper}: {life}");
+    }
+    rig.sandbox.set_conditions(Channel::WebPush, Conditions::default());
+    let life = rig.ended_lives("stays", 1).await.remove(0);
+    assert_eq!(rig.accepted().iter().map(|it| rig::carried(it)).collect::<Vec<_>>(), [rig::id(&life)]);
+}
+
+#[tokio::test]
 async fn what_comes_too_late_is_not_sent() {
     let rig = open().await;
     let mut brief = rig::greeting("enter");

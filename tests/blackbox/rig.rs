@@ -312,6 +312,18 @@ impl Caller {
         self
     }
 
+    /// The same caller on connections of its own.
+    pub(crate) fn apart(mut self) -> Caller {
+        self.client = Client::builder(TokioExecutor::new()).build_http();
+        self
+    }
+
+    /// The same caller of another server.
+    pub(crate) fn at(mut self, base: &str) -> Caller {
+        base.clone_into(&mut self.base);
+        self
+    }
+
     /// Sends JSON; nothing came back if the daemon ended meanwhile.
     pub(crate) async fn call(&self, method: Method, path: &str, body: &Value) -> Option<Reply> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
