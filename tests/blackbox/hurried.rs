@@ -43,7 +43,8 @@ impl Node {
     }
 
     async fn boot(&mut self) {
-        let source = Source::new(self.folder.path());
+        let flags = ["request", "connect"].map(|what| (format!("delivery.{what}_timeout"), "2s".to_owned()));
+        let source = Source { flags: flags.to_vec(), ..Source::new(self.folder.path()) };
         let config = config::load(&source).expect("a good configuration");
         let app = App::start(config, source, self.clock.clone(), Entropy::System).await.expect("it starts");
         self.client = Client::new(format!("http://{}", app.address), self.key.clone());
@@ -142,7 +143,8 @@ async fn google_is_left_in_peace_for_a_minute_and_the_message_still_arrives() {
         Node::start("2026-11-21T10:00:00Z", "[lanes]\nlease = \"1h\"\n[engine.presence]\ntimeout = \"3h\"").await;
     let throttled = Behaviour::Throttled { times: Some(1), retry_after_s: None };
     let failing = Behaviour::Failing { status: 503, reason: None, times: Some(1) };
-    for (shopper, behaviour, wait_s) in [("C-1", throttled, 60), ("C-2", failing, 10)] {
+    let silent = Behaviour::Silent { times: Some(1) };
+    for (shopper, behaviour, wait_s) in [("C-1", throttled, 60), ("C-2", failing, 10), ("C-3", silent, 5)] {
         let token = node.sandbox.register_fcm();
         assert!(node.sandbox.set_behaviour(&token, behaviour));
         node.come_in(shopper, &token).await;
@@ -150,6 +152,9 @@ async fn google_is_left_in_peace_for_a_minute_and_the_message_still_arrives() {
         assert_eq!((rig::terminal(&life), &life["attempts"]), (vec!["accepted".to_owned()], &json!(2)), "{life}");
         let waited = at(&life, "accepted").since(at(&life, "attempted"));
         assert!(waited >= Duration::from_secs(wait_s), "{shopper}: {waited:?}");
+        let received = node.sandbox.received();
+        let sent = received.iter().filter(|it| it.target == token).map(|it| rig::carried(it));
+        assert_eq!(sent.collect::<Vec<_>>(), vec![rig::id(&life); 2], "{shopper}: the same message twice");
     }
     node.stop().await;
 }
