@@ -113,7 +113,9 @@ fn insert_claim_settle_beside_a_backlog(bencher: Bencher<'_, '_>, batch: usize) 
 fn run(bed: &Bed, committers: usize, batch: usize, round: usize) {
     bed.runtime.block_on(async {
         let tasks: Vec<_> = (0..committers)
-            .map(|committer| tokio::spawn(commit_some(bed.store.clone(), committer, batch, round)))
+            .map(|committer| {
+                tokio_util::task::TaskTracker::new().spawn(commit_some(bed.store.clone(), committer, batch, round))
+            })
             .collect();
         for task in tasks {
             task.await.expect("commits");
@@ -137,7 +139,7 @@ async fn commit_some(store: Arc<dyn Store>, committer: usize, batch: usize, roun
                 version: record.version,
                 id: next.id.clone(),
                 state: Durable::Replaced { shopper: Arc::new(next), wake: Some(now.plus(Duration::from_secs(1_800))) },
-                tracks: BTreeMap::new(),
+                tracks: Default::default(),
             });
         }
         assert_eq!(store.commit(commit).await, Ok(Committed::Done));
@@ -153,6 +155,7 @@ async fn send_one_round(store: &dyn Store, batch: usize, round: i64) {
     let end = End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 };
     let settle = |entry: parvis::store::Entry| Settlement {
         shopper: entry.notification.shopper,
+        channel: entry.notification.channel,
         id: entry.notification.id,
         lease: entry.lease,
         at: at(round),
@@ -176,7 +179,9 @@ fn shopper(committer: usize, version: u64, now: Timestamp) -> Shopper {
     let consent = || Some(Consent { granted: true, at: at(0), text: Some("2026-1".to_owned()) });
     (shopper.profile.consents.location, shopper.profile.consents.offers) = (consent(), consent());
     for interest in ["television", "sofa"] {
-        shopper.interests.insert(interest.to_owned(), Interest { weight: 0.5 + version as f64, at: at(0) });
+        shopper
+            .interests
+            .insert(interest.to_owned(), Interest { weight: 0.5 + version as f64, at: at(0), signals: Vec::new() });
     }
     let presence =
         Presence { region: name("shop-117"), state: PresenceState::Inside, since: now, seen: now, dwelled: false };

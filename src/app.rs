@@ -1,6 +1,6 @@
 //! Wiring and the order of shutdown. No logic.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use parvis_engine::{notification::Channel, problem::Problem};
@@ -14,7 +14,8 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Source},
-    delivery::{self, transport},
+    delivery::{self, Couriers, transport},
+    document::Finding,
     entropy::Entropy,
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
@@ -30,14 +31,10 @@ use crate::{
 pub struct App {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What happens.
-    pub reporter: Reporter,
     config: Config,
     source: Source,
-    store: Arc<dyn Store>,
-    catalog: Catalog,
+    core: Core,
     keys: Keys,
-    shards: Shards,
     ready: watch::Sender<Readiness>,
     /// Who takes requests.
     door: Part,
@@ -46,6 +43,15 @@ pub struct App {
     /// Who decides; ends when nobody can ask any more.
     deciders: TaskTracker,
     abandon: CancellationToken,
+}
+
+/// What every part of the node works with.
+#[derive(Clone)]
+struct Core {
+    store: Arc<dyn Store>,
+    catalog: Catalog,
+    shards: Shards,
+    reporter: Reporter,
     clock: Clock,
 }
 
@@ -74,17 +80,14 @@ impl App {
     /// Everything that stands in the way.
     pub async fn start(config: Config, source: Source, clock: Clock, entropy: Entropy) -> Result<App> {
         let folder = source.folder();
+        let couriers = couriers(&config, &folder, &clock, &entropy)?;
+        let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
         let store = store::open(config.store.below(&folder)).await?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
-        let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
-        let transport = Arc::new(transport::Http::new(&config.delivery, &folder).map_err(in_delivery)?);
-        let couriers = delivery::build(&config.delivery, &folder, clock.clone(), entropy.clone(), transport);
-        let couriers = Arc::new(couriers.map_err(in_delivery)?);
+        let reporter = Reporter::new(&config.report);
         let listener = TcpListener::bind(&config.http.listen);
         let listener = listener.await.with_context(|| format!("can't listen on {}", config.http.listen))?;
         let address = listener.local_addr()?;
-        let reporter = Reporter::new(&config.report);
-        let (ready, readiness) = watch::channel(Readiness::Ready);
 
         let (abandon, deciders) = (CancellationToken::new(), TaskTracker::new());
         let tools = shard::Tools {
@@ -96,66 +99,22 @@ impl App {
         };
         let shards = start_shards(&config.shards, &tools, &deciders);
         deciders.spawn(worker.run());
-
-        let out = Part::new();
-        let tools = lane::Tools {
-            store: store.clone(),
-            catalog: catalog.clone(),
-            couriers,
-            shards: shards.clone(),
-            reporter: reporter.clone(),
-            clock: clock.clone(),
-            entropy,
-        };
-        start_lanes(&config.lanes, &tools, &out);
-        out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
-        out.tasks.spawn(retention::run(store.clone(), config.store.retention, clock.clone(), out.stop.clone()));
-
-        let door = Part::new();
-        let services = Services {
-            shards: shards.clone(),
-            store: store.clone(),
-            catalog: catalog.clone(),
-            clock: clock.clone(),
-            keys: keys.clone(),
-            reporter: reporter.clone(),
-            ready: readiness,
-            readers: Arc::new(Semaphore::new(config.http.readers_max)),
-            config: config.http.clone(),
-            node: config.node.name.clone(),
-            tasks: door.tasks.clone(),
-            running: Running::default(),
-        };
-        let (router, http, time, stop) =
-            (http::router(services), config.http.clone(), clock.clone(), door.stop.clone());
-        door.tasks.spawn(async move { http::serve(listener, router, &http, stop, &time).await });
-        Ok(App {
-            address,
-            reporter,
-            config,
-            source,
-            store,
-            catalog,
-            keys,
-            shards,
-            ready,
-            door,
-            out,
-            deciders,
-            abandon,
-            clock,
-        })
+        let core = Core { store, catalog, shards, reporter, clock };
+        let out = start_out(&config, core.clone(), couriers, entropy);
+        let (ready, readiness) = watch::channel(Readiness::Ready);
+        let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
+        Ok(App { address, config, source, core, keys, ready, door, out, deciders, abandon })
     }
 
-    /// Reads the keys, the files of the catalog and the engine's settings again; if anything is wrong in them, nothing
+    /// Reads the files of the catalog, the engine's settings and the keys again; if anything is wrong in them, nothing
     /// changes.
     ///
     /// # Errors
     /// What is wrong.
     pub async fn reload(&self) -> Result<()> {
-        let config = crate::config::load(&self.source).map_err(|findings| anyhow!("{findings:?}"))?;
+        let config = crate::config::load(&self.source).map_err(in_files)?;
         let keys = Keys::read(&config.http.auth, &self.source.folder()).map_err(|why| anyhow!("http.auth: {why}"))?;
-        self.catalog.reload(config.catalog_sources(&self.source)).await?;
+        self.core.catalog.reload(config.catalog_sources(&self.source)).await?;
         self.keys.replace(&keys);
         Ok(())
     }
@@ -166,7 +125,8 @@ impl App {
     /// # Errors
     /// If the deadline has passed or the store could not be closed.
     pub async fn stop(self) -> Result<()> {
-        let (clock, deadline, abandon) = (self.clock.clone(), self.config.node.shutdown_deadline, self.abandon.clone());
+        let (clock, deadline, abandon) =
+            (self.core.clock.clone(), self.config.node.shutdown_deadline, self.abandon.clone());
         tokio::select! { biased;
             stopped = self.stop_in_order() => stopped,
             () = clock.sleep(deadline) => {
@@ -177,7 +137,7 @@ impl App {
     }
 
     async fn stop_in_order(self) -> Result<()> {
-        let App { store, catalog, shards, ready, door, out, deciders, .. } = self;
+        let App { core: Core { store, catalog, shards, .. }, ready, door, out, deciders, .. } = self;
         ready.send_replace(Readiness::Draining);
         door.end().await;
         // Lanes tell shards about targets that are gone, so they end first.
@@ -191,9 +151,19 @@ impl App {
     }
 }
 
-fn in_delivery(problems: Vec<Problem>) -> anyhow::Error {
-    let problems: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
-    anyhow!("delivery: {}", problems.join("; "))
+fn in_files(findings: Vec<Finding>) -> anyhow::Error {
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    anyhow!("{}", findings.join("; "))
+}
+
+fn couriers(config: &Config, folder: &Path, clock: &Clock, entropy: &Entropy) -> Result<Arc<Couriers>> {
+    let told = |problems: Vec<Problem>| {
+        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        anyhow!("delivery: {}", problems.join("; "))
+    };
+    let transport = Arc::new(transport::Http::new(&config.delivery, folder).map_err(told)?);
+    let couriers = delivery::build(&config.delivery, folder, clock.clone(), entropy.clone(), transport);
+    Ok(Arc::new(couriers.map_err(told)?))
 }
 
 fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracker) -> Shards {
@@ -205,10 +175,44 @@ fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracke
     Shards::new((0..config.count.max(1)).map(start).collect())
 }
 
-fn start_lanes(config: &lane::Config, tools: &lane::Tools, out: &Part) {
+fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entropy) -> Part {
+    let Core { store, catalog, shards, reporter, clock } = core;
+    let out = Part::new();
+    out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
+    out.tasks.spawn(retention::run(store.clone(), config.store.retention, clock.clone(), out.stop.clone()));
+    let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
     for channel in Channel::ALL {
-        let (lane, settler) = Lane::new(channel, config, tools.clone(), out.stop.clone());
+        let (lane, settler) = Lane::new(channel, &config.lanes, tools.clone(), out.stop.clone());
         out.tasks.spawn(pipeline::run_lane(lane));
         out.tasks.spawn(settler.run());
     }
+    out
+}
+
+fn open_door(
+    config: &Config,
+    core: Core,
+    keys: Keys,
+    ready: watch::Receiver<Readiness>,
+    listener: TcpListener,
+) -> Part {
+    let Core { store, catalog, shards, reporter, clock } = core;
+    let door = Part::new();
+    let (http, time, stop) = (config.http.clone(), clock.clone(), door.stop.clone());
+    let router = http::router(Services {
+        shards,
+        store,
+        catalog,
+        clock,
+        keys,
+        reporter,
+        ready,
+        readers: Arc::new(Semaphore::new(http.readers_max)),
+        config: http.clone(),
+        node: config.node.name.clone(),
+        tasks: door.tasks.clone(),
+        running: Running::default(),
+    });
+    door.tasks.spawn(async move { http::serve(listener, router, &http, stop, &time).await });
+    door
 }

@@ -163,7 +163,7 @@ mod tests {
         let mut listed = Vec::new();
         list(&file, &mut listed).expect("lists");
         assert_eq!(String::from_utf8(listed).expect("text"), "phones ingest\none phone ingest device phone-1\n");
-        let config = Config { keys_file: Some("keys.toml".into()), ..Config::default() };
+        let config = Config { keys_file: "keys.toml".into(), ..Config::default() };
         let keys = Keys::read(&config, folder.path()).expect("the file opens");
         let key = printed.lines().nth(1).expect("two keys");
         let headers = [(header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}")).expect("visible"))];

@@ -180,7 +180,7 @@ impl<'a, W: Write> Replay<'a, W> {
 
 impl Played {
     fn new(shopper: Shopper) -> Played {
-        let record = Record { version: 0, shopper: Arc::new(shopper), tracks: BTreeMap::new() };
+        let record = Record { version: 0, shopper: Arc::new(shopper), tracks: Default::default() };
         Played { work: Work::new(record), now: Timestamp::MIN }
     }
 }

@@ -3,6 +3,8 @@
 //! A shard keeps no shopper from one batch to the next; caching is the store's business.
 
 mod batch;
+#[cfg(test)]
+mod lost_answers;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -255,13 +257,16 @@ pub struct Shard {
     batch_max: usize,
     tools: Tools,
     budgets: Budgets,
+    /// Totals of campaigns of which nothing was left: asking again would cost every batch a synchronisation of the disk.
+    spent: Budgets,
 }
 
 impl Shard {
     /// A shard and the sender of its inbox.
     pub fn new(config: &Config, tools: Tools) -> (mpsc::Sender<Job>, Shard) {
         let (sender, inbox) = mpsc::channel(config.inbox_max);
-        (sender, Shard { inbox, next: Vec::new(), batch_max: config.batch_max, tools, budgets: Budgets::new() })
+        let (budgets, spent) = (Budgets::new(), Budgets::new());
+        (sender, Shard { inbox, next: Vec::new(), batch_max: config.batch_max, tools, budgets, spent })
     }
 
     /// What waits, at most a batch; none when the last handle is gone and the inbox is empty.
@@ -290,33 +295,48 @@ impl Shard {
     /// Takes more of the budgets that ran dry in this batch; true if it got some, so that the batch is worth deciding again.
     pub async fn lease_budgets(&mut self, batch: &Batch) -> bool {
         let mut got_some = false;
-        for (campaign, total) in batch.dry_budgets() {
-            // A 256th at a time: few round trips, and little lies idle in other shards when the end is near.
-            let want = (total / 256).clamp(1, 100);
+        for (campaign, (total, missed)) in batch.dry_budgets() {
+            if self.spent.get(&campaign) == Some(&total) {
+                continue;
+            }
+            // What is missed, or a 256th: few round trips, and little lies idle in other shards when the end is near.
+            let want = (total / 256).clamp(1, 100).max(missed);
             let leased = loop {
                 match self.tools.store.lease_budget(&campaign, total, want).await {
                     Ok(leased) => break leased,
                     Err(error) => self.wait_out("lease_budget", error).await,
                 }
             };
+            if leased == 0 {
+                self.spent.insert(campaign, total);
+                continue;
+            }
             *self.budgets.entry(campaign).or_insert(0) += leased;
-            got_some |= leased > 0;
+            got_some = true;
         }
         got_some
     }
 
     /// Commits what a batch became.
-    pub async fn commit(&self, batch: &Batch) -> Committed {
-        let commit = batch.commit();
+    pub async fn commit(&mut self, batch: &Batch) -> Committed {
+        let mut commit = batch.commit();
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
         }
-        loop {
-            match self.tools.store.commit(commit.clone()).await {
-                Ok(committed) => return committed,
+        let mut unsure = false;
+        let committed = loop {
+            match self.tools.store.commit(commit).await {
+                Ok(committed) => break committed,
                 Err(error) => self.wait_out("commit", error).await,
             }
+            unsure = true;
+            commit = batch.commit();
+        };
+        // The conflict may be with the first try, whose answer was lost: what it took of budgets stays spent.
+        if unsure && committed != Committed::Done {
+            self.budgets.clone_from(&batch.budgets);
         }
+        committed
     }
 
     /// Reports that another writer was faster.
@@ -374,5 +394,96 @@ fn missed_budget(verdict: &Verdict) -> Option<u64> {
     match verdict {
         Verdict::Suppress(Suppression::Budget { total }) => Some(*total),
         Verdict::Send(_) | Verdict::Suppress(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::{
+        observation::{Fix, Position},
+        shopper::{Consent, Device, Shopper},
+        world,
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        catalog::{self, Kind, Sources},
+        report,
+        store::{Change, Commit, Durable, memory::Memory},
+    };
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn visitor(number: u32) -> Change {
+        let now = Timestamp::from_millis(NOW);
+        let mut shopper = Shopper::new(format!("C-{number}").parse().expect("an id"));
+        let yes = Some(Consent { granted: true, at: now, text: None });
+        (shopper.profile.consents.location, shopper.profile.consents.offers) = (yes.clone(), yes);
+        let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
+        let device = Device::new("android".to_owned(), Some(target), now);
+        shopper.devices.insert(format!("phone-{number}").parse().expect("an id"), device);
+        let (id, shopper) = (shopper.id.clone(), Arc::new(shopper));
+        Change { version: 0, id, state: Durable::Replaced { shopper, wake: None }, tracks: Default::default() }
+    }
+
+    fn enters(number: u32) -> Job {
+        let fix = Fix {
+            at: Timestamp::from_millis(NOW),
+            position: Position { lat: 48.86, lon: 2.35 },
+            accuracy_m: 5.0,
+            speed_mps: None,
+            course_deg: None,
+            floor: None,
+        };
+        let device = format!("phone-{number}").parse().expect("an id");
+        let input = Input::Observed { device, observations: vec![Observation::Fix(fix)] };
+        Job { shopper: format!("C-{number}").parse().expect("an id"), input, reply: oneshot::channel().0 }
+    }
+
+    /// A campaign of three messages, a store that knows ten people, and one shard.
+    async fn shop() -> (Memory, Shard) {
+        let memory = Memory::new();
+        let changes = (0..10).map(visitor).collect();
+        let known = memory.commit(Commit { changes, ..Commit::default() }).await;
+        assert_eq!(known, Ok(Committed::Done));
+        let folder = tempfile::tempdir().expect("a folder");
+        let sources = Sources {
+            folder: folder.path().to_owned(),
+            config: catalog::Config::default(),
+            settings: world::Settings::default(),
+        };
+        let store: Arc<dyn Store> = Arc::new(memory.clone());
+        let (catalog, worker) = Catalog::open(sources, store.clone()).await.expect("an empty catalog");
+        tokio_util::task::TaskTracker::new().spawn(worker.run());
+        let fence = json!({"type": "Feature", "id": "shop", "properties": {"radius_m": 500.0},
+            "geometry": {"type": "Point", "coordinates": [2.35, 48.86]}});
+        let campaign = json!({"id": "few", "purpose": "offer", "on": {"transition": "enter"}, "budget": {"total": 3},
+            "content": {"en": {"title": "Few", "body": "First come"}}});
+        catalog.put(Kind::Geofence, vec![fence]).await.expect("a sound fence");
+        catalog.put(Kind::Campaign, vec![campaign]).await.expect("a sound campaign");
+        let tools = Tools {
+            store,
+            catalog,
+            clock: Clock::simulated(Timestamp::from_millis(NOW)),
+            reporter: Reporter::new(&report::Config::default()),
+            abandon: CancellationToken::new(),
+        };
+        (memory, Shard::new(&Config::default(), tools).1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_is_leased_as_needed_and_asked_for_once_when_it_is_spent() {
+        let (memory, mut shard) = shop().await;
+        let jobs: Vec<Job> = (0..5).map(enters).collect();
+        let mut batch = shard.load(&jobs).await;
+        batch.decide(&jobs);
+        assert!(shard.lease_budgets(&batch).await, "all that is left in one go");
+        let mut batch = shard.load(&jobs).await;
+        batch.decide(&jobs);
+        assert_eq!(batch.commit().outbox.len(), 3);
+        assert!(!shard.lease_budgets(&batch).await, "nothing is left");
+        memory.close().await.expect("closes");
+        assert!(!shard.lease_budgets(&batch).await, "and the store is not asked again");
     }
 }

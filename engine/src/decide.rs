@@ -18,7 +18,7 @@ use crate::{
     campaign::Campaign,
     gates::{self, Answer, Case, Gate},
     id::{CampaignId, OrderId},
-    matching::{Transition, TransitionCause},
+    matching::{Transition, TransitionCause, TransitionKind},
     notification::{Notification, Purpose},
     order::{self, Change, OrderEvent},
     shopper::Shopper,
@@ -40,13 +40,21 @@ pub fn campaigns(
 ) -> Decided {
     let mut decided = Decided::default();
     // Of a region that was taken out of the catalog nobody has gone.
-    let happened = |transition: &&Transition| !transition.replayed && transition.cause != TransitionCause::Removed;
-    for transition in transitions.iter().filter(happened) {
+    let happened = |transition: &Transition| !transition.replayed && transition.cause != TransitionCause::Removed;
+    for (at, transition) in transitions.iter().enumerate().filter(|(_, transition)| happened(transition)) {
         let fence = world.regions.get(&transition.region).map(Arc::as_ref);
         let selected = world.campaigns.on_transition(transition, fence);
+        let over = is_over(transition, &transitions[at + 1..]);
         if !selected.is_empty() {
             let round = Round::of_transition(world, transition, now);
-            decided.decisions.extend(contest(&round, shopper, &selected, budgets));
+            decided.decisions.extend(if over {
+                refuse(&round, &selected, &gates::left(&transition.region))
+            } else {
+                contest(&round, shopper, &selected, budgets)
+            });
+        }
+        if over {
+            continue;
         }
         for arrival in order::arrivals(world, shopper, transition, now) {
             let selected = world.campaigns.on_pickup(transition.kind, &arrival.store);
@@ -58,7 +66,8 @@ pub fn campaigns(
     decided
 }
 
-/// Takes an order event into the shopper's orders and decides who is to be told.
+/// Takes an order event into the shopper's orders and decides who is to be told. A time to come is taken as now: it would
+/// make everything that really happens until then look old.
 pub fn order(
     world: &World,
     shopper: &mut Arc<Shopper>,
@@ -66,6 +75,7 @@ pub fn order(
     event: &OrderEvent,
     now: Timestamp,
 ) -> OrderTaken {
+    let event = &OrderEvent { at: event.at.min(now), ..event.clone() };
     let change = order::take(shopper, order, event);
     if change != Change::New {
         return OrderTaken { change, decisions: Vec::new() };
@@ -75,10 +85,7 @@ pub fn order(
     let selected = world.campaigns.on_order(event.state, taken.store.as_ref());
     let round = Round::of_order(world, shopper, taken, now);
     let decisions = match order::already_told(taken) {
-        Some(known) => {
-            let refuse = |campaign: &&Arc<Campaign>| round.decision(campaign, Verdict::Suppress(known.clone()));
-            selected.iter().map(refuse).collect()
-        }
+        Some(known) => refuse(&round, &selected, &known),
         None => contest(&round, shopper, &selected, &mut Budgets::new()),
     };
     if decisions.iter().any(|decision| matches!(decision.verdict, Verdict::Send(_)))
@@ -102,6 +109,18 @@ pub fn still_wanted(world: &World, shopper: &Shopper, notification: &Notificatio
         Answer::Defer(until) => Wanted::NotBefore(until),
         Answer::Suppress(reason) => Wanted::No(reason),
     }
+}
+
+/// Whether the visit that a transition tells of has ended by what came along with it: a message would reach nobody
+/// there, so none is decided that would count.
+fn is_over(transition: &Transition, later: &[Transition]) -> bool {
+    let visit = |it: &Transition| (it.device.clone(), it.region.clone(), it.entered_at);
+    let ends = |it: &Transition| it.kind == TransitionKind::Exit && !it.replayed && visit(it) == visit(transition);
+    matches!(transition.kind, TransitionKind::Enter | TransitionKind::Dwell) && later.iter().any(ends)
+}
+
+fn refuse(round: &Round<'_>, selected: &[&Arc<Campaign>], why: &Suppression) -> Vec<Decision> {
+    selected.iter().map(|campaign| round.decision(campaign, Verdict::Suppress(why.clone()))).collect()
 }
 
 /// Asks all selected campaigns against the same state; the first that may speak wins for its purpose.

@@ -7,7 +7,7 @@ pub use self::case::Case;
 use crate::{
     audience::Who,
     decide::{Cap, Per, Suppression},
-    id::stable_hash,
+    id::{RegionId, stable_hash},
     matching::TransitionKind,
     notification::{Cause, Purpose},
     order::OrderState,
@@ -239,9 +239,13 @@ fn presence(case: &Case<'_>, notes: &mut Notes) -> Answer {
     });
     notes.add(|| inside.map_or(format!("not in {region}"), |inside| format!("in {region} since {}", inside.since)));
     if inside.is_none() {
-        return Answer::Suppress(Suppression::Left { region: region.clone() });
+        return Answer::Suppress(left(region));
     }
     Answer::Pass
+}
+
+pub(crate) fn left(region: &RegionId) -> Suppression {
+    Suppression::Left { region: region.clone() }
 }
 
 /// "Not once the order has moved on."

@@ -20,6 +20,7 @@ pub mod normalise;
 pub mod notification;
 pub mod observation;
 pub mod order;
+pub mod per_device;
 pub mod problem;
 pub mod region;
 pub mod retry;

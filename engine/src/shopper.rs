@@ -11,10 +11,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{CampaignId, DeviceId, NotificationId, OrderId, RegionId, ShopperId},
+    id::{CampaignId, NotificationId, OrderId, RegionId, ShopperId},
     notification::{Channel, Purpose},
     observation::Fix,
     order::Order,
+    per_device::PerDevice,
     time::Timestamp,
 };
 
@@ -30,8 +31,8 @@ pub struct Shopper {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub interests: BTreeMap<String, Interest>,
     /// Registered installations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub devices: BTreeMap<DeviceId, Device>,
+    #[serde(default, skip_serializing_if = "PerDevice::is_empty")]
+    pub devices: PerDevice<Device>,
     /// What was decided to be sent, oldest first, as far back as any cap looks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sends: Vec<Send>,
@@ -47,7 +48,7 @@ impl Shopper {
             id,
             profile: Profile::default(),
             interests: BTreeMap::new(),
-            devices: BTreeMap::new(),
+            devices: PerDevice::new(),
             sends: Vec::new(),
             orders: BTreeMap::new(),
         }

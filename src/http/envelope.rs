@@ -24,11 +24,18 @@ pub struct Envelope<'a> {
 impl Envelope<'_> {
     /// Puts an event of a node into its envelope.
     pub fn new<'a>(event: &'a Event, node: &str) -> Envelope<'a> {
-        // Through a value: an event and its transition both say `at`, and a name may stand only once.
-        let data = serde_json::to_value(event).unwrap_or_default();
+        let mut data = match serde_json::to_value(&event.what) {
+            Ok(Value::Object(mut what)) => what.remove("data").unwrap_or_default(),
+            Ok(_) | Err(_) => Value::Null,
+        };
+        let id = stable_hash(&[kind(event), event.shopper.as_str(), &event.at.to_string(), &data.to_string()]);
+        if let Value::Object(data) = &mut data {
+            data.insert("shopper".to_owned(), event.shopper.as_str().into());
+            data.insert("recorded_at".to_owned(), event.recorded_at.to_string().into());
+        }
         Envelope {
             specversion: "1.0",
-            id: format!("{:016x}", stable_hash(&[&data.to_string()])),
+            id: format!("{id:016x}"),
             source: format!("/nodes/{node}"),
             r#type: kind(event),
             subject: event.shopper.as_str(),

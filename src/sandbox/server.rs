@@ -28,6 +28,7 @@ use super::{
     shared::{Connection, Shared},
     webpush,
 };
+use crate::clock::Clock;
 /// More than any service takes, so that each can say by itself that a message is too large.
 const BODY_BYTES: usize = 64 * 1024;
 /// What a service announces by default.
@@ -185,7 +186,7 @@ impl Listening {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => self.spawn(socket),
                     // Out of descriptors, perhaps: nothing gets better by asking again at once.
-                    Err(_) => tokio::time::sleep(AFTER_ACCEPT_ERROR).await,
+                    Err(_) => self.shared.clock.sleep(AFTER_ACCEPT_ERROR).await,
                 },
             }
         }
@@ -260,7 +261,7 @@ async fn answer(
             shared.stop.cancelled().await;
             Err(io::ErrorKind::ConnectionAborted.into())
         }
-        Effect::Reset => Ok(respond_and_reset(reply)),
+        Effect::Reset => Ok(respond_and_reset(reply, shared.clock.clone())),
     }
 }
 
@@ -313,11 +314,11 @@ fn respond(reply: Reply) -> Response<Body> {
 }
 
 /// Half of the answer, then an error instead of its end.
-fn respond_and_reset(reply: Reply) -> Response<Body> {
+fn respond_and_reset(reply: Reply, clock: Clock) -> Response<Body> {
     let half = reply.body.slice(..reply.body.len() / 2);
     let frames = stream::iter((!half.is_empty()).then(|| Ok(Frame::data(half))));
-    let cut = stream::once(async {
-        tokio::time::sleep(BEFORE_RESET).await;
+    let cut = stream::once(async move {
+        clock.sleep(BEFORE_RESET).await;
         Err(io::Error::from(io::ErrorKind::ConnectionReset))
     });
     let body = StreamBody::new(frames.chain(cut)).boxed_unsync();

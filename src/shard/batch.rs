@@ -69,9 +69,13 @@ impl Batch {
         }
     }
 
-    /// Campaigns whose budget was missed, with their totals.
-    pub fn dry_budgets(&self) -> BTreeMap<CampaignId, u64> {
-        self.works.values().flat_map(|work| work.dry_budgets().iter().cloned()).collect()
+    /// Campaigns whose budget was missed, with their totals and how often.
+    pub fn dry_budgets(&self) -> BTreeMap<CampaignId, (u64, u64)> {
+        let mut dry = BTreeMap::new();
+        for (campaign, total) in self.works.values().flat_map(Work::dry_budgets) {
+            dry.entry(campaign.clone()).or_insert((*total, 0)).1 += 1;
+        }
+        dry
     }
 
     fn decide_one(&mut self, shopper: &ShopperId, input: Input) -> Answer {
@@ -89,6 +93,7 @@ impl Batch {
             Input::Order { order, event } => take_order(&world, work, &order, &event, now),
             Input::Profile(profile) => {
                 change::replace_profile(Arc::make_mut(&mut work.shopper), profile);
+                work.forget_positions_without_consent();
                 Answer::Done
             }
             Input::Signal(signal) => {
@@ -119,12 +124,11 @@ impl Batch {
         let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
         let settings = &self.world.settings.marketing;
         change::register(Arc::make_mut(&mut work.shopper), before, (device, registration), settings, self.now);
-        if let Some(mut previous) = previous {
-            if let Some(track) = previous.release(device) {
-                work.adopt(device, track);
-            }
-            self.works.insert(previous.shopper.id.clone(), previous);
+        if let Some(track) = previous.as_mut().and_then(|previous| previous.release(device)) {
+            work.adopt(device, track);
         }
+        work.forget_positions_without_consent();
+        self.works.extend(previous.map(|previous| (previous.shopper.id.clone(), previous)));
         self.owners.insert(device.clone(), shopper.clone());
         Answer::Done
     }
@@ -175,4 +179,92 @@ fn take_order(world: &World, work: &mut Work, order: &OrderId, event: &OrderEven
     }
     work.decided(Decided { decisions: taken.decisions, arrivals: Vec::new() }, &[], now);
     Answer::Order { change: taken.change, notifications: work.messages(first) }
+}
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::{
+        matching::TransitionKind,
+        observation::{Fix, Position},
+        region::Geofence,
+        shopper::{Consent, Device, Profile, Shopper},
+        world,
+    };
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::store::Durable;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
+        text.parse().expect("a valid name")
+    }
+
+    fn world() -> Arc<World> {
+        let shop = serde_json::json!({
+            "type": "Feature", "id": "shop", "properties": {"radius_m": 500.0},
+            "geometry": {"type": "Point", "coordinates": [2.35, 48.86]},
+        });
+        let shop = Geofence::compile(serde_json::from_value(shop).expect("well formed")).expect("sound");
+        Arc::new(World::new(1, vec![Arc::new(shop)], Vec::new(), Vec::new(), world::Settings::default()))
+    }
+
+    fn profile(granted: bool) -> Profile {
+        let mut profile = Profile::default();
+        profile.consents.location = Some(Consent { granted, at: Timestamp::from_millis(NOW), text: None });
+        profile
+    }
+
+    fn batch(record: Record) -> Batch {
+        Batch::new(world(), vec![record], BTreeMap::new(), Budgets::new(), Timestamp::from_millis(NOW))
+    }
+
+    fn job(input: Input) -> Job {
+        Job { shopper: name("C-1"), input, reply: oneshot::channel().0 }
+    }
+
+    fn fix(second: i64) -> Job {
+        let fix = Fix {
+            at: Timestamp::from_millis(NOW - 60_000 + second * 1_000),
+            position: Position { lat: 48.86, lon: 2.35 },
+            accuracy_m: 5.0,
+            speed_mps: None,
+            course_deg: None,
+            floor: None,
+        };
+        job(Input::Observed { device: name("phone"), observations: vec![Observation::Fix(fix)] })
+    }
+
+    #[test]
+    fn who_withdraws_consent_and_gives_it_again_enters_again() {
+        let mut shopper = Shopper::new(name("C-1"));
+        shopper.profile = profile(true);
+        let device = Device::new("ios".to_owned(), None, Timestamp::from_millis(NOW));
+        shopper.devices.insert(name("phone"), device);
+        let mut batch = batch(Record { version: 1, shopper: Arc::new(shopper), tracks: Default::default() });
+        let kinds = |answer: &Answer| match answer {
+            Answer::Observed(observed) => observed.transitions.iter().map(|it| it.kind).collect(),
+            Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => Vec::new(),
+        };
+        let entered = batch.decide(&[fix(0), fix(10)]);
+        assert_eq!([kinds(&entered[0]), kinds(&entered[1])], [vec![TransitionKind::Enter], Vec::new()]);
+        batch.decide(&[job(Input::Profile(profile(false)))]);
+        assert!(batch.commit().changes[0].tracks.is_empty(), "no position is kept without consent");
+        let again = batch.decide(&[job(Input::Profile(profile(true))), fix(20)]);
+        assert_eq!(kinds(&again[1]), [TransitionKind::Enter]);
+    }
+
+    #[test]
+    fn a_timer_that_comes_after_an_erasure_brings_nobody_back() {
+        let known =
+            |version| Record { version, shopper: Arc::new(Shopper::new(name("C-1"))), tracks: Default::default() };
+        let mut erased = batch(known(0));
+        erased.decide(&[job(Input::Wake)]);
+        assert!(erased.commit().changes.is_empty());
+        let mut held = batch(known(3));
+        held.decide(&[job(Input::Wake)]);
+        let state = &held.commit().changes[0].state;
+        assert!(matches!(state, Durable::Replaced { wake: None, .. }), "{state:?}");
+    }
 }

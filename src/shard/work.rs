@@ -1,12 +1,13 @@
 //! One shopper while a batch is decided.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use parvis_engine::{
     decide::{Budgets, Decided, Verdict},
     id::{CampaignId, DeviceId, NotificationId},
     matching::{self, Matched, Subject, Transition},
     notification::Notification,
+    per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
     world::World,
@@ -26,7 +27,7 @@ pub struct Work {
     pub budgets: Budgets,
     loaded: Arc<Shopper>,
     version: u64,
-    tracks: BTreeMap<DeviceId, Track>,
+    tracks: PerDevice<Track>,
     moved: bool,
     woken: bool,
     erased: bool,
@@ -139,7 +140,7 @@ impl Work {
         self.outbox.len()
     }
 
-    /// A timer has fired: the next wake time is set anew whatever came of it.
+    /// A timer has fired: the next wake time is set anew whatever came of it, unless the shopper was erased meanwhile.
     pub fn wake(&mut self) {
         self.woken = true;
     }
@@ -153,6 +154,14 @@ impl Work {
         self.events.clear();
         self.erased = true;
         known
+    }
+
+    /// Without consent to the use of locations nothing is known of where devices are or were.
+    pub fn forget_positions_without_consent(&mut self) {
+        if !self.shopper.profile.consents.allow_location() && !self.tracks.is_empty() {
+            self.moved = true;
+            self.tracks.clear();
+        }
     }
 
     /// A device no longer belongs here; gives its volatile side.
@@ -172,11 +181,13 @@ impl Work {
         &self.dry
     }
 
-    /// What is to be committed of the shopper, if anything.
+    /// What is to be committed of the shopper, if anything. Whatever is recorded counts as a new version, so that a
+    /// commit that is tried again because its answer was lost conflicts with itself and records nothing twice.
     pub fn change(&self, world: &World) -> Option<Change> {
+        let recorded = !self.events.is_empty() || !self.outbox.is_empty();
         let state = if self.erased {
             Durable::Erased
-        } else if self.woken || !Arc::ptr_eq(&self.loaded, &self.shopper) {
+        } else if (self.woken && self.version > 0) || recorded || !Arc::ptr_eq(&self.loaded, &self.shopper) {
             let wakes = self.shopper.devices.values().filter_map(|it| matching::next_wake(world, &it.presences));
             Durable::Replaced { shopper: self.shopper.clone(), wake: wakes.min() }
         } else if self.moved {
@@ -195,5 +206,25 @@ impl Work {
     /// The messages for the outbox and the events for the journal.
     pub fn results(&self) -> (&[Notification], &[Event]) {
         (&self.outbox, &self.events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::order::OrderState;
+
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_a_new_version() {
+        let id: parvis_engine::id::ShopperId = "C-1".parse().expect("an id");
+        let record = Record { version: 3, shopper: Arc::new(Shopper::new(id)), tracks: Default::default() };
+        let mut work = Work::new(record);
+        assert!(work.change(&World::default()).is_none(), "nothing has happened");
+        let order = "o-1".parse().expect("an id");
+        let at = Timestamp::from_millis(0);
+        work.happened(at, What::Order { order, state: OrderState::Shipped }, at);
+        let change = work.change(&World::default()).expect("a change");
+        assert!(matches!(change.state, Durable::Replaced { .. }), "{change:?}");
     }
 }

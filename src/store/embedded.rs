@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, JournalQuery, Life, Record, Settlement,
-    Sizes, Step, Store,
+    Sizes, Step, Store, state::Pending,
 };
 use crate::report::Event;
 
@@ -172,7 +172,7 @@ impl Store for Embedded {
             return if let Reply::Committed(committed) = reply { Ok(committed) } else { Err(mismatch()) };
         }
         let state = &self.volatile.state;
-        let conflicts = state.conflicts(&commit.changes);
+        let conflicts = state.conflicts(commit.changes.iter(), &Pending::default());
         if !conflicts.is_empty() {
             return Ok(Committed::Conflict(conflicts));
         }

@@ -19,7 +19,7 @@ use super::{
     Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
-    state::{Origin, Put, State},
+    state::{Origin, Pending, Put, State},
 };
 use crate::report::Event;
 
@@ -233,7 +233,7 @@ impl Store for Memory {
             }
             Some(Fault::After | Fault::Conflict) | None => {}
         }
-        let conflicts = self.state.conflicts(&commit.changes);
+        let conflicts = self.state.conflicts(commit.changes.iter(), &Pending::default());
         if !conflicts.is_empty() {
             return Ok(Committed::Conflict(conflicts));
         }

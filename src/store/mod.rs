@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
     notification::{Channel, Milestone, Notification},
+    per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
 };
@@ -44,7 +45,7 @@ pub struct Record {
     /// The durable side.
     pub shopper: Arc<Shopper>,
     /// The volatile side, by device.
-    pub tracks: BTreeMap<DeviceId, Track>,
+    pub tracks: PerDevice<Track>,
 }
 
 /// What one shopper became.
@@ -57,7 +58,7 @@ pub struct Change {
     /// The new durable state.
     pub state: Durable,
     /// The new volatile state; replaces all tracks of the shopper.
-    pub tracks: BTreeMap<DeviceId, Track>,
+    pub tracks: PerDevice<Track>,
 }
 
 /// What becomes of a shopper's durable state.
@@ -92,7 +93,8 @@ pub struct Commit {
 pub enum Committed {
     /// It is durable.
     Done,
-    /// Nothing was done: these shoppers have changed since they were loaded.
+    /// Nothing was done: these shoppers have changed since they were loaded, or take a device from a shopper who does not
+    /// give it away in the same commit.
     Conflict(Vec<ShopperId>),
 }
 

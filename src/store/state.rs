@@ -2,7 +2,7 @@
 //! are their shoppers' only writer. It does no I/O and decides nothing about durability.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     hash::Hash,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -12,12 +12,13 @@ use std::{
 
 use parvis_engine::{
     id::{DeviceId, OrderId, ShopperId, stable_hash},
+    per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
 };
 use tokio::sync::watch;
 
-use super::{Change, Record};
+use super::{Change, Durable, Record};
 
 /// So that shards rarely wait for one another; a power of two well above the number of cores.
 const SHARDS: usize = 64;
@@ -37,7 +38,7 @@ pub(super) struct State {
 struct Held {
     version: u64,
     shopper: Arc<Shopper>,
-    tracks: BTreeMap<DeviceId, Track>,
+    tracks: PerDevice<Track>,
     wake: Option<Timestamp>,
     origin: Origin,
 }
@@ -56,9 +57,18 @@ pub(super) struct Origin {
 pub(super) struct Put {
     pub(super) version: u64,
     pub(super) shopper: Arc<Shopper>,
-    pub(super) tracks: BTreeMap<DeviceId, Track>,
+    pub(super) tracks: PerDevice<Track>,
     pub(super) wake: Option<Timestamp>,
     pub(super) origin: Origin,
+}
+
+/// What changes that are being made durable say, and memory does not yet.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Versions of shoppers; 0 for those that are erased.
+    pub(super) versions: HashMap<ShopperId, u64>,
+    /// New owners of devices.
+    pub(super) owners: HashMap<DeviceId, ShopperId>,
 }
 
 impl State {
@@ -77,7 +87,7 @@ impl State {
         let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
         match shard.get(id) {
             Some(held) => Record { version: held.version, shopper: held.shopper.clone(), tracks: held.tracks.clone() },
-            None => Record { version: 0, shopper: Arc::new(Shopper::new(id.clone())), tracks: BTreeMap::new() },
+            None => Record { version: 0, shopper: Arc::new(Shopper::new(id.clone())), tracks: PerDevice::new() },
         }
     }
 
@@ -91,13 +101,38 @@ impl State {
         shard.get(id).map_or(Origin::default(), |held| held.origin)
     }
 
-    /// The shoppers among these that have changed since they were loaded.
-    pub(super) fn conflicts(&self, changes: &[Change]) -> Vec<ShopperId> {
-        changes.iter().filter(|change| self.version(&change.id) != change.version).map(|c| c.id.clone()).collect()
+    /// The shoppers among these that were decided without knowing of something newer: a change of their own, or that
+    /// another shopper has a device that they take, and does not give it away in the same commit.
+    pub(super) fn conflicts<'c>(
+        &self,
+        changes: impl Iterator<Item = &'c Change> + Clone,
+        pending: &Pending,
+    ) -> Vec<ShopperId> {
+        let current = |change: &Change| {
+            let pending = pending.versions.get(&change.id).copied();
+            pending.unwrap_or_else(|| self.version(&change.id)) == change.version
+        };
+        let is_free = |device: &DeviceId, taker: &ShopperId| {
+            let owner = pending.owners.get(device).cloned().or_else(|| self.owner(device));
+            let gives = |owner: &ShopperId| changes.clone().any(|it| it.id == *owner && !keeps(it, device));
+            owner.is_none_or(|owner| owner == *taker || gives(&owner))
+        };
+        let conflicts = changes
+            .clone()
+            .filter(|it| !current(it) || !self.devices_taken(it).iter().all(|device| is_free(device, &it.id)));
+        conflicts.map(|change| change.id.clone()).collect()
+    }
+
+    /// The devices that a change gives to a shopper who does not have them in memory.
+    pub(super) fn devices_taken<'c>(&self, change: &'c Change) -> Vec<&'c DeviceId> {
+        let Durable::Replaced { shopper, .. } = &change.state else { return Vec::new() };
+        let shard = self.shard(&change.id).read().unwrap_or_else(PoisonError::into_inner);
+        let known = shard.get(&change.id).map(|held| &held.shopper.devices);
+        shopper.devices.keys().filter(|device| !known.is_some_and(|known| known.contains_key(device))).collect()
     }
 
     /// Replaces the tracks, unless the shopper has changed meanwhile: then newer ones are there.
-    pub(super) fn set_tracks(&self, id: &ShopperId, version: u64, tracks: BTreeMap<DeviceId, Track>) {
+    pub(super) fn set_tracks(&self, id: &ShopperId, version: u64, tracks: PerDevice<Track>) {
         let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         match shard.get_mut(id) {
             Some(held) if held.version == version => held.tracks = tracks,
@@ -183,8 +218,10 @@ impl State {
     }
 
     fn index(&self, id: &ShopperId, before: Option<&Shopper>, after: Option<&Shopper>) {
-        reindex(&self.devices, id, before.map(|old| &old.devices), after.map(|new| &new.devices));
-        reindex(&self.orders, id, before.map(|old| &old.orders), after.map(|new| &new.orders));
+        let devices = |shopper: &Shopper| shopper.devices.keys().cloned().collect::<Vec<_>>();
+        reindex(&self.devices, id, &before.map(devices).unwrap_or_default(), &after.map(devices).unwrap_or_default());
+        let orders = |shopper: &Shopper| shopper.orders.keys().cloned().collect::<Vec<_>>();
+        reindex(&self.orders, id, &before.map(orders).unwrap_or_default(), &after.map(orders).unwrap_or_default());
     }
 
     fn set_wake(&self, id: &ShopperId, before: Option<Timestamp>, after: Option<Timestamp>) {
@@ -203,26 +240,31 @@ impl State {
     }
 }
 
-/// Brings a directory up to date. An entry that has passed to another shopper in the same commit stays with them.
-fn reindex<K: Clone + Eq + Hash + Ord, V>(
+fn keeps(change: &Change, device: &DeviceId) -> bool {
+    match &change.state {
+        Durable::Unchanged => true,
+        Durable::Replaced { shopper, .. } => shopper.devices.contains_key(device),
+        Durable::Erased => false,
+    }
+}
+
+/// Brings a directory up to date; both lists are sorted. An entry that has passed to another shopper in the same commit stays with them.
+fn reindex<K: Clone + Hash + Ord>(
     directory: &RwLock<HashMap<K, ShopperId>>,
     id: &ShopperId,
-    before: Option<&BTreeMap<K, V>>,
-    after: Option<&BTreeMap<K, V>>,
+    before: &[K],
+    after: &[K],
 ) {
-    let (old, new) = (before.into_iter().flat_map(BTreeMap::keys), after.into_iter().flat_map(BTreeMap::keys));
-    if old.clone().eq(new.clone()) {
+    if before == after {
         return;
     }
     let mut directory = directory.write().unwrap_or_else(PoisonError::into_inner);
-    for key in old {
-        if directory.get(key) == Some(id) && !after.is_some_and(|after| after.contains_key(key)) {
+    for key in before.iter().filter(|key| after.binary_search(key).is_err()) {
+        if directory.get(key) == Some(id) {
             directory.remove(key);
         }
     }
-    for key in new {
-        if !before.is_some_and(|before| before.contains_key(key)) {
-            directory.insert(key.clone(), id.clone());
-        }
+    for key in after.iter().filter(|key| before.binary_search(key).is_err()) {
+        directory.insert(key.clone(), id.clone());
     }
 }

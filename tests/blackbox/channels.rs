@@ -1,5 +1,7 @@
 //! From a registration to an accepted push on all three channels, and everything that can be seen of it.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use parvis_engine::notification::Channel;
 use serde_json::json;
@@ -82,6 +84,7 @@ async fn three_phones_walk_in_and_each_gets_one_message() {
 }
 
 async fn told(stream: &rig::Followed) {
+    let mut ids = BTreeSet::new();
     for kind in ["shopper.entered_geofence", "notification.decided", "notification.accepted"] {
         let events = stream.wait_for(kind, GUESTS.len()).await;
         assert_eq!(events.len(), GUESTS.len(), "{kind}");
@@ -90,6 +93,7 @@ async fn told(stream: &rig::Followed) {
         assert_eq!(subjects, ["C-1", "C-2", "C-3"], "{kind}");
         for event in &events {
             assert_eq!(event["specversion"], "1.0");
+            assert!(ids.insert(event["id"].as_str().expect("text").to_owned()), "an id of its own: {event}");
             assert!(!event.to_string().contains("\"lat\""), "no positions: {event}");
         }
     }

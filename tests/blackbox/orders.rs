@@ -100,7 +100,7 @@ async fn who_fetches_an_order_is_seen_by_the_staff() {
     assert!(rig.ping("phone", ago(60), north(400.0)).await.is_empty());
     assert_eq!(rig.ping("phone", ago(10), north(0.0)).await, ["enter shop"]);
     let arrival = stream.wait_for("shopper.arrived_for_pickup", 1).await.remove(0);
-    let data = &arrival["data"]["data"];
+    let data = &arrival["data"];
     assert_eq!((&data["order"], &data["store"], &data["device"]), (&json!("A-2"), &json!("opera"), &json!("phone")));
     assert_eq!((&data["adviser"], &data["lines"][0]["name"]), (&json!("desk 3"), &json!("Television")), "{arrival}");
     rig.ended_lives("C-1", 3).await;

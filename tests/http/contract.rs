@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use parvis::{
-    http::{Config, problem::Kind},
-    shard::{Registration, Signal},
-};
+use parvis::http::{Config, problem::Kind};
 use parvis_engine::{
+    change::{Registration, Signal},
     observation::{Observation, Rejection},
     order::OrderEvent,
     shopper::Profile,
@@ -131,7 +129,7 @@ fn the_defaults_work_and_nothing_may_be_zero() {
     let broken = Config { lines_at_once: 0, heartbeat: std::time::Duration::ZERO, ..Config::default() };
     assert_eq!(broken.problems(folder.path()).len(), 2);
     let mut keyless = Config::default();
-    keyless.auth.keys_file = Some("keys.toml".into());
+    keyless.auth.keys_file = "till.toml".into();
     let problems = keyless.problems(folder.path());
-    assert!(problems.len() == 1 && problems[0].message.contains("keys.toml"), "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].message.contains("till.toml"), "{problems:?}");
 }

@@ -1,6 +1,6 @@
 //! Devices, shoppers, orders, notifications, explain.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use parvis::{
@@ -22,7 +22,7 @@ use crate::server::{NOW, Server, now, transition};
 async fn a_device_is_registered_shown_without_its_token_and_forgotten() {
     let server = Server::start().await;
     let body = json!({"platform": "ios", "shopper": "C-1", "time_zone": "Europe/Paris",
-        "target": {"channel": "apns", "token": "aabbcc", "topic": "com.example.shop"}});
+        "target": {"channel": "apns", "token": "aabbcc".repeat(11), "topic": "com.example.shop"}});
     let reply = server.call(Scope::Ingest, Method::PUT, "/v1/devices/phone", &body).await;
     assert_eq!(reply.json(), json!({"device": "phone", "shopper": "C-1"}));
     let shown = server.call(Scope::Read, Method::GET, "/v1/devices/phone", &Value::Null).await;
@@ -60,7 +60,7 @@ async fn all_that_is_held_is_shown_and_all_is_forgotten() {
     let message = message(&server).await;
     let reply = server.call(Scope::Read, Method::GET, path, &Value::Null).await;
     let held = parvis::json::value(&reply.body).expect("every name stands once");
-    assert_eq!(held["journal"][0]["region"], "shop");
+    assert_eq!(held["journal"][0]["data"]["region"], "shop");
     assert_eq!(held["shopper"]["profile"]["loyalty"]["tier"], "gold");
     assert_eq!(held["notifications"][0]["notification"]["id"], message.to_string());
     assert_eq!(held["journal_cut"], false);
@@ -134,6 +134,9 @@ async fn explain_needs_a_known_shopper_campaign_and_device() {
         async move { server.call(Scope::Marketing, Method::POST, "/v1/explain", &body).await }
     };
     ask("C-1", "tv").await.problem("not_found");
+    let campaign = json!({"id": "tv", "purpose": "offer", "on": {"transition": "enter"},
+        "content": {"en": {"title": "Television week", "body": "Today"}}});
+    server.call(Scope::Marketing, Method::PUT, "/v1/campaigns/tv", &campaign).await;
     server.call(Scope::Ingest, Method::PUT, "/v1/shoppers/C-1", &json!({})).await;
     assert_eq!(ask("C-1", "tv").await.problem("invalid")["errors"][0]["pointer"], "/transition/device");
     let body = json!({"platform": "ios", "shopper": "C-1"});
@@ -164,9 +167,9 @@ async fn message(server: &Server) -> NotificationId {
     };
     let record = server.store.load(std::slice::from_ref(&shopper)).await.expect("loads").remove(0);
     let mut known = Shopper::clone(&record.shopper);
-    known.sends.push(Send { at: now(), notification: id, campaign, purpose: Purpose::Offer });
+    known.sends.push(Send { at: now(), not_before: now(), notification: id, campaign, purpose: Purpose::Offer });
     let state = Durable::Replaced { shopper: Arc::new(known), wake: None };
-    let change = Change { version: record.version, id: shopper, state, tracks: BTreeMap::new() };
+    let change = Change { version: record.version, id: shopper, state, tracks: Default::default() };
     let entered = transition(TransitionKind::Enter, "phone", "shop", now());
     let shopper = notification.shopper.clone();
     let event = Event { at: now(), recorded_at: now(), shopper, what: What::Transition(entered) };

@@ -29,25 +29,24 @@ use parvis::{
         auth::{KeyRecord, Keys, Scope, new_key},
         health::Readiness,
     },
-    ingest::Counts,
-    report::Event,
+    report::{self, Reporter},
     shard::{Answer, Input, Job, Observed, Refusal, Shards},
     store::{Change, Commit, Committed, Durable, Store, memory::Memory},
 };
 use parvis_engine::{
+    decide,
     id::{NotificationId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     observation::{Edge, Observation, Rejected, Rejection},
-    order::Order,
     shopper::{Device, Interest, Shopper},
     time::Timestamp,
-    world,
+    world::{self, World},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, broadcast, mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -80,9 +79,8 @@ impl Default for Wanted {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) store: Memory,
-    pub(crate) stream: broadcast::Sender<Arc<Event>>,
+    pub(crate) reporter: Reporter,
     pub(crate) ready: watch::Sender<Readiness>,
-    pub(crate) counts: Arc<Counts>,
     pub(crate) owner: Arc<Owner>,
     pub(crate) shutdown: CancellationToken,
     keys: BTreeMap<Scope, String>,
@@ -133,26 +131,19 @@ impl Server {
             keys.insert(scope, key);
             records.push(record);
         }
-        let stream = broadcast::Sender::new(wanted.stream);
         let ready = watch::Sender::new(Readiness::Ready);
-        let counts = Arc::new(Counts::default());
+        let reporter = Reporter::new(&report::Config { stream_max: wanted.stream });
         let services = Services {
             shards: Shards::new(vec![inbox]),
             store: Arc::new(store.clone()),
             catalog,
-            explain: Arc::new(|_, shopper, campaign, transition, at| {
-                let known = campaign.as_str() != "missing";
-                known.then(|| serde_json::json!({"shopper": shopper.id, "device": transition.device, "at": at}))
-            }),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
-            stream: stream.clone(),
-            metrics_text: Arc::new(|| "# EOF\n".to_owned()),
+            reporter: reporter.clone(),
             ready: ready.subscribe(),
             readers: Arc::new(Semaphore::new(wanted.config.readers_max)),
             config: wanted.config.clone(),
             node: "test".to_owned(),
-            counts: counts.clone(),
             tasks: tasks.clone(),
             running: edge::idempotency::Running::default(),
         };
@@ -162,7 +153,7 @@ impl Server {
         let (router, stop, config) = (edge::router(services), shutdown.clone(), wanted.config);
         tasks.spawn(async move { edge::serve(listener, router, &config, stop, &Clock::System).await });
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Server { address, store, stream, ready, counts, owner, shutdown, keys, client, _folder: folder }
+        Server { address, store, reporter, ready, owner, shutdown, keys, client, _folder: folder }
     }
 
     pub(crate) fn key(&self, scope: Scope) -> &str {
@@ -186,6 +177,23 @@ impl Server {
 
     pub(crate) async fn send(&self, request: http::request::Builder, body: impl Into<Bytes>) -> Reply {
         Reply::read(self.open(request, Full::new(body.into()).boxed()).await).await
+    }
+
+    /// How many observations were counted as this.
+    pub(crate) async fn count(&self, result: &str) -> u64 {
+        let page = self.send(self.request(Method::GET, "/metrics"), Bytes::new()).await;
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        let name = format!("parvis_observations_total{{result=\"{result}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().expect("a count"))
+    }
+
+    /// How many observations were refused, for whatever reason.
+    pub(crate) async fn refused(&self) -> u64 {
+        let mut sum = 0;
+        for reason in Rejection::ALL {
+            sum += self.count(reason.name()).await;
+        }
+        sum
     }
 
     /// Sends a request and gives the answer as soon as its head is there.
@@ -275,35 +283,26 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
         Input::Register { device, registration, .. } => {
             shopper.devices.insert(device, as_device(registration));
         }
-        Input::Release { device } => {
+        Input::Deregister { device } => {
             shopper.devices.remove(&device);
         }
         Input::Signal(signal) => {
             let weight = shopper.interests.get(&signal.interest).map_or(0.0, |known| known.weight) + signal.weight;
-            shopper.interests.insert(signal.interest, Interest { weight, at: signal.at });
+            shopper.interests.insert(signal.interest, Interest { weight, at: signal.at, signals: Vec::new() });
         }
         Input::Profile(profile) => shopper.profile = profile,
         Input::Order { order, event } => {
             let id = NotificationId::derive(event.at, &[order.as_str(), event.event.as_str()]);
-            answer = Answer::Order { notifications: vec![id] };
-            let known = Order {
-                id: order.clone(),
-                state: event.state,
-                at: event.at,
-                fulfilment: event.fulfilment,
-                store: event.store,
-                eta: event.eta,
-                lines: event.lines,
-                adviser: event.adviser,
-                events: BTreeMap::from([(event.event, (event.state, event.at))]),
-            };
-            shopper.orders.insert(order, known);
+            let mut owner = Arc::new(shopper);
+            let taken = decide::order(&World::default(), &mut owner, &order, &event, event.at);
+            answer = Answer::Order { change: taken.change, notifications: vec![id] };
+            shopper = Arc::unwrap_or_clone(owner);
         }
         Input::Erase => erased = true,
         Input::Wake | Input::Unregistered { .. } => {}
     }
     let state = if erased { Durable::Erased } else { Durable::Replaced { shopper: Arc::new(shopper), wake: None } };
-    let change = Change { version: record.version, id, state, tracks: BTreeMap::new() };
+    let change = Change { version: record.version, id, state, tracks: Default::default() };
     let commit = Commit { changes: vec![change], ..Commit::default() };
     assert_eq!(store.commit(commit).await.expect("commits"), Committed::Done);
     answer
@@ -343,7 +342,7 @@ pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: T
     }
 }
 
-fn as_device(registration: parvis::shard::Registration) -> Device {
+fn as_device(registration: parvis_engine::change::Registration) -> Device {
     Device {
         platform: registration.platform,
         target: registration.target,

@@ -1,7 +1,5 @@
 //! The event stream, and what operators ask.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -33,15 +31,15 @@ async fn until(response: &mut Response<Incoming>, wanted: &str) -> String {
     text
 }
 
-fn happened(what: What) -> Arc<Event> {
-    Arc::new(Event { at: now(), recorded_at: now(), shopper: "C-1".parse().expect("an id"), what })
+fn happened(what: What) -> Event {
+    Event { at: now(), recorded_at: now(), shopper: "C-1".parse().expect("an id"), what }
 }
 
-fn entered() -> Arc<Event> {
+fn entered() -> Event {
     happened(What::Transition(transition(TransitionKind::Enter, "phone", "shop", now())))
 }
 
-fn accepted(number: u128) -> Arc<Event> {
+fn accepted(number: u128) -> Event {
     let notification = parvis_engine::id::NotificationId::from_u128(number);
     happened(What::Milestone { notification, milestone: Milestone::Accepted, detail: None })
 }
@@ -55,9 +53,9 @@ async fn events_come_in_their_envelopes() {
         (StatusCode::OK, &"text/event-stream".parse().expect("a type"))
     );
     for _ in 0..2 {
-        server.stream.send(entered()).expect("somebody reads");
+        server.reporter.send(entered());
     }
-    server.stream.send(accepted(7)).expect("somebody reads");
+    server.reporter.send(accepted(7));
     let text = until(&mut stream, "event: notification.accepted").await;
     assert_eq!(text.matches("event: shopper.entered_geofence").count(), 2);
     let data = text.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
@@ -74,8 +72,8 @@ async fn events_come_in_their_envelopes() {
 async fn a_reader_chooses_types() {
     let server = Server::start().await;
     let mut stream = open(&server, "/v1/stream?type=notification.").await;
-    server.stream.send(entered()).expect("somebody reads");
-    server.stream.send(accepted(7)).expect("somebody reads");
+    server.reporter.send(entered());
+    server.reporter.send(accepted(7));
     assert!(!until(&mut stream, "notification.accepted").await.contains("shopper.entered"));
     assert_eq!(open(&server, "/v1/stream?type=shopper.flew").await.status(), StatusCode::BAD_REQUEST);
 }
@@ -86,7 +84,7 @@ async fn a_slow_reader_is_told_what_it_missed_and_holds_nobody_up() {
     let mut stream = open(&server, "/v1/stream").await;
     // Nobody else runs between two sends, so the reader can't keep up.
     for number in 0..100 {
-        server.stream.send(accepted(number)).expect("somebody reads");
+        server.reporter.send(accepted(number));
     }
     let text = until(&mut stream, "event: lagged").await;
     assert!(text.contains(r#"{"missed":96}"#), "{text}");

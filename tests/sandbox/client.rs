@@ -109,7 +109,7 @@ impl Client {
         let (sender, mut connection) =
             handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("the server speaks HTTP/2");
         let (allowed, streams) = watch::channel(usize::MAX);
-        let connection = tokio::spawn(async move {
+        let connection = tokio_util::task::TaskTracker::new().spawn(async move {
             let driven = poll_fn(|task| {
                 let state = Pin::new(&mut connection).poll(task);
                 allowed.send_replace(connection.current_max_send_streams());

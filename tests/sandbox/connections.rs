@@ -60,7 +60,7 @@ async fn open_requests_are_answered_after_goaway() {
     let f = fixture().await;
     f.sandbox.set_behaviour(&f.token, Behaviour::Slow { delay_ms: 3_600_000 });
     let (client, push) = (Arc::clone(&f.client), f.push());
-    let open = tokio::spawn(async move { client.ask(push).await });
+    let open = tokio_util::task::TaskTracker::new().spawn(async move { client.ask(push).await });
     f.sandbox.wait_for(1).await;
     f.sandbox.set_behaviour(&f.token, Behaviour::Normal);
     f.sandbox.go_away(Channel::Fcm);
@@ -89,7 +89,7 @@ async fn silence_lasts_until_the_end() {
     let f = fixture().await;
     f.sandbox.set_behaviour(&f.token, Behaviour::Silent { times: Some(1) });
     let (client, push) = (Arc::clone(&f.client), f.push());
-    let open = tokio::spawn(async move { client.try_ask(push).await });
+    let open = tokio_util::task::TaskTracker::new().spawn(async move { client.try_ask(push).await });
     f.sandbox.wait_for(1).await;
     assert_eq!(f.client.ask(f.push()).await.status.as_u16(), 200, "others are answered");
     assert!(!open.is_finished());
@@ -117,7 +117,7 @@ async fn everybody_can_be_refused_or_made_to_wait() {
 
     f.sandbox.set_conditions(Channel::Fcm, Conditions { latency_ms: 60_000, ..Conditions::default() });
     let (client, push) = (Arc::clone(&f.client), f.push());
-    let open = tokio::spawn(async move { client.ask(push).await });
+    let open = tokio_util::task::TaskTracker::new().spawn(async move { client.ask(push).await });
     f.sandbox.wait_for(1).await;
     assert!(!open.is_finished());
     pass(Duration::from_secs(60)).await;

@@ -19,7 +19,7 @@ async fn ask(sandbox: &Sandbox, method: Method, path: &str, body: Value) -> (Sta
     let socket = TcpStream::connect(&authority).await.expect("the port is open");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("the server speaks HTTP/1.1");
-    tokio::spawn(connection);
+    tokio_util::task::TaskTracker::new().spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", authority);
     let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body.to_string())));
     let response = sender.send_request(request.expect("a request")).await.expect("an answer");

@@ -1,5 +1,7 @@
 //! Tokens, signed by hand.
 
+#![allow(clippy::disallowed_types, reason = "a signer for the tests, independent of the one under test")]
+
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},

@@ -5,6 +5,7 @@ use parvis_engine::{
     id::{CampaignId, OrderId},
     notification::{Channel, Milestone},
 };
+use tokio_util::task::TaskTracker;
 
 use crate::rig::*;
 
@@ -30,6 +31,8 @@ contract!(
     of_concurrent_changes_to_one_version_one_wins,
     devices_and_orders_lead_to_their_shopper,
     a_device_passes_to_another_shopper_in_one_commit,
+    a_device_is_not_taken_from_a_shopper_who_does_not_know,
+    of_concurrent_registrations_of_a_device_one_wins,
     wakes_come_in_order_and_are_replaced,
     claims_come_in_order_of_due_time,
     nothing_is_due_before_the_next_due_time_or_lease_end,
@@ -109,7 +112,7 @@ async fn of_concurrent_changes_to_one_version_one_wins(rig: Rig) {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let store = rig.shared();
-            tokio::spawn(async move {
+            TaskTracker::new().spawn(async move {
                 for _ in 0..20 {
                     loop {
                         let record = load(&*store, "A").await;
@@ -157,6 +160,34 @@ async fn a_device_passes_to_another_shopper_in_one_commit(mut rig: Rig) {
     commit(rig.store(), changes).await;
     rig.pause().await;
     assert_eq!(owner(rig.store(), "phone").await, Some(name("A")));
+}
+
+async fn a_device_is_not_taken_from_a_shopper_who_does_not_know(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, with_device("A", "phone"), None)]).await;
+    rig.pause().await;
+    let taken = commit(rig.store(), vec![replaced(0, with_device("B", "phone"), None)]).await;
+    assert_eq!(taken, Committed::Conflict(vec![name("B")]));
+    let kept = vec![replaced(0, with_device("B", "phone"), None), replaced(1, with_device("A", "phone"), None)];
+    assert_eq!(commit(rig.store(), kept).await, Committed::Conflict(vec![name("B")]));
+    assert_eq!((owner(rig.store(), "phone").await, load(rig.store(), "B").await.version), (Some(name("A")), 0));
+    let own = commit(rig.store(), vec![replaced(1, with_device("A", "phone"), None)]).await;
+    assert_eq!(own, Committed::Done);
+}
+
+async fn of_concurrent_registrations_of_a_device_one_wins(rig: Rig) {
+    let mut tasks = Vec::new();
+    for number in 0..8 {
+        let store = rig.shared();
+        tasks.push(TaskTracker::new().spawn(async move {
+            let change = replaced(0, with_device(&format!("S-{number}"), "phone"), None);
+            commit(&*store, vec![change]).await
+        }));
+    }
+    let mut done = 0;
+    for task in tasks {
+        done += usize::from(task.await.expect("no panic") == Committed::Done);
+    }
+    assert_eq!(done, 1);
 }
 
 async fn wakes_come_in_order_and_are_replaced(mut rig: Rig) {
@@ -421,7 +452,7 @@ async fn a_budget_is_never_overspent(mut rig: Rig) {
     let takers: Vec<_> = (0..8)
         .map(|_| {
             let (store, campaign) = (rig.shared(), campaign.clone());
-            tokio::spawn(async move { store.lease_budget(&campaign, 100, 30).await.expect("available") })
+            TaskTracker::new().spawn(async move { store.lease_budget(&campaign, 100, 30).await.expect("available") })
         })
         .collect();
     let mut taken = Vec::new();

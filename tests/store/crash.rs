@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
     sync::Arc,
 };
+use tokio_util::task::TaskTracker;
 
 use parvis::{
     entropy::Entropy,
@@ -111,8 +112,9 @@ fn child() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let store = open(Path::new(&folder)).await;
-        let committers: Vec<_> =
-            (0..COMMITTERS).map(|committer| tokio::spawn(commit_for_ever(store.clone(), committer))).collect();
+        let committers: Vec<_> = (0..COMMITTERS)
+            .map(|committer| TaskTracker::new().spawn(commit_for_ever(store.clone(), committer)))
+            .collect();
         for committer in committers {
             committer.await.expect("never ends");
         }

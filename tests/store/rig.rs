@@ -150,18 +150,18 @@ pub(crate) fn count_of(record: &Record) -> i64 {
 pub(crate) fn replaced(version: u64, shopper: Shopper, wake: Option<Timestamp>) -> Change {
     let id = shopper.id.clone();
     let state = Durable::Replaced { shopper: Arc::new(shopper), wake };
-    Change { version, id, state, tracks: BTreeMap::new() }
+    Change { version, id, state, tracks: Default::default() }
 }
 
 pub(crate) fn erased(version: u64, id: &str) -> Change {
-    Change { version, id: name(id), state: Durable::Erased, tracks: BTreeMap::new() }
+    Change { version, id: name(id), state: Durable::Erased, tracks: Default::default() }
 }
 
 pub(crate) fn tracked(version: u64, id: &str, radius_m: f64) -> Change {
     let center = parvis_engine::observation::Position { lat: 48.8, lon: 2.3 };
     let calm = parvis_engine::shopper::Calm { center, radius_m, generation: 1 };
     let track = Track { calm: Some(calm), ..Track::default() };
-    Change { version, id: name(id), state: Durable::Unchanged, tracks: BTreeMap::from([(name("phone"), track)]) }
+    Change { version, id: name(id), state: Durable::Unchanged, tracks: [(name("phone"), track)].into_iter().collect() }
 }
 
 /// The message number `n`, due at that second.

@@ -94,7 +94,7 @@ fn a_claimed_device_brings_its_anonymous_past() {
     known.sends.push(send);
     let claim = registration(r#"{"shopper":"C-1","platform":"ios","target":{"channel":"fcm","token":"t1"}}"#);
     register(&mut known, Some(&mut anonymous), (&phone(), claim), &settings, at(NOON));
-    assert_eq!(known.devices[&phone()].presences.len(), 1, "still in the shop");
+    assert_eq!(known.devices.get(&phone()).expect("a phone").presences.len(), 1, "still in the shop");
     assert_eq!(known.sends.len(), 1, "the same send counts once");
     assert!((known.interests["tv"].weight - 2.0).abs() < 1e-9);
     assert_eq!(known.profile.consents.offers, Some(no), "not overwritten");
@@ -114,7 +114,7 @@ fn a_device_that_changes_hands_brings_no_past_but_where_it_is() {
     let claim = registration(r#"{"shopper":"C-1","platform":"ios","preferred":true}"#);
     register(&mut buyer, Some(&mut seller), (&phone(), claim), &settings, at(NOON));
     assert!(buyer.interests.is_empty() && !seller.interests.is_empty());
-    assert_eq!((seller.devices.len(), buyer.devices[&phone()].presences.len()), (0, 1));
+    assert_eq!((seller.devices.len(), buyer.devices.get(&phone()).expect("a phone").presences.len()), (0, 1));
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn withdrawn_location_ends_presences() {
     let mut owner = Shopper::clone(&owner);
     let consents = owner.profile.consents.clone();
     replace_profile(&mut owner, Profile { consents, ..Profile::default() });
-    assert_eq!(owner.devices[&phone()].presences.len(), 1);
+    assert_eq!(owner.devices.get(&phone()).expect("a phone").presences.len(), 1);
     replace_profile(&mut owner, Profile { consents: Consents::default(), ..Profile::default() });
-    assert!(owner.devices[&phone()].presences.is_empty());
+    assert!(owner.devices.get(&phone()).expect("a phone").presences.is_empty());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn interests_are_limited_and_the_faintest_goes() {
 #[test]
 fn a_target_goes_only_if_it_is_older_than_the_news() {
     let mut owner = Shopper::clone(&shopper("C-1"));
-    let target = owner.devices[&phone()].target.clone().expect("a target");
+    let target = owner.devices.get(&phone()).expect("a phone").target.clone().expect("a target");
     let other = PushTarget::Fcm { token: Some("other".to_owned()), fid: None };
     assert!(!remove_target(&mut owner, &phone(), &other, None), "registered anew with another token");
     assert!(!remove_target(&mut owner, &phone(), &target, Some(at(NOON))), "registered since then");

@@ -63,6 +63,30 @@ fn replayed_transitions_and_removed_regions_notify_nobody() {
 }
 
 #[test]
+fn a_visit_that_is_over_when_it_is_told_costs_nothing() {
+    let pickup = compiled(
+        r#"{"id":"p","purpose":"order","on":{"pickup":"enter"},"content":{"en":{"title":"Welcome","body":"It waits"}}}"#,
+    );
+    let world = world(vec![offer("c", r#","caps":[{"count":1,"per":"day"}]"#), pickup]);
+    let mut shopper = shopper("C-1");
+    let ready =
+        serde_json::json!({"event":"e1","at":NOON,"state":"ready_for_pickup","shopper":"C-1","store":"paris-1"});
+    let ready = serde_json::from_value(ready).expect("well formed");
+    order(&world, &mut shopper, &"o-1".parse().expect("an id"), &ready, at(NOON));
+    let exit = |entered_at| Transition { entered_at, ..transition(TransitionKind::Exit, "rivoli", at(NOON)) };
+    let enter = enters("rivoli", at(NOON));
+    let mut decide = |transitions: &[Transition]| {
+        let decided = campaigns(&world, &mut shopper, transitions, &mut Budgets::new(), at(NOON));
+        (verdicts(&decided.decisions)["c"], decided.arrivals.len())
+    };
+    assert_eq!(decide(&[enter.clone(), exit(enter.entered_at)]), ("left", 0));
+    let before = exit(Some(at(NOON).minus(hours(1))));
+    assert_eq!(decide(&[enter.clone(), before]), ("send", 1), "the end of another visit");
+    let again = enters("rivoli", at(NOON).plus(hours(1)));
+    assert_eq!(decide(&[again]), ("frequency_cap", 0), "only the second has counted");
+}
+
+#[test]
 fn deciding_twice_gives_the_same_and_counts_once() {
     let world = world(vec![offer("c", r#","budget":{"total":9}"#)]);
     let mut shopper = shopper("C-1");
@@ -131,7 +155,9 @@ fn order_news_goes_to_the_preferred_device_that_can_be_reached() {
     };
     let devices = |shopper: &mut Arc<Shopper>, id: &str, change: &dyn Fn(&mut crate::shopper::Device)| {
         let known = &mut Arc::make_mut(shopper).devices;
-        change(known.entry(id.parse().expect("an id")).or_insert_with(|| device(id, "2026-11-20T00:00:00Z")));
+        let mut altered = known.get(id).cloned().unwrap_or_else(|| device(id, "2026-11-20T00:00:00Z"));
+        change(&mut altered);
+        known.insert(id.parse().expect("an id"), altered);
     };
     devices(&mut shopper, "tablet", &|_| ());
     assert_eq!(tell(&mut shopper, "E-1", "registered").as_deref(), Some("phone"), "registered last");

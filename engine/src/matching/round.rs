@@ -211,6 +211,8 @@ impl<'a> Round<'a> {
         let decided_at = self.decided_at(&fence.id);
         let inside = visit.is_some();
         if (word.at, word.inside) <= (decided_at, inside) {
+            // The newest fix is overruled by another of its time: the next one will decide, wherever it is.
+            self.undecided |= self.newest && word.inside != inside;
             if word.inside != inside && word.at < decided_at {
                 self.replay(fence, word, visit);
             }

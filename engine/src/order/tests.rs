@@ -30,6 +30,17 @@ fn ready(store: &str) -> OrderEvent {
 }
 
 #[test]
+fn a_clock_that_is_ahead_does_not_silence_an_order() {
+    let world = world(vec![news("n", r#"["shipped","delivered"]"#)]);
+    let mut shopper = shopper("C-1");
+    let ahead = event("E-1", "2026-11-22T12:00:00+01:00", "shipped");
+    let first = decide::order(&world, &mut shopper, &id(), &ahead, at(NOON));
+    assert_eq!(message(&first.decisions).observed_at, at(NOON));
+    let later = event("E-2", "2026-11-21T13:00:00+01:00", "delivered");
+    assert_eq!(told(&world, &mut shopper, &later), (Change::New, vec!["send"]));
+}
+
+#[test]
 fn each_state_is_told_once() {
     let world = world(vec![news("n", r#"["registered","shipped"]"#)]);
     let mut shopper = shopper("C-1");

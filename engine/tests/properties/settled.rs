@@ -68,6 +68,22 @@ proptest! {
 }
 
 #[test]
+fn a_fix_that_is_overruled_by_another_of_its_time_is_not_calm() {
+    let shop = Fence { id: "shop".to_owned(), shape: Shape::Circle(PARIS, 20.0), approach_m: None, dwell_s: None };
+    let world = world(&[shop]);
+    for bearing in [0.0, 1.5, 3.0, 4.5] {
+        let mut device = Device::new();
+        device.takes(&world, fix(0.0, PARIS, 0.0));
+        device.takes(&world, fix(0.0, destination(PARIS, bearing, 40.0), 0.0));
+        assert_eq!(device.inside().len(), 1, "at equal times inside beats outside");
+        let last = device.track.last.expect("a fix was taken");
+        let radius_m = safe_radius_m(&world, &device.track);
+        let moved = device.takes(&world, Fix { at: last.at.plus(std::time::Duration::from_secs(60)), ..last });
+        assert!(radius_m == 0.0 || moved.transitions.is_empty(), "{radius_m} m: {:?}", moved.transitions);
+    }
+}
+
+#[test]
 fn a_quiet_place_is_calm_and_a_border_is_not() {
     let shop = Fence { id: "shop".to_owned(), shape: Shape::Circle(TAVEUNI, 100.0), approach_m: None, dwell_s: None };
     let world = world(&[shop]);

@@ -188,7 +188,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The keys that are known. Clones share them.
+/// The keys that are known. Clones are the same ones.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Arc<ArcSwap<Known>>);
 
@@ -219,11 +219,6 @@ impl Keys {
         Ok(Keys(Arc::new(ArcSwap::from_pointee(Known { keys, tokens }))))
     }
 
-    /// Knows from now on what the others know, and nothing else; so do all clones.
-    pub fn replace(&self, others: &Keys) {
-        self.0.store(others.0.load_full());
-    }
-
     /// Reads the files that the configuration names, relative to its folder.
     ///
     /// # Errors
@@ -241,6 +236,11 @@ impl Keys {
         };
         let jwks = config.jwks_file.as_ref().map(text).transpose()?;
         Keys::new(records, jwks.as_deref(), config.audience.as_deref())
+    }
+
+    /// From now on these are known instead, in every clone.
+    pub fn replace(&self, others: &Keys) {
+        self.0.store(others.0.load_full());
     }
 
     /// Who presents these headers.

@@ -1,7 +1,7 @@
 //! One transaction: everything that waited when the writer came round. It writes rows and notes effects; memory changes
 //! only after the rows are durable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use parvis_engine::{
     id::{NotificationId, ShopperId},
@@ -18,7 +18,7 @@ use super::{
 use crate::store::{
     Change, Committed, Durable, Error,
     life::Progress,
-    state::{Origin, Put},
+    state::{Origin, Pending, Put},
 };
 
 /// So that a row fills its power of two of pages well, and rewriting one stays cheap.
@@ -45,8 +45,7 @@ pub(super) struct Group<'a, 't> {
     pub(super) began_at: u64,
     /// Bytes of frames that were written.
     pub(super) written: u64,
-    /// Versions of shoppers that this group changes.
-    versions: HashMap<ShopperId, u64>,
+    pending: Pending,
     erased: BTreeMap<u64, u64>,
     grew: bool,
     row: Option<(u64, Vec<u8>)>,
@@ -67,7 +66,7 @@ impl<'a, 't> Group<'a, 't> {
             began_at: *sequence,
             sequence,
             written: 0,
-            versions: HashMap::new(),
+            pending: Pending::default(),
             erased: BTreeMap::new(),
             grew: false,
             row: None,
@@ -76,23 +75,22 @@ impl<'a, 't> Group<'a, 't> {
     }
 
     pub(super) fn commit(&mut self, prepared: Prepared) -> Result<Committed, Error> {
-        let conflicts: Vec<_> = prepared
-            .changes
-            .iter()
-            .filter(|(change, _)| self.version(&change.id) != change.version)
-            .map(|(change, _)| change.id.clone())
-            .collect();
+        let changes = prepared.changes.iter().map(|(change, _)| change);
+        let conflicts = self.volatile.state.conflicts(changes, &self.pending);
         if !conflicts.is_empty() {
             return Ok(Committed::Conflict(conflicts));
         }
         let mut gone = BTreeMap::new();
-        for (Change { version, id, state, tracks }, body) in prepared.changes {
+        for (change, body) in prepared.changes {
+            let taken = self.volatile.state.devices_taken(&change).into_iter();
+            self.pending.owners.extend(taken.map(|device| (device.clone(), change.id.clone())));
+            let Change { version, id, state, tracks } = change;
             match state {
                 Durable::Unchanged => self.effects.push(Effect::Tracks { id, version, tracks }),
                 Durable::Replaced { shopper, wake } => {
                     let frame = Frame { id: id.as_str(), version: version + 1, wake, body: &body };
                     let origin = self.write_frame(&frame)?;
-                    self.versions.insert(id, version + 1);
+                    self.pending.versions.insert(id, version + 1);
                     self.effects.push(Effect::Put(Put { version: version + 1, shopper, tracks, wake, origin }));
                 }
                 Durable::Erased => {
@@ -133,7 +131,7 @@ impl<'a, 't> Group<'a, 't> {
 
     /// Whether this group has given the shopper a newer record, or none, than memory knows.
     pub(super) fn changes(&self, id: &str) -> bool {
-        self.versions.contains_key(id)
+        self.pending.versions.contains_key(id)
     }
 
     /// Whether a row is void because its shopper was erased after it was written.
@@ -154,10 +152,6 @@ impl<'a, 't> Group<'a, 't> {
         frame.write(bytes);
         self.written += frame.len();
         Ok(Origin { row: *row, len: frame.len() })
-    }
-
-    fn version(&self, id: &ShopperId) -> u64 {
-        self.versions.get(id).copied().unwrap_or_else(|| self.volatile.state.version(id))
     }
 
     /// Erases shoppers. Their rows in log, journal and lives become void at once and are removed step by step; entries
@@ -184,7 +178,7 @@ impl<'a, 't> Group<'a, 't> {
             let sequence = self.next_sequence();
             self.tables.erasures.insert(sequence, mark)?;
             self.erased.insert(mark, sequence);
-            self.versions.insert(id.clone(), 0);
+            self.pending.versions.insert(id.clone(), 0);
             self.effects.push(Effect::Remove(id));
             self.effects.push(Effect::Erased { mark, sequence });
         }

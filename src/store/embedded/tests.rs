@@ -80,7 +80,7 @@ fn start(folder: &tempfile::TempDir, mood: &Arc<AtomicU8>) -> Embedded {
 async fn change(store: &Embedded, version: u64) -> Result<Committed, Error> {
     let id: ShopperId = "A".parse().expect("a valid id");
     let state = Durable::Replaced { shopper: Arc::new(Shopper::new(id.clone())), wake: None };
-    let changes = vec![Change { version, id, state, tracks: BTreeMap::new() }];
+    let changes = vec![Change { version, id, state, tracks: Default::default() }];
     store.commit(Commit { changes, ..Commit::default() }).await
 }
 

@@ -9,8 +9,9 @@ use std::{
 };
 
 use parvis_engine::{
-    id::{DeviceId, NotificationId, ShopperId},
+    id::{NotificationId, ShopperId},
     notification::Channel,
+    per_device::PerDevice,
     shopper::Track,
 };
 use tokio::sync::watch;
@@ -35,7 +36,7 @@ pub(super) struct Volatile {
 /// What becomes of the memory once a group is durable.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Tracks { id: ShopperId, version: u64, tracks: BTreeMap<DeviceId, Track> },
+    Tracks { id: ShopperId, version: u64, tracks: PerDevice<Track> },
     Put(Put),
     Remove(ShopperId),
     Moved(ShopperId, Origin),

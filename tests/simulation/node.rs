@@ -1,0 +1,148 @@
+//! One node: the real shards, lanes, settlers and waker over a simulated store and network. It ends when its runtime
+//! is dropped, which is what a crash does to a process.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use aws_lc_rs::{encoding::AsDer, rsa};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use parvis::{
+    catalog::{self, Catalog, Sources},
+    clock::Clock,
+    delivery::{self, Couriers, apns, fcm, transport::Transport, webpush},
+    entropy::Entropy,
+    lane::{self, Lane},
+    pipeline,
+    report::{self, Reporter},
+    shard::{self, Shard, Shards},
+    store::Store,
+    waker,
+};
+use parvis_engine::{notification::Channel, retry::Patience};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::city;
+
+/// What a node stands on.
+pub(crate) struct Ground {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+}
+
+/// A node at work.
+pub(crate) struct Node {
+    pub(crate) shards: Shards,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Starts everything that decides and sends.
+    pub(crate) async fn start(ground: &Ground) -> Node {
+        let Ground { store, transport, clock, entropy } = ground;
+        let config = catalog::Config::default();
+        let sources = Sources { folder: city::folder(), config, settings: city::settings() };
+        let opened = Catalog::open(sources, Arc::clone(store)).await;
+        let (catalog, worker) = opened.unwrap_or_else(|error| panic!("{error}"));
+        let couriers = couriers(clock, entropy, transport);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(worker.run());
+        let reporter = Reporter::new(&report::Config::default());
+        let tools = shard::Tools {
+            store: Arc::clone(store),
+            catalog: catalog.clone(),
+            clock: clock.clone(),
+            reporter: reporter.clone(),
+            abandon: CancellationToken::new(),
+        };
+        let config = shard::Config { count: 3, inbox_max: 64, batch_max: 8 };
+        let start = |_| {
+            let (inbox, shard) = Shard::new(&config, tools.clone());
+            tasks.spawn(pipeline::run_shard(shard));
+            inbox
+        };
+        let shards = Shards::new((0..config.count).map(start).collect());
+        let tools = lane::Tools {
+            store: Arc::clone(store),
+            catalog,
+            couriers: Arc::new(couriers),
+            shards: shards.clone(),
+            reporter,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        };
+        for channel in Channel::ALL {
+            let (lane, settler) = Lane::new(channel, &lane_config(), tools.clone(), stop.clone());
+            tasks.spawn(pipeline::run_lane(lane));
+            tasks.spawn(settler.run());
+        }
+        tasks.spawn(waker::run_waker(Arc::clone(store), shards.clone(), clock.clone(), stop.clone()));
+        Node { shards, tasks, stop }
+    }
+
+    /// Ends in the order that loses nothing.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        drop(self.shards);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Few attempts soon after one another, so that the oracle knows how late a message can be.
+fn lane_config() -> lane::Config {
+    let (backoff_min, backoff_max) = (Duration::from_secs(5), Duration::from_secs(120));
+    lane::Config {
+        window: 6,
+        lease: Duration::from_secs(60),
+        patience: Patience { attempts_max: 6, backoff_min, backoff_max },
+    }
+}
+
+fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) -> Couriers {
+    let apns = json!({ "key": "apns.p8", "key_id": "SIMULATED1", "team_id": "SIMULATED2" });
+    let webpush =
+        json!({ "key": "vapid.pem", "subject": "mailto:push@parvis.invalid", "allow_hosts": ["push.example"] });
+    let fcm = json!({ "service_account": "account.json" });
+    let config = delivery::Config {
+        apns: Some(serde_json::from_value::<apns::Config>(apns).expect("a section")),
+        fcm: Some(serde_json::from_value::<fcm::Config>(fcm).expect("a section")),
+        webpush: Some(serde_json::from_value::<webpush::Config>(webpush).expect("a section")),
+        ..delivery::Config::default()
+    };
+    let built = delivery::build(&config, &keys(), clock.clone(), entropy.clone(), Arc::clone(transport));
+    built.unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// The folder with the keys; made once for all runs. Signatures differ from run to run, so they are no part of a trace.
+fn keys() -> PathBuf {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = TempDir::new().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+        for name in ["apns.p8", "vapid.pem"] {
+            write(name, &rcgen::KeyPair::generate().expect("a key").serialize_pem());
+        }
+        let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect("a key");
+        let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = key.as_der().expect("PKCS #8");
+        let pem = STANDARD.encode(der.as_ref());
+        let account = json!({
+            "type": "service_account",
+            "project_id": "simulation",
+            "private_key": format!("-----BEGIN PRIVATE KEY-----\n{pem}\n-----END PRIVATE KEY-----\n"),
+            "client_email": "parvis@simulation.invalid",
+            "token_uri": "https://issuer.example/token",
+        });
+        write("account.json", &account.to_string());
+        folder
+    });
+    folder.path().to_owned()
+}

@@ -1,0 +1,205 @@
+//! What marketing and shoppers were promised, checked at the push services: quiet hours, caps, cooldown, holdout,
+//! budget, consent, expiry, and that nobody calls a target that is gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::tz::TimeZone;
+use parvis::shard::Input;
+use parvis_engine::{
+    id::{NotificationId, ShopperId},
+    time::Timestamp,
+};
+
+use super::{
+    is_gone,
+    story::{Sent, Standing, Story, UNDER_WAY},
+};
+use crate::city;
+
+/// From the moment at which a message is due until its first request arrives, at the most: all attempts with their
+/// waits, and nodes that are down.
+const DELAY: Duration = Duration::from_secs(1_800);
+/// A gone target is removed by a commit, which a store that is away holds up.
+const REMOVAL: Duration = Duration::from_secs(90);
+
+/// Every promise that was broken.
+pub(super) fn broken(story: &Story<'_>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for sent in &story.sent {
+        let problems = [quiet(story, sent), closed(sent), consent(story, sent), target(story, sent)];
+        complaints.extend(problems.into_iter().flatten().map(|problem| format!("{}: {problem}", shown(sent))));
+    }
+    complaints.extend(gone(story));
+    let offers = offers(story);
+    for (shopper, offers) in &offers {
+        complaints.extend(caps(shopper, offers));
+        complaints.extend(cooldowns(shopper, offers));
+    }
+    complaints.extend(budgets(story));
+    complaints
+}
+
+fn shown(sent: &Sent<'_>) -> String {
+    let Sent { at, request, .. } = sent;
+    format!("{at} {} {} {} {:?}", request.channel.name(), request.campaign, request.id, request.body)
+}
+
+fn within(hours: (i8, i8), at: Timestamp, zone: &str) -> bool {
+    let hour = at.in_zone(&TimeZone::get(zone).expect("a zone")).hour();
+    let (from, to) = hours;
+    if from < to { from <= hour && hour < to } else { hour >= from || hour < to }
+}
+
+/// True if it held when the request arrived and when the message was judged, whenever that was.
+fn throughout(sent: &Sent<'_>, holds: impl Fn(Timestamp) -> bool) -> bool {
+    holds(sent.at) && holds(sent.at.minus(UNDER_WAY))
+}
+
+fn quiet(story: &Story<'_>, sent: &Sent<'_>) -> Option<String> {
+    let zone = story.plan.people[sent.person].zone;
+    let quiet = sent.rule.quiet?;
+    throughout(sent, |at| within(quiet, at, zone)).then(|| format!("in quiet hours of {zone}"))
+}
+
+fn closed(sent: &Sent<'_>) -> Option<String> {
+    let closed = |at| !within(city::OPEN, at, "Europe/Paris");
+    (sent.rule.store_hours && throughout(sent, closed)).then(|| "while the shop is closed".to_owned())
+}
+
+/// No is no from the answer to it until somebody asks for something else.
+fn consent(story: &Story<'_>, sent: &Sent<'_>) -> Option<String> {
+    let person = &story.plan.people[sent.person];
+    let judged = sent.at.minus(UNDER_WAY);
+    let owner = |at| match story.standing(sent.person, sent.device, at) {
+        Standing::Owned { shopper, .. } => Some(shopper),
+        Standing::Unknown { .. } | Standing::Unclear => None,
+    };
+    if owner(sent.at).as_ref() != Some(&person.id) || owner(judged).as_ref() != Some(&person.id) {
+        return None;
+    }
+    let mut refused = None;
+    for done in &story.done[sent.person] {
+        if done.asked > sent.at {
+            break;
+        }
+        let Input::Profile(profile) = &done.step.input else { continue };
+        let said = |consent: &Option<parvis_engine::shopper::Consent>| consent.as_ref().is_some_and(|it| it.granted);
+        let consents = &profile.consents;
+        let pickup = sent.rule.id == "pickup-here";
+        let located = (!sent.rule.offer && !pickup) || said(&consents.location);
+        let agreed = located && said(if sent.rule.offer { &consents.offers } else { &consents.orders });
+        refused = (!agreed && done.answered <= judged).then_some(done.answered);
+    }
+    refused.map(|since| format!("without consent since {since}"))
+}
+
+/// The request goes to the target that the device has, as far as that is certain.
+fn target(story: &Story<'_>, sent: &Sent<'_>) -> Option<String> {
+    match story.standing(sent.person, sent.device, sent.at) {
+        Standing::Owned { target, since, .. } if since.plus(UNDER_WAY) < sent.at => {
+            (target != sent.request.target).then(|| format!("to an old target, replaced at {since}"))
+        }
+        Standing::Unknown { since } if since.plus(UNDER_WAY) < sent.at => {
+            Some(format!("to a device that is unknown since {since}"))
+        }
+        Standing::Owned { .. } | Standing::Unknown { .. } | Standing::Unclear => None,
+    }
+}
+
+/// Once a node was told that a target is gone, it does not call it again, unless it crashed before that was stored.
+fn gone(story: &Story<'_>) -> Vec<String> {
+    let mut told: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for (at, request, _) in story.replies.values().flatten().filter(|(_, _, fate)| is_gone(*fate)) {
+        let first = told.entry(&request.target).or_insert(*at);
+        *first = (*first).min(*at);
+    }
+    let mut complaints = Vec::new();
+    for sent in &story.sent {
+        let Some(first) = told.get(sent.request.target.as_str()) else { continue };
+        let crashed = story.cuts.iter().any(|cut| first <= cut && *cut <= first.plus(REMOVAL));
+        let Standing::Owned { since, .. } = story.standing(sent.person, sent.device, sent.at) else { continue };
+        let known_before = story.plan.gone.get(&sent.request.target).is_some_and(|gone| since < *gone);
+        if sent.at > first.plus(REMOVAL) && !crashed && known_before {
+            complaints.push(format!("{}: its target was called gone at {first}", shown(sent)));
+        }
+    }
+    complaints
+}
+
+/// When each offer arrived first, by shopper, in order. What arrives around an erasure is left out: nobody can say
+/// which life it belongs to; lives are told apart by their number.
+fn offers<'a>(story: &'a Story<'_>) -> BTreeMap<(ShopperId, usize), Vec<(Timestamp, &'a Sent<'a>)>> {
+    let mut offers: BTreeMap<_, Vec<(Timestamp, &Sent<'_>)>> = BTreeMap::new();
+    let mut known: BTreeSet<NotificationId> = BTreeSet::new();
+    for sent in story.sent.iter().filter(|sent| sent.rule.offer) {
+        if !known.insert(sent.request.id) {
+            continue;
+        }
+        let Standing::Owned { shopper, .. } = story.standing(sent.person, sent.device, sent.at) else { continue };
+        let erasures = story.done[sent.person].iter().filter(|done| matches!(done.step.input, Input::Erase));
+        let mut life = 0;
+        let mut unclear = false;
+        for erasure in erasures {
+            unclear |= erasure.asked <= sent.at && sent.at <= erasure.answered.plus(UNDER_WAY);
+            life += usize::from(erasure.answered <= sent.at);
+        }
+        if !unclear {
+            offers.entry((shopper, life)).or_default().push((sent.at, sent));
+        }
+    }
+    offers
+}
+
+fn caps(shopper: &(ShopperId, usize), offers: &[(Timestamp, &Sent<'_>)]) -> Vec<String> {
+    let (count, span) = city::CAP;
+    let mut complaints = Vec::new();
+    for window in offers.windows(count + 1) {
+        let (first, last) = (window[0].0, window[count].0);
+        if last.since(first) < span.saturating_sub(DELAY) {
+            complaints.push(format!("{shopper:?}: {} offers from {first} to {last}", count + 1));
+        }
+    }
+    let mut days: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for (at, sent) in offers {
+        // A message of an evening may arrive shortly after midnight; nobody can say which day it belongs to.
+        if let (Some(most), true) = (sent.rule.per_day, *at == sent.at) {
+            let zone = if sent.person % 2 == 0 { city::ZONES[0] } else { city::ZONES[1] };
+            let local = at.in_zone(&TimeZone::get(zone).expect("a zone"));
+            let sent_today = days.entry((sent.rule.id, local.date().to_string())).or_default();
+            *sent_today += 1;
+            if *sent_today > most {
+                complaints.push(format!("{shopper:?}: {sent_today} of {} on {}", sent.rule.id, local.date()));
+            }
+        }
+    }
+    complaints
+}
+
+fn cooldowns(shopper: &(ShopperId, usize), offers: &[(Timestamp, &Sent<'_>)]) -> Vec<String> {
+    let mut last: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for (at, sent) in offers {
+        let before = last.insert(sent.rule.id, *at);
+        if let (Some(before), Some(pause)) = (before, sent.rule.cooldown)
+            && at.since(before) < pause.saturating_sub(DELAY)
+        {
+            complaints.push(format!("{shopper:?}: {} at {before} and at {at}", sent.rule.id));
+        }
+    }
+    complaints
+}
+
+fn budgets(story: &Story<'_>) -> Vec<String> {
+    let mut sent: BTreeMap<&str, BTreeSet<NotificationId>> = BTreeMap::new();
+    for one in &story.sent {
+        sent.entry(one.rule.id).or_default().insert(one.request.id);
+    }
+    let over = |(campaign, ids): (&&str, &BTreeSet<NotificationId>)| {
+        let total = city::rule(campaign)?.budget?;
+        (ids.len() > total).then(|| format!("{} of {campaign} sent, {total} were paid for", ids.len()))
+    };
+    sent.iter().filter_map(over).collect()
+}

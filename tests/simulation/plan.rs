@@ -1,0 +1,289 @@
+//! What people do: they register, walk past shops and into them, order, change their minds, get new phones and want to
+//! be forgotten. All of it from the seed, before anything runs.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use parvis::shard::Input;
+use parvis_engine::{
+    change::Registration,
+    id::{DeviceId, ShopperId},
+    notification::Channel,
+    observation::Observation,
+    order::{Fulfilment, OrderEvent, OrderState},
+    shopper::{Consent, Consents, Profile, PushTarget},
+    time::Timestamp,
+};
+
+use crate::{
+    browser,
+    chance::Dice,
+    city::{self, at},
+    walk,
+};
+
+const PEOPLE: usize = 24;
+
+/// Everything that people do in a run.
+pub(crate) struct Plan {
+    pub(crate) people: Vec<Person>,
+    /// Since when push services say that a target is gone.
+    pub(crate) gone: BTreeMap<String, Timestamp>,
+    /// Whose device each target belongs to.
+    pub(crate) targets: BTreeMap<String, (usize, DeviceId)>,
+}
+
+/// A person, who does one thing after the other and repeats what was not answered.
+pub(crate) struct Person {
+    pub(crate) id: ShopperId,
+    pub(crate) zone: &'static str,
+    /// In order of time.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One thing that a person does.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// Not before then.
+    pub(crate) at: Timestamp,
+    /// As whom: themselves, or a phone that nobody has claimed.
+    pub(crate) shopper: ShopperId,
+    pub(crate) input: Input,
+}
+
+/// A person in the making.
+struct Draft {
+    number: usize,
+    dice: Dice,
+    person: Person,
+    phones: Vec<Phone>,
+    gone: BTreeMap<String, Timestamp>,
+    targets: BTreeMap<String, (usize, DeviceId)>,
+}
+
+struct Phone {
+    id: DeviceId,
+    channel: Channel,
+    /// Until then nobody has claimed it.
+    claimed: Option<Timestamp>,
+    generation: usize,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn new(seed: u64) -> Plan {
+        let mut plan = Plan { people: Vec::new(), gone: BTreeMap::new(), targets: BTreeMap::new() };
+        for number in 0..PEOPLE {
+            let mut draft = Draft::new(number, Dice::new(seed, &format!("person {number}")));
+            draft.live();
+            let Draft { mut person, gone, targets, .. } = draft;
+            person.steps.sort_by_key(|step| step.at);
+            plan.people.push(person);
+            plan.gone.extend(gone);
+            plan.targets.extend(targets);
+        }
+        plan
+    }
+}
+
+impl Draft {
+    fn new(number: usize, dice: Dice) -> Draft {
+        let start = at(city::START);
+        let phones = (0..1 + dice.below(2)).map(|phone| Phone {
+            id: format!("phone-{number}-{phone}").parse().expect("an id"),
+            channel: *dice.pick(&Channel::ALL),
+            claimed: dice.chance(0.15).then(|| start.plus(dice.span(1_800.0, 30_000.0))),
+            generation: 0,
+        });
+        let phones = phones.collect();
+        let zone = city::ZONES[number % 2];
+        let id = format!("c-{number}").parse().expect("an id");
+        let person = Person { id, zone, steps: Vec::new() };
+        Draft { number, dice, person, phones, gone: BTreeMap::new(), targets: BTreeMap::new() }
+    }
+
+    fn live(&mut self) {
+        let start = at(city::START).plus(self.dice.span(0.0, 300.0));
+        self.consent(start);
+        for phone in 0..self.phones.len() {
+            self.own(phone, start);
+        }
+        for _ in 0..4 + self.dice.below(4) {
+            self.walk();
+        }
+        for number in 0..self.dice.below(3) {
+            self.order(number);
+        }
+        if self.dice.chance(0.15) {
+            self.disappear();
+        }
+    }
+
+    /// Any time at which people still do something.
+    fn any_time(&self) -> Timestamp {
+        let (start, calm) = (at(city::START), at(city::CALM));
+        start.plus(self.dice.span(600.0, calm.since(start).as_secs_f64() - 4_500.0))
+    }
+
+    fn does(&mut self, at: Timestamp, shopper: ShopperId, input: Input) {
+        self.person.steps.push(Step { at, shopper, input });
+    }
+
+    fn consent(&mut self, start: Timestamp) {
+        let id = self.person.id.clone();
+        let mut says = vec![(start, [self.dice.chance(0.97), self.dice.chance(0.95), self.dice.chance(0.95)])];
+        for _ in 0..self.dice.below(3) {
+            let changed = [self.dice.chance(0.7), self.dice.chance(0.7), self.dice.chance(0.7)];
+            says.push((self.any_time(), changed));
+        }
+        for (at, yes) in says {
+            let profile = Input::Profile(self.profile(yes, at));
+            self.does(at, id.clone(), profile);
+        }
+    }
+
+    fn profile(&self, yes: [bool; 3], at: Timestamp) -> Profile {
+        Profile { time_zone: Some(self.person.zone.to_owned()), consents: consents(yes, at), ..Profile::default() }
+    }
+
+    /// A phone through the day: registered, perhaps claimed later, perhaps with new targets, perhaps given away.
+    fn own(&mut self, phone: usize, start: Timestamp) {
+        self.register(phone, start.plus(Duration::from_secs(1)));
+        if let Some(claimed) = self.phones[phone].claimed {
+            self.register(phone, claimed);
+        }
+        let mut from = start;
+        while self.dice.chance(0.35) {
+            let gone = from.plus(self.dice.span(1_800.0, 20_000.0));
+            let back = gone.plus(self.dice.span(300.0, 7_200.0));
+            if back.plus(Duration::from_secs(4_500)) > at(city::CALM) {
+                break;
+            }
+            let token = self.token(phone);
+            self.gone.insert(token, gone);
+            self.phones[phone].generation += 1;
+            if self.dice.chance(0.2) {
+                self.phones[phone].channel = *self.dice.pick(&Channel::ALL);
+            }
+            self.register(phone, back);
+            from = back;
+        }
+        if self.dice.chance(0.1) {
+            let (given, taken) = (self.any_time(), self.dice.span(60.0, 3_600.0));
+            let (owner, device) = (self.owner(phone, given), self.phones[phone].id.clone());
+            self.does(given, owner, Input::Deregister { device });
+            self.register(phone, given.plus(taken));
+        }
+    }
+
+    fn register(&mut self, phone: usize, at: Timestamp) {
+        let owner = self.owner(phone, at);
+        let target = self.target(phone);
+        let known = !owner.is_anonymous();
+        let registration = Registration {
+            shopper: known.then(|| owner.clone()),
+            platform: "phone".to_owned(),
+            target: Some(target),
+            locale: None,
+            time_zone: Some(self.person.zone.to_owned()),
+            consents: (!known).then(|| consents([true; 3], at)),
+            preferred: phone == 0,
+        };
+        let device = self.phones[phone].id.clone();
+        self.does(at, owner, Input::Register { device, registration });
+    }
+
+    fn owner(&self, phone: usize, at: Timestamp) -> ShopperId {
+        let Phone { id, claimed, .. } = &self.phones[phone];
+        if claimed.is_some_and(|claimed| at < claimed) { ShopperId::anonymous(id) } else { self.person.id.clone() }
+    }
+
+    fn token(&self, phone: usize) -> String {
+        let Phone { channel, generation, .. } = self.phones[phone];
+        match channel {
+            Channel::Apns => format!("{:064x}", 1 << 40 | self.number << 16 | phone << 8 | generation),
+            Channel::Fcm => format!("fcm-{}-{phone}-{generation}", self.number),
+            Channel::WebPush => format!("web-{}-{phone}-{generation}", self.number),
+        }
+    }
+
+    fn target(&mut self, phone: usize) -> PushTarget {
+        let token = self.token(phone);
+        self.targets.insert(token.clone(), (self.number, self.phones[phone].id.clone()));
+        match self.phones[phone].channel {
+            Channel::Apns => {
+                PushTarget::Apns { token, topic: "example.shop".to_owned(), environment: Default::default() }
+            }
+            Channel::Fcm => PushTarget::Fcm { token: Some(token), fid: None },
+            Channel::WebPush => PushTarget::WebPush { subscription: browser::subscription(&token) },
+        }
+    }
+
+    /// One way through the city with one phone, and how its fixes arrive.
+    fn walk(&mut self) {
+        let phone = self.dice.below(self.phones.len());
+        let fixes = walk::fixes(&self.dice, self.any_time());
+        let device = self.phones[phone].id.clone();
+        for walk::Upload { at, fixes } in walk::uploads(&self.dice, fixes) {
+            let observations = fixes.into_iter().map(Observation::Fix).collect();
+            let owner = self.owner(phone, at);
+            self.does(at, owner, Input::Observed { device: device.clone(), observations });
+        }
+    }
+
+    /// An order from the first word to the last, told in any order and more than once.
+    fn order(&mut self, number: usize) {
+        use OrderState::{Delivered, OutForDelivery, PickedUp, ReadyForPickup, Registered, Shipped};
+        let pickup = self.dice.chance(0.6);
+        let states = if pickup {
+            vec![Registered, ReadyForPickup, PickedUp]
+        } else {
+            vec![Registered, Shipped, OutForDelivery, Delivered]
+        };
+        let order: parvis_engine::id::OrderId = format!("order-{}-{number}", self.person.id).parse().expect("an id");
+        let mut happens = self.any_time();
+        for (place, state) in states.into_iter().enumerate() {
+            let store = format!("store-{}", self.dice.below(3)).parse().expect("an id");
+            let event = OrderEvent {
+                event: format!("e-{place}").parse().expect("an id"),
+                at: happens,
+                state,
+                shopper: self.person.id.clone(),
+                fulfilment: pickup.then_some(Fulfilment::Pickup),
+                store: (state == ReadyForPickup).then_some(store),
+                eta: None,
+                lines: Vec::new(),
+                adviser: None,
+            };
+            let lateness = if self.dice.chance(0.2) { self.dice.span(0.0, 4_000.0) } else { self.dice.span(0.0, 5.0) };
+            let repeats = if self.dice.chance(0.2) { 2 } else { 1 };
+            for repeat in 0..repeats {
+                let told = happens.plus(lateness + Duration::from_secs(40) * repeat);
+                let input = Input::Order { order: order.clone(), event: event.clone() };
+                if told.plus(Duration::from_secs(900)) < at(city::CALM) {
+                    self.does(told, self.person.id.clone(), input);
+                }
+            }
+            happens = happens.plus(self.dice.span(60.0, 5_400.0));
+        }
+    }
+
+    /// Forgotten, and perhaps back later as somebody new.
+    fn disappear(&mut self) {
+        let (when, id) = (self.any_time(), self.person.id.clone());
+        self.does(when, id.clone(), Input::Erase);
+        if self.dice.chance(0.6) {
+            let back = when.plus(self.dice.span(300.0, 3_600.0));
+            let profile = Input::Profile(self.profile([true; 3], back));
+            self.does(back, id, profile);
+            for phone in 0..self.phones.len() {
+                self.register(phone, back.plus(Duration::from_secs(1)));
+            }
+        }
+    }
+}
+
+/// Location, offers, orders.
+fn consents(yes: [bool; 3], at: Timestamp) -> Consents {
+    let [location, offers, orders] = yes.map(|granted| Some(Consent { granted, at, text: None }));
+    Consents { location, offers, orders }
+}
