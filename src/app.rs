@@ -15,6 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, Source},
     delivery::{self, Couriers, transport},
+    document::Finding,
     entropy::Entropy,
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
@@ -33,6 +34,7 @@ pub struct App {
     config: Config,
     source: Source,
     core: Core,
+    keys: Keys,
     ready: watch::Sender<Readiness>,
     /// Who takes requests.
     door: Part,
@@ -100,17 +102,21 @@ impl App {
         let core = Core { store, catalog, shards, reporter, clock };
         let out = start_out(&config, core.clone(), couriers, entropy);
         let (ready, readiness) = watch::channel(Readiness::Ready);
-        let door = open_door(&config, core.clone(), keys, readiness, listener);
-        Ok(App { address, config, source, core, ready, door, out, deciders, abandon })
+        let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
+        Ok(App { address, config, source, core, keys, ready, door, out, deciders, abandon })
     }
 
-    /// Reads the files of the catalog and the engine's settings again; if anything is wrong in them, nothing changes.
+    /// Reads the files of the catalog, the engine's settings and the keys again; if anything is wrong in them, nothing
+    /// changes.
     ///
     /// # Errors
     /// What is wrong.
     pub async fn reload(&self) -> Result<()> {
-        let config = crate::config::load(&self.source).map_err(|findings| anyhow!("{findings:?}"))?;
-        Ok(self.core.catalog.reload(config.catalog_sources(&self.source)).await?)
+        let config = crate::config::load(&self.source).map_err(in_files)?;
+        let keys = Keys::read(&config.http.auth, &self.source.folder()).map_err(|why| anyhow!("http.auth: {why}"))?;
+        self.core.catalog.reload(config.catalog_sources(&self.source)).await?;
+        self.keys.replace(&keys);
+        Ok(())
     }
 
     /// Stops in the order that loses nothing: the door, then who sends, then who decides, then the store. Ends within the
@@ -143,6 +149,11 @@ impl App {
         store.close().await?;
         Ok(())
     }
+}
+
+fn in_files(findings: Vec<Finding>) -> anyhow::Error {
+    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    anyhow!("{}", findings.join("; "))
 }
 
 fn couriers(config: &Config, folder: &Path, clock: &Clock, entropy: &Entropy) -> Result<Arc<Couriers>> {

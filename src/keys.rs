@@ -52,7 +52,7 @@ enum Action {
 /// # Errors
 /// If the configuration or the keys file can't be read, or the key makes no sense.
 pub fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> {
-    let source = Source::new(args.config);
+    let source = Source { environment: std::env::vars().collect(), ..Source::new(args.config) };
     // Other sections may be wrong; only where keys are kept matters here.
     let (config, _) = config::read(&source);
     let file = source.folder().join(&config.http.auth.keys_file);

@@ -176,7 +176,8 @@ async fn serve(source: Source) -> Result<()> {
 /// Prints what is wrong in the files, and fails.
 fn told<T>(findings: Vec<Finding>) -> Result<T> {
     findings.iter().for_each(|finding| eprintln!("{finding}"));
-    bail!("the configuration has {} problems", findings.len())
+    let number = findings.len();
+    bail!("the configuration has {number} problem{}", if number == 1 { "" } else { "s" })
 }
 
 /// State is in the store, so a restart is the way out of a bug; a half-dead process is not.

@@ -66,7 +66,7 @@ pub(super) async fn put(
     Id(device): Id<DeviceId>,
     body::Json(registration): body::Json<Registration>,
 ) -> Result<Json<Registered>, Problem> {
-    caller.speaks_for(&device)?;
+    caller.owns(&device)?;
     let shopper = registration.owner(&device);
     // A phone names the shopper that the retailer's back end has put into its token, and nobody else.
     if caller.device.is_some() && registration.shopper.is_some() && registration.shopper != caller.shopper {
@@ -87,8 +87,10 @@ pub(super) async fn put(
     responses((status = 200, body = View)))]
 pub(super) async fn get(
     State(services): State<Arc<Services>>,
+    caller: Caller,
     Id(device): Id<DeviceId>,
 ) -> Result<Json<View>, Problem> {
+    caller.owns(&device)?;
     let missing = || Problem::not_found("device", device.as_str());
     let shopper = owner(&services, &device).await?.ok_or_else(missing)?;
     let record = services.store.load(std::slice::from_ref(&shopper)).await?.pop().ok_or_else(missing)?;
@@ -114,7 +116,7 @@ pub(super) async fn delete(
     caller: Caller,
     Id(device): Id<DeviceId>,
 ) -> Result<StatusCode, Problem> {
-    caller.speaks_for(&device)?;
+    caller.owns(&device)?;
     let shopper = owner(&services, &device).await?;
     let shopper = shopper.ok_or_else(|| Problem::not_found("device", device.as_str()))?;
     let input = if shopper.is_anonymous() { Input::Erase } else { Input::Deregister { device } };

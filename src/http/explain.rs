@@ -14,7 +14,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    Services, body,
+    Services,
+    auth::Caller,
+    body,
     problem::{Kind, Problem},
     schema, shoppers,
 };
@@ -39,7 +41,7 @@ pub(super) struct Question {
 
 /// A transition, as far as it matters for the question.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `transition` and `region`")]
 pub(super) struct Happening {
     /// `approach`, `enter`, `dwell`, `exit` or `pass`.
     #[schema(value_type = schema::TransitionKind)]
@@ -66,8 +68,10 @@ pub(super) struct Happening {
     responses((status = 200, body = serde_json::Value)))]
 pub(super) async fn post(
     State(services): State<Arc<Services>>,
+    caller: Caller,
     body::Json(question): body::Json<Question>,
 ) -> Result<Json<Explanation>, Problem> {
+    caller.speaks_for_many()?;
     let Question { shopper, campaign, transition, now } = question;
     let shopper = shoppers::known(&services, &shopper).await?;
     let now = now.unwrap_or_else(|| services.clock.now());

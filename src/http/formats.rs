@@ -17,7 +17,10 @@ use super::{
     body, observations,
     problem::{Kind, Problem, Progress},
 };
-use crate::ingest::{Batch, amazon, osmand, overland, owntracks, transistorsoft};
+use crate::{
+    ingest::{Batch, amazon, osmand, overland, owntracks, transistorsoft},
+    json::Malformed,
+};
 
 /// Takes OwnTracks messages. The device is, in this order: the key's own, `?device=`, the header `X-Limit-D`, the
 /// message's `topic`, its `tid`. What can never be taken is answered as done, because the phone would send it for ever.
@@ -45,9 +48,7 @@ pub(super) async fn overland(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let known = known(&caller, request.uri())?;
-    let bytes = body::collect(request, services.config.body_max).await?;
-    take(&services, &caller, overland::batch(&bytes, known.as_ref())?).await?;
+    read_and_take(&services, &caller, request, overland::batch).await?;
     Ok(Json(json!({"result": "ok"})).into_response())
 }
 
@@ -59,9 +60,7 @@ pub(super) async fn transistorsoft(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let known = known(&caller, request.uri())?;
-    let bytes = body::collect(request, services.config.body_max).await?;
-    take(&services, &caller, transistorsoft::batch(&bytes, known.as_ref())?).await?;
+    read_and_take(&services, &caller, request, transistorsoft::batch).await?;
     Ok(Json(json!({})).into_response())
 }
 
@@ -73,9 +72,7 @@ pub(super) async fn amazon(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    let known = known(&caller, request.uri())?;
-    let bytes = body::collect(request, services.config.body_max).await?;
-    take(&services, &caller, amazon::batch(&bytes, known.as_ref())?).await?;
+    read_and_take(&services, &caller, request, amazon::batch).await?;
     Ok(Json(json!({"Errors": []})).into_response())
 }
 
@@ -135,6 +132,17 @@ fn known(caller: &Caller, uri: &Uri) -> Result<Option<DeviceId>, Problem> {
     let named = pairs(uri.query().unwrap_or_default())?.into_iter().find(|(name, _)| name == "device");
     let parse = |(_, text): (String, String)| text.parse::<DeviceId>();
     named.map(parse).transpose().map_err(|why| Problem::new(Kind::Malformed, format!("`device` in the query: {why}")))
+}
+
+async fn read_and_take(
+    services: &Services,
+    caller: &Caller,
+    request: Request,
+    read: impl FnOnce(&[u8], Option<&DeviceId>) -> Result<Batch, Malformed>,
+) -> Result<(), Problem> {
+    let known = known(caller, request.uri())?;
+    let bytes = body::collect(request, services.config.body_max).await?;
+    take(services, caller, read(&bytes, known.as_ref())?).await
 }
 
 /// These clients know only "done" and "send all of it again".

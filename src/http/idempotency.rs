@@ -13,7 +13,7 @@ use aws_lc_rs::digest;
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -53,9 +53,17 @@ impl Running {
     }
 }
 
+/// Whose repeats are known.
+#[derive(Clone)]
+pub(super) struct Repeats {
+    pub(super) services: Arc<Services>,
+    /// The largest body that the paths behind this take: it is held as a whole, to be compared.
+    pub(super) body_max: usize,
+}
+
 /// Answers a repeat with what was answered first.
 pub(super) async fn repeat(
-    State(services): State<Arc<Services>>,
+    State(Repeats { services, body_max }): State<Repeats>,
     caller: Caller,
     request: Request,
     next: Next,
@@ -67,7 +75,11 @@ pub(super) async fn repeat(
     };
     // In a task of its own: a caller who hangs up must not leave a write without its kept answer.
     let tasks = services.tasks.clone();
-    let run = tasks.spawn(async move { once(&services, &caller, key, request, next).await });
+    let run = tasks.spawn(async move {
+        let (parts, body) = request.into_parts();
+        let whole = body::collect(Request::from_parts(parts.clone(), body), body_max).await?;
+        once(&services, &caller, key, (parts, whole), next).await
+    });
     match run.await {
         Ok(Ok(response)) => response,
         Ok(Err(problem)) => problem.into_response(),
@@ -82,11 +94,9 @@ async fn once(
     services: &Services,
     caller: &Caller,
     key: String,
-    request: Request,
+    (parts, whole): (Parts, Bytes),
     next: Next,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let whole = body::collect(Request::from_parts(parts.clone(), body), services.config.catalog_body_max).await?;
     let request_hash = request_hash(caller, &parts, &whole);
     let turn = services.running.turn(&key);
     let _turn = turn.lock().await;
@@ -143,7 +153,7 @@ fn is_streamed(headers: &HeaderMap) -> bool {
     body::media_type(headers) == super::observations::NDJSON
 }
 
-fn request_hash(caller: &Caller, parts: &axum::http::request::Parts, body: &[u8]) -> u64 {
+fn request_hash(caller: &Caller, parts: &Parts, body: &[u8]) -> u64 {
     let mut hash = digest::Context::new(&digest::SHA256);
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     for part in [caller.name.as_bytes(), parts.method.as_str().as_bytes(), target.as_bytes(), body] {

@@ -18,13 +18,14 @@ mod schema;
 mod serve;
 mod shoppers;
 mod stream;
+mod zstd;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -40,6 +41,7 @@ pub use serve::serve;
 
 use crate::{catalog::Catalog, clock::Clock, config::size, report::Reporter, shard::Shards, store::Store};
 use auth::{Gate, Scope};
+use idempotency::Repeats;
 use problem::{Kind, Problem};
 
 /// How the HTTP side behaves.
@@ -176,6 +178,7 @@ pub fn router(services: Services) -> Router {
         })
         // An unknown coding goes on to the reader of the body, which refuses it with a problem.
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
+        .layer(from_fn(zstd::undo))
         .layer(RequestBodyTimeoutLayer::new(pause_max))
 }
 
@@ -240,9 +243,12 @@ fn reading() -> Paths {
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.
 fn behind(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
     let gate = Gate { services: services.clone(), scopes };
+    let config = &services.config;
+    let body_max = if scopes.contains(&Scope::Marketing) { config.catalog_body_max } else { config.body_max };
+    let repeats = Repeats { services: services.clone(), body_max };
     paths
         .route_layer(from_fn_with_state(services.clone(), deadline))
-        .route_layer(from_fn_with_state(services.clone(), idempotency::repeat))
+        .route_layer(from_fn_with_state(repeats, idempotency::repeat))
         .route_layer(from_fn_with_state(gate, auth::check))
 }
 

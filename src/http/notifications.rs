@@ -126,7 +126,7 @@ pub(super) async fn receipt(
     body::Json(receipt): body::Json<Receipt>,
 ) -> Result<Json<Noted>, Problem> {
     let known = life(&services, id).await?;
-    caller.speaks_for(&known.notification.device)?;
+    caller.owns(&known.notification.device)?;
     if receipt.detail.as_ref().is_some_and(|detail| detail.len() > DETAIL_MAX) {
         return Err(Problem::at(Kind::Invalid, "/detail", format!("`detail` has at most {DETAIL_MAX} bytes")));
     }
@@ -138,8 +138,12 @@ pub(super) async fn receipt(
     let now = services.clock.now();
     // A phone's clock may be ahead; nothing was opened in the future.
     let at = receipt.at.map_or(now, |at| at.min(now));
-    if !services.store.report(id, Step { milestone, at, detail: receipt.detail }).await? {
+    let step = Step { milestone, at, detail: receipt.detail };
+    if !services.store.report(id, step.clone()).await? {
         return Err(Problem::not_found("notification", &id.to_string()));
+    }
+    if known.milestones.iter().all(|old| old.milestone != milestone) {
+        services.reporter.receipt(&known.notification, step, now);
     }
     Ok(Json(Noted { notification: id, milestone: receipt.milestone, at }))
 }

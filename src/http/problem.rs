@@ -282,6 +282,10 @@ impl IntoResponse for Problem {
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
+        if matches!(self.kind, Kind::TooLarge | Kind::Timeout) || self.progress.is_some() {
+            // The rest of the body is not read, so the connection ends; who keeps it open must not use it again.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if self.kind == Kind::Unauthenticated {
             let challenges = [r#"Bearer realm="parvis""#, r#"Basic realm="parvis""#];
             for challenge in challenges {

@@ -1,6 +1,6 @@
 //! Accepts connections: HTTP/1.1, and HTTP/2 by prior knowledge. TLS is terminated in front of the daemon.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::body::Incoming;
@@ -43,15 +43,17 @@ pub async fn serve(listener: TcpListener, router: Router, config: &Config, shutd
                 continue;
             }
         };
-        let router = router.clone();
+        let (router, asked) = (router.clone(), CancellationToken::new());
+        let first = asked.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            asked.cancel();
             let router = router.clone();
             async move {
                 Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = until_silent(graceful.watch(connection), first, config.head_timeout);
         connections.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
@@ -65,7 +67,29 @@ pub async fn serve(listener: TcpListener, router: Router, config: &Config, shutd
     connections.wait().await;
 }
 
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// Gives a connection up that asks nothing in time: before the version of HTTP is known, the library has no deadline.
+async fn until_silent<E: Into<BoxError>>(
+    connection: impl Future<Output = Result<(), E>>,
+    asked: CancellationToken,
+    head_timeout: Duration,
+) -> Result<(), BoxError> {
+    let mut connection = std::pin::pin!(connection);
+    let first = async {
+        tokio::select! {
+            biased;
+            ended = &mut connection => Some(ended),
+            () = asked.cancelled() => None,
+        }
+    };
+    match tokio::time::timeout(head_timeout, first).await? {
+        Some(ended) => ended.map_err(Into::into),
+        None => connection.await.map_err(Into::into),
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 async fn accept(
     listener: &TcpListener,

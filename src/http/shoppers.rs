@@ -94,8 +94,10 @@ pub(super) async fn get(
     responses((status = 204)))]
 pub(super) async fn delete(
     State(services): State<Arc<Services>>,
+    caller: Caller,
     Id(shopper): Id<ShopperId>,
 ) -> Result<StatusCode, Problem> {
+    caller.speaks_for_many()?;
     services.shards.ask(shopper, Input::Erase).await?;
     Ok(StatusCode::NO_CONTENT)
 }

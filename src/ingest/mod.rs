@@ -109,7 +109,7 @@ pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, bat
     let owned = owned(store, by_device, &mut taken)
         .await
         .map_err(|error| Refused { cause: Cause::Store(error), accepted: 0 })?;
-    let asked = stream::iter(owned).map(|group| ask(shards, group)).buffered(ASKED_AT_ONCE);
+    let asked = stream::iter(owned).map(|group| ask(shards, store, group)).buffered(ASKED_AT_ONCE);
     let mut answers = std::pin::pin!(asked);
     let mut refusal = None;
     while let Some((places, answer)) = answers.next().await {
@@ -124,7 +124,7 @@ pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, bat
     taken.rejected.sort_by_key(|(index, _)| *index);
     reporter.ingested(&taken, batch.ignored);
     match refusal {
-        Some(refusal) => Err(Refused { cause: Cause::Shard(refusal), accepted: taken.accepted }),
+        Some(cause) => Err(Refused { cause, accepted: taken.accepted }),
         None => Ok(taken),
     }
 }
@@ -156,16 +156,39 @@ async fn owned(
     Ok(groups)
 }
 
-async fn ask(shards: &Shards, group: Group) -> (Vec<usize>, Result<Observed, Refusal>) {
+async fn ask(shards: &Shards, store: &dyn Store, group: Group) -> (Vec<usize>, Result<Observed, Cause>) {
     let Group { shopper, device, places, observations } = group;
-    let answer = match shards.ask(shopper, Input::Observed { device, observations }).await {
-        Ok(Answer::Observed(observed)) => Ok(observed),
-        Ok(Answer::Order { .. } | Answer::Deleted(_) | Answer::Done) => {
-            Err(Refusal::Unavailable("an observation got another input's answer".to_owned()))
-        }
-        Err(refusal) => Err(refusal),
+    let input = Input::Observed { device: device.clone(), observations };
+    let answer = match observe(shards, &shopper, input.clone()).await {
+        // Registered to somebody else since its owner was looked up: the new one is asked, once.
+        Ok(observed) if is_stranger(&observed) => match owner(store, &device).await {
+            Ok(Some(now)) if now != shopper => observe(shards, &now, input).await,
+            Ok(_) => Ok(observed),
+            Err(error) => Err(Cause::Store(error)),
+        },
+        answer => answer,
     };
     (places, answer)
+}
+
+async fn observe(shards: &Shards, shopper: &ShopperId, input: Input) -> Result<Observed, Cause> {
+    match shards.ask(shopper.clone(), input).await.map_err(Cause::Shard)? {
+        Answer::Observed(observed) => Ok(observed),
+        Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => {
+            Err(Cause::Shard(Refusal::Unavailable("an observation got another input's answer".to_owned())))
+        }
+    }
+}
+
+fn is_stranger(observed: &Observed) -> bool {
+    let unknown = |result: &Result<(), Rejected>| {
+        result.as_ref().is_err_and(|rejected| rejected.reason == Rejection::UnknownDevice)
+    };
+    !observed.results.is_empty() && observed.results.iter().all(unknown)
+}
+
+async fn owner(store: &dyn Store, device: &DeviceId) -> Result<Option<ShopperId>, store::Error> {
+    Ok(store.owners(std::slice::from_ref(device)).await?.pop().flatten())
 }
 
 fn note(taken: &mut Taken, places: &[usize], observed: Observed) {
@@ -232,9 +255,19 @@ fn device(named: Option<&str>, fallback: Option<&DeviceId>) -> Result<DeviceId, 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parvis_engine::{
+        observation::{Crossing, Edge},
+        shopper::{Device, Shopper},
+    };
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        shard::Job,
+        store::{Change, Commit, Committed, Durable, memory::Memory},
+    };
 
     fn json() -> impl Strategy<Value = Value> {
         let names = prop::sample::select(vec![
@@ -292,6 +325,54 @@ mod tests {
         fn no_query_panics(pairs in prop::collection::vec(("[a-z]{2,8}|lat|lon|timestamp", ".{0,12}"), 0..6)) {
             let _ = osmand::batch(&pairs, None, Timestamp::default());
         }
+    }
+
+    fn phone() -> Device {
+        Device {
+            platform: "ios".to_owned(),
+            target: None,
+            locale: None,
+            time_zone: None,
+            preferred: false,
+            registered_at: Timestamp::default(),
+            presences: Vec::new(),
+        }
+    }
+
+    async fn registered(store: &Memory, owner: &ShopperId, device: Option<&DeviceId>) {
+        let record = store.load(std::slice::from_ref(owner)).await.expect("loads").remove(0);
+        let mut shopper = Shopper::clone(&record.shopper);
+        shopper.devices = device.map(|device| (device.clone(), phone())).into_iter().collect();
+        let state = Durable::Replaced { shopper: Arc::new(shopper), wake: None };
+        let change = Change { version: record.version, id: owner.clone(), state, tracks: Default::default() };
+        let commit = Commit { changes: vec![change], ..Commit::default() };
+        assert_eq!(store.commit(commit).await.expect("commits"), Committed::Done);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_changes_hands_meanwhile_is_asked_about_once_more() {
+        let [former, new]: [ShopperId; 2] = ["C-1", "C-2"].map(|id| id.parse().expect("an id"));
+        let device: DeviceId = "phone".parse().expect("an id");
+        let store = Memory::new();
+        registered(&store, &former, Some(&device)).await;
+        let (inbox, mut jobs) = tokio::sync::mpsc::channel::<Job>(4);
+        let shard = async {
+            let job = jobs.recv().await.expect("the first owner is asked");
+            assert_eq!(job.shopper, former);
+            registered(&store, &former, None).await;
+            registered(&store, &new, Some(&device)).await;
+            let observed = Observed { results: vec![Err(unknown(&device))], ..Observed::default() };
+            job.reply.send(Ok(Answer::Observed(observed))).expect("waited for");
+            let job = jobs.recv().await.expect("the new owner is asked");
+            assert_eq!(job.shopper, new);
+            job.reply.send(Ok(Answer::Observed(Observed::new(1)))).expect("waited for");
+        };
+        let mut batch = Batch::default();
+        let crossing = Crossing { at: Timestamp::default(), region: "shop".parse().expect("an id"), edge: Edge::Enter };
+        batch.note(0, &device, Ok(Observation::Crossing(crossing)));
+        let (shards, reporter) = (Shards::new(vec![inbox]), Reporter::new(&crate::report::Config::default()));
+        let (taken, ()) = tokio::join!(submit(&shards, &store, &reporter, batch), shard);
+        assert_eq!(taken.expect("taken").accepted, 1);
     }
 
     #[test]

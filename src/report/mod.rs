@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     ingest::Taken,
-    store::{End, Settlement, Sizes},
+    store::{End, Settlement, Sizes, Step},
 };
 
 /// One thing that happened to one shopper. Carries no coordinates and no push targets.
@@ -175,6 +175,14 @@ impl Reporter {
         self.metrics.milestone(settlement.channel, *milestone);
         let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
         self.send(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what });
+    }
+
+    /// The app or the till has reported a milestone, and that is durable.
+    pub fn receipt(&self, notification: &Notification, step: Step, now: Timestamp) {
+        let Step { milestone, at, detail } = step;
+        self.metrics.milestone(notification.channel, milestone);
+        let what = What::Milestone { notification: notification.id, milestone, detail };
+        self.send(Event { at, recorded_at: now, shopper: notification.shopper.clone(), what });
     }
 
     /// The metrics page, in the text format of Prometheus.

@@ -99,6 +99,35 @@ async fn a_bound_key_speaks_for_its_device_or_scanner() {
 }
 
 #[tokio::test]
+async fn a_bound_key_neither_reads_nor_changes_what_is_not_its_own() {
+    let key = |name: &str, scopes: &[Scope]| new_key(&Entropy::System, name, scopes.iter().copied().collect());
+    let all = [Scope::Admin];
+    let ((phone, phone_record), (aisle, aisle_record)) = (key("one phone", &all), key("one scanner", &all));
+    let phone_record = KeyRecord { device: Some("phone".parse().expect("an id")), ..phone_record };
+    let aisle_record = KeyRecord { scanner: Some("aisle-3".to_owned()), ..aisle_record };
+    let server = Server::start_with(Wanted { keys: vec![phone_record, aisle_record], ..Wanted::default() }).await;
+    server.register("phone").await;
+    server.register("other").await;
+    let call = |key: &str, method: Method, path: &str, body: Value| {
+        let request = server.request(method, path).header("authorization", format!("Bearer {key}"));
+        server.send(request, body.to_string())
+    };
+    let target = json!({"platform": "ios", "target": {"channel": "fcm", "token": "t"}});
+    for (key, device) in [(&aisle, "phone"), (&aisle, "other"), (&phone, "other")] {
+        let path = format!("/v1/devices/{device}");
+        call(key, Method::PUT, &path, target.clone()).await.problem("forbidden");
+        call(key, Method::GET, &path, json!(null)).await.problem("forbidden");
+        call(key, Method::DELETE, &path, json!(null)).await.problem("forbidden");
+        call(key, Method::DELETE, "/v1/shoppers/~other", json!(null)).await.problem("forbidden");
+        let question =
+            json!({"shopper": "~other", "campaign": "tv", "transition": {"transition": "enter", "region": "shop"}});
+        call(key, Method::POST, "/v1/explain", question).await.problem("forbidden");
+    }
+    assert_eq!(call(&phone, Method::PUT, "/v1/devices/phone", target).await.status, StatusCode::OK);
+    assert_eq!(call(&phone, Method::GET, "/v1/devices/phone", json!(null)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_phone_speaks_for_itself_with_its_token() {
     let pair = Ed25519KeyPair::generate().expect("a key");
     let x = BASE64_URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());

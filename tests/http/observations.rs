@@ -124,6 +124,27 @@ async fn compressed_bodies_are_read() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_asks_for_little_memory() {
+    let server = Server::start().await;
+    server.register("phone").await;
+    let body = json!({"device": "phone", "observations": [scan("shelf")]}).to_string();
+    for (window_log, taken) in [(23, true), (24, false), (27, false)] {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("memory");
+        encoder.window_log(window_log).expect("within the format");
+        std::io::Write::write_all(&mut encoder, body.as_bytes()).expect("memory");
+        // Flushed first, so that the size is unknown when the frame begins and the window is named.
+        std::io::Write::flush(&mut encoder).expect("memory");
+        let body = encoder.finish().expect("memory");
+        let request = server.request(Method::POST, PATH).header("authorization", server.bearer(Scope::Ingest));
+        let reply = server.send(request.header("content-encoding", "zstd"), body).await;
+        assert_eq!(reply.status == StatusCode::OK, taken, "{window_log}: {}", reply.json());
+        if !taken {
+            reply.problem("malformed");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_inbox_is_too_many_requests_and_a_closed_store_is_unavailable() {
     let server = Server::start_with(Wanted { inbox: 1, ..Wanted::default() }).await;
     server.register("phone").await;

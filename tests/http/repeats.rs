@@ -1,10 +1,14 @@
 //! `Idempotency-Key`.
 
 use http::{Method, StatusCode};
-use parvis::{http::auth::Scope, shard::Refusal, store::Store as _};
+use parvis::{
+    http::{Config, auth::Scope},
+    shard::Refusal,
+    store::Store as _,
+};
 use serde_json::{Value, json};
 
-use crate::server::{NOW, Reply, Server, now};
+use crate::server::{NOW, Reply, Server, Wanted, now};
 
 async fn signal(server: &Server, key: &str, weight: f64) -> Reply {
     let request = server.request(Method::POST, "/v1/shoppers/C-1/signals");
@@ -89,4 +93,17 @@ async fn answers_are_forgotten_with_the_rest_and_then_it_is_a_new_request() {
     signal(&server, "k-1", 1.0).await;
     server.store.prune(now().plus(std::time::Duration::from_secs(1))).await.expect("prunes");
     assert_eq!(signal(&server, "k-1", 1.0).await.header("idempotency-replayed"), "");
+}
+
+#[tokio::test]
+async fn a_key_opens_no_larger_body() {
+    let config = Config { body_max: 100, ..Config::default() };
+    let server = Server::start_with(Wanted { config, ..Wanted::default() }).await;
+    for _ in 0..2 {
+        let request = server.request(Method::POST, "/v1/shoppers/C-1/signals");
+        let request = request.header("authorization", server.bearer(Scope::Ingest)).header("idempotency-key", "k-1");
+        let reply = server.send(request, " ".repeat(101)).await;
+        reply.problem("too_large");
+        assert_eq!(reply.header("idempotency-replayed"), "", "what was not read is not kept");
+    }
 }

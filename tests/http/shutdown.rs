@@ -77,3 +77,16 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("in time").expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 408");
 }
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed() {
+    let config = Config { head_timeout: std::time::Duration::from_millis(50), ..Config::default() };
+    let server = Server::start_with(Wanted { config, ..Wanted::default() }).await;
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut stream = TcpStream::connect(server.address).await.expect("accepted");
+        stream.write_all(begun.as_bytes()).await.expect("written");
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "after {begun:?}");
+    }
+}

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use axum::{
     extract::{FromRequestParts, Request, State},
@@ -166,6 +167,19 @@ impl Caller {
         }
     }
 
+    /// Refuses a device that they may not see or change: any but their own, and all to a scanner, which only hears.
+    ///
+    /// # Errors
+    /// If it is not theirs.
+    pub fn owns(&self, device: &DeviceId) -> Result<(), Problem> {
+        match &self.scanner {
+            Some(scanner) => {
+                Err(Problem::new(Kind::Forbidden, format!("this key speaks for scanner {scanner:?} only")))
+            }
+            None => self.speaks_for(device),
+        }
+    }
+
     /// Refuses whoever is bound to one device or scanner: for what concerns many.
     ///
     /// # Errors
@@ -187,9 +201,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The keys that are known.
+/// The keys that are known. Clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Keys(Arc<ArcSwap<Known>>);
+
 #[derive(Debug, Default)]
-pub struct Keys {
+struct Known {
     keys: Vec<([u8; 32], Arc<Caller>)>,
     tokens: Option<token::Verifier>,
 }
@@ -212,7 +229,7 @@ impl Keys {
             keys.push((hash, Arc::new(record.into())));
         }
         let tokens = jwks.map(|jwks| token::Verifier::new(jwks, audience)).transpose()?;
-        Ok(Keys { keys, tokens })
+        Ok(Keys(Arc::new(ArcSwap::from_pointee(Known { keys, tokens }))))
     }
 
     /// Reads the files that the configuration names, relative to its folder.
@@ -232,6 +249,11 @@ impl Keys {
         };
         let jwks = config.jwks_file.as_ref().map(text).transpose()?;
         Keys::new(records, jwks.as_deref(), config.audience.as_deref())
+    }
+
+    /// From now on these are known instead, in every clone.
+    pub fn replace(&self, others: &Keys) {
+        self.0.store(others.0.load_full());
     }
 
     /// Who presents these headers.
@@ -254,12 +276,15 @@ impl Keys {
             },
             _ => return refused("only the schemes Bearer and Basic are known"),
         };
-        if let Some(tokens) = self.tokens.as_ref().filter(|_| key.matches('.').count() == 2) {
+        let known = self.0.load();
+        if let Some(tokens) = known.tokens.as_ref().filter(|_| key.matches('.').count() == 2) {
             return tokens.caller(&key, now).map_err(|detail| Problem::new(Kind::Unauthenticated, detail));
         }
-        self.by_key(&key).ok_or_else(|| Problem::new(Kind::Unauthenticated, "this key is not known here"))
+        known.by_key(&key).ok_or_else(|| Problem::new(Kind::Unauthenticated, "this key is not known here"))
     }
+}
 
+impl Known {
     fn by_key(&self, key: &str) -> Option<Caller> {
         let presented = digest::digest(&digest::SHA256, key.as_bytes());
         let mut found = None;
@@ -354,6 +379,19 @@ mod tests {
         for wrong in [format!("Bearer {key}x"), format!("Digest {key}"), "Bearer".to_owned(), "Basic !!".to_owned()] {
             assert_eq!(keys.caller(&headers(&wrong), now).expect_err("wrong").kind, Kind::Unauthenticated);
         }
+    }
+
+    #[test]
+    fn replaced_keys_open_and_the_former_ones_do_not() {
+        let keys = |seed| {
+            let (key, record) = new_key(&Entropy::seeded(seed), "phones", BTreeSet::from([Scope::Ingest]));
+            (format!("Bearer {key}"), Keys::new(vec![record], None, None).expect("good"))
+        };
+        let ((first, known), (second, others)) = (keys(1), keys(2));
+        known.clone().replace(&others);
+        let caller = |key: &str| known.caller(&headers(key), Timestamp::from_millis(0));
+        assert_eq!(caller(&first).expect_err("revoked").kind, Kind::Unauthenticated);
+        assert!(caller(&second).is_ok());
     }
 
     #[test]

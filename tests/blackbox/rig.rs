@@ -1,0 +1,535 @@
+//! A folder with a configuration, providers, and the daemon as a child process that can be killed and started again.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use parvis::{
+    clock::Clock,
+    sandbox::{Options, Received, Sandbox},
+};
+use parvis_engine::{shopper::ApnsEnvironment, time::Timestamp};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// The longest that a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The app that targets at Apple's service belong to.
+pub(crate) const TOPIC: &str = "com.example.shop";
+
+/// Where everything happens.
+pub(crate) const SHOP: (f64, f64) = (48.8706, 2.3319);
+
+/// What every daemon is started with: patience that a test can wait for.
+const SETTINGS: [(&str, &str); 6] = [
+    ("http.listen", "127.0.0.1:0"),
+    ("lanes.patience.attempts_max", "1000"),
+    ("lanes.patience.backoff_min", "100ms"),
+    ("lanes.patience.backoff_max", "500ms"),
+    ("delivery.request_timeout", "2s"),
+    ("delivery.connect_timeout", "2s"),
+];
+
+/// A configured daemon, running or not, and the providers that it sends to.
+pub(crate) struct Rig {
+    pub(crate) folder: TempDir,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) key: String,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) daemon: Option<Daemon>,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// The daemon's process.
+pub(crate) struct Daemon {
+    pub(crate) address: String,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    _reader: JoinSet<()>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {:?}", self.status, self.body))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The problem document of this name, or a panic.
+    pub(crate) fn problem(&self, name: &str) -> Value {
+        let document = self.json();
+        assert_eq!(document["type"], format!("urn:parvis:problem:{name}"), "{} {document}", self.status);
+        assert_eq!(document["status"], self.status.as_u16());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        document
+    }
+}
+
+impl Rig {
+    /// A running daemon with an empty catalog.
+    pub(crate) async fn start() -> Rig {
+        Rig::start_with(&[], &[]).await
+    }
+
+    /// A running daemon with these files and settings.
+    pub(crate) async fn start_with(files: &[(&str, &str)], settings: &[(&str, &str)]) -> Rig {
+        let mut rig = Rig::prepare(files, settings).await;
+        rig.boot().await;
+        rig
+    }
+
+    /// Everything but the daemon.
+    pub(crate) async fn prepare(files: &[(&str, &str)], settings: &[(&str, &str)]) -> Rig {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Every start signs a token of its own for Apple's service, which would soon have enough of them.
+        let options = Options { apns_token_changes: 100, ..Options::default() };
+        let sandbox = Sandbox::start(options).await.expect("free ports on loopback");
+        let credentials = sandbox.write_credentials(folder.path()).expect("the folder is writable");
+        fs::rename(credentials.fragment, folder.path().join("parvis.toml")).expect("the folder is writable");
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).expect("the folder is writable");
+        }
+        let settings = SETTINGS.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let key = new_key(folder.path(), "tests", "admin").await;
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Rig { folder, sandbox, key, settings: settings.collect(), daemon: None, client }
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub(crate) async fn boot(&mut self) {
+        let mut child = self.serve();
+        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let mut reader = JoinSet::new();
+        reader.spawn(read_log(lines, log.clone()));
+        let address = until("the daemon to listen", async || {
+            let ended = child.try_wait().expect("it is ours");
+            let lines = log.lock().expect("not poisoned");
+            assert!(ended.is_none(), "the daemon ended: {ended:?} {lines:?}");
+            lines.iter().find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                line["fields"]["http.address"].as_str().map(str::to_owned)
+            })
+        })
+        .await;
+        self.daemon = Some(Daemon { address, child, log, _reader: reader });
+    }
+
+    /// Starts another daemon on the same folder and gives what it said at its end.
+    pub(crate) async fn serve_in_vain(&self) -> Output {
+        let child = self.serve();
+        timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").expect("it ran")
+    }
+
+    fn serve(&self) -> Child {
+        let mut command = parvis(&["serve"]);
+        command.arg("--config").arg(self.folder.path());
+        for (key, value) in &self.settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        command.stderr(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+        command.spawn().expect("the binary runs")
+    }
+
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Kills the daemon as a power cut would.
+    pub(crate) async fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        daemon.child.kill().await.expect("it is ours");
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.daemon.as_ref().and_then(|daemon| daemon.child.id()).expect("it runs");
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.expect("a shell");
+        assert!(sent.success());
+    }
+
+    /// Waits until the daemon has ended; gives how, and its log.
+    pub(crate) async fn ended(&mut self) -> (ExitStatus, Vec<String>) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        let status = timeout(PATIENCE, daemon.child.wait()).await.expect("it ends").expect("it is ours");
+        while daemon._reader.join_next().await.is_some() {}
+        let log = daemon.log.lock().expect("not poisoned").clone();
+        (status, log)
+    }
+
+    /// Asks the daemon to stop, and insists on a good end.
+    pub(crate) async fn stop(&mut self) {
+        self.signal("TERM").await;
+        let (status, log) = self.ended().await;
+        assert!(status.success(), "{status}: {log:?}");
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.daemon.as_ref().map(|daemon| daemon.log.lock().expect("not poisoned").clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.daemon.as_ref().expect("it runs").address
+    }
+
+    /// A caller of the daemon that is running now.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { client: self.client.clone(), base: format!("http://{}", self.address()), key: self.key.clone() }
+    }
+
+    /// Sends JSON (nothing for `null`) and gives what came back.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: &Value) -> Reply {
+        self.caller().call(method, path, body).await.expect("the daemon answers")
+    }
+
+    /// Sends JSON and insists on success.
+    pub(crate) async fn must(&self, method: Method, path: &str, body: &Value) -> Value {
+        let reply = self.call(method.clone(), path, body).await;
+        assert!(reply.status.is_success(), "{method} {path}: {} {:?}", reply.status, reply.body);
+        reply.json()
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Value {
+        self.must(Method::PUT, path, &body).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        self.must(Method::POST, path, &body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        self.must(Method::GET, path, &Value::Null).await
+    }
+
+    /// The shop as a circle of 100 m.
+    pub(crate) async fn put_shop(&self, properties: Value) {
+        self.put("/v1/geofences/shop", circle(SHOP, 100.0, properties)).await;
+    }
+
+    /// A shopper who allowed everything, with one device.
+    pub(crate) async fn put_guest(&self, shopper: &str, device: &str, target: Value) {
+        self.put(&format!("/v1/shoppers/{shopper}"), profile("en-GB")).await;
+        let body = json!({ "shopper": shopper, "platform": "ios", "target": target });
+        self.put(&format!("/v1/devices/{device}"), body).await;
+    }
+
+    pub(crate) fn apns(&self) -> Value {
+        let token = self.sandbox.register_apns(TOPIC, ApnsEnvironment::Production);
+        json!({ "channel": "apns", "token": token, "topic": TOPIC })
+    }
+
+    pub(crate) fn fcm(&self) -> Value {
+        json!({ "channel": "fcm", "token": self.sandbox.register_fcm() })
+    }
+
+    pub(crate) fn webpush(&self) -> Value {
+        json!({ "channel": "webpush", "subscription": self.sandbox.register_webpush() })
+    }
+
+    /// Reports one fix and insists that it is taken; gives the transitions as `kind region`.
+    pub(crate) async fn ping(&self, device: &str, at: Timestamp, place: (f64, f64)) -> Vec<String> {
+        let answer = self.post("/v1/observations", report(device, at, place)).await;
+        assert_eq!(answer["accepted"], 1, "{answer}");
+        names(&answer["transitions"])
+    }
+
+    /// A person's notifications with their milestones.
+    pub(crate) async fn lives(&self, shopper: &str) -> Vec<Value> {
+        let page = self.get(&format!("/v1/notifications?shopper={shopper}&limit=1000")).await;
+        page["items"].as_array().expect("a list").clone()
+    }
+
+    /// Waits until every one of a person's notifications has come to its end, and there are so many.
+    pub(crate) async fn ended_lives(&self, shopper: &str, count: usize) -> Vec<Value> {
+        let mut last = Vec::new();
+        let ended = try_until(async || {
+            last = self.lives(shopper).await;
+            (last.len() == count && last.iter().all(|life| terminal(life).len() == 1)).then(|| last.clone())
+        });
+        let ended = ended.await;
+        ended.unwrap_or_else(|| {
+            let open: Vec<_> = last.iter().filter(|life| terminal(life).len() != 1).collect();
+            panic!("of {count} notifications of {shopper} there are {}, not ended {open:?}", last.len())
+        })
+    }
+
+    /// What the providers took, oldest first.
+    pub(crate) fn accepted(&self) -> Vec<Arc<Received>> {
+        self.sandbox.received().into_iter().filter(|received| received.refused.is_none()).collect()
+    }
+
+    /// One number of the metrics page; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let page = self.call(Method::GET, "/metrics", &Value::Null).await;
+        let page = String::from_utf8(page.body.to_vec()).expect("text");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+}
+
+/// Calls the daemon as long as it runs.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    key: String,
+}
+
+impl Caller {
+    pub(crate) fn with_key(mut self, key: &str) -> Caller {
+        key.clone_into(&mut self.key);
+        self
+    }
+
+    /// The same caller on connections of its own.
+    pub(crate) fn apart(mut self) -> Caller {
+        self.client = Client::builder(TokioExecutor::new()).build_http();
+        self
+    }
+
+    /// The same caller of another server.
+    pub(crate) fn at(mut self, base: &str) -> Caller {
+        base.clone_into(&mut self.base);
+        self
+    }
+
+    /// Sends JSON; nothing came back if the daemon ended meanwhile.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: &Value) -> Option<Reply> {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(method, path, &[("content-type", "application/json")], body).await
+    }
+
+    /// Sends bytes with these headers; nothing came back if the daemon ended meanwhile.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Reply> {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = self.client.request(request.body(Full::new(body.into())).expect("a request"));
+        let response = timeout(PATIENCE, response).await.expect("an answer in time").ok()?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Reply { status: parts.status, headers: parts.headers, body })
+    }
+
+    /// Follows the stream of events; what came is in the list.
+    pub(crate) async fn follow(&self, query: &str) -> Followed {
+        let request = Request::get(format!("{}/v1/stream{query}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
+            .body(Full::new(Bytes::new()))
+            .expect("a request");
+        let response = self.client.request(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        let events: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let (list, mut body) = (events.clone(), response.into_body());
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            let mut text = Vec::new();
+            while let Some(Ok(frame)) = body.frame().await {
+                text.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref));
+                while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+                    let event: Vec<u8> = text.drain(..end + 2).collect();
+                    let event = String::from_utf8(event).expect("text");
+                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                    let parsed = data.map(|data| serde_json::from_str(data).expect("JSON"));
+                    list.lock().expect("not poisoned").extend(parsed);
+                }
+            }
+        });
+        Followed { events, _reader: reader }
+    }
+}
+
+/// Events as they came.
+pub(crate) struct Followed {
+    events: Arc<Mutex<Vec<Value>>>,
+    _reader: JoinSet<()>,
+}
+
+impl Followed {
+    /// Events of a type.
+    pub(crate) fn of(&self, kind: &str) -> Vec<Value> {
+        let events = self.events.lock().expect("not poisoned");
+        events.iter().filter(|event| event["type"] == kind).cloned().collect()
+    }
+
+    /// Waits until so many events of a type came.
+    pub(crate) async fn wait_for(&self, kind: &str, count: usize) -> Vec<Value> {
+        until(&format!("{count} events {kind}"), async || Some(self.of(kind)).filter(|events| events.len() >= count))
+            .await
+    }
+}
+
+/// The binary, to be run with arguments.
+pub(crate) fn parvis(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_parvis"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) async fn run(args: &[&str]) -> Output {
+    let child = parvis(args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
+    let ended = child.expect("the binary runs").wait_with_output();
+    timeout(PATIENCE, ended).await.expect("it ends").expect("it ran")
+}
+
+/// Makes a key as an operator would.
+pub(crate) async fn new_key(folder: &Path, name: &str, scope: &str) -> String {
+    let config = folder.to_str().expect("a folder in plain letters");
+    let output = run(&["keys", "new", "--name", name, "--scope", scope, "--config", config]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    try_until(ask).await.unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+async fn try_until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            Clock::System.sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.ok()
+}
+
+pub(crate) fn now() -> Timestamp {
+    Clock::System.now()
+}
+
+/// So many seconds ago.
+pub(crate) fn ago(seconds: u64) -> Timestamp {
+    now().minus(Duration::from_secs(seconds))
+}
+
+/// A place so many metres north of the shop's centre.
+pub(crate) fn north(metres: f64) -> (f64, f64) {
+    (SHOP.0 + metres / 111_195.0, SHOP.1)
+}
+
+pub(crate) fn report(device: &str, at: Timestamp, (lat, lon): (f64, f64)) -> Value {
+    let fix = json!({ "kind": "fix", "at": at, "lat": lat, "lon": lon, "accuracy_m": 5.0 });
+    json!({ "device": device, "observations": [fix] })
+}
+
+pub(crate) fn circle((lat, lon): (f64, f64), radius_m: f64, mut properties: Value) -> Value {
+    properties["radius_m"] = radius_m.into();
+    json!({ "type": "Feature", "geometry": { "type": "Point", "coordinates": [lon, lat] }, "properties": properties })
+}
+
+/// A profile that allows everything.
+pub(crate) fn profile(locale: &str) -> Value {
+    let yes = json!({ "granted": true, "at": ago(86_400), "text": "2026-01" });
+    json!({ "locale": locale, "time_zone": "Europe/Paris",
+        "consents": { "location": yes, "offers": yes, "orders": yes } })
+}
+
+/// A campaign that greets whoever does something at a fence.
+pub(crate) fn greeting(transition: &str) -> Value {
+    json!({ "purpose": "offer", "on": { "transition": transition },
+        "content": { "en": { "title": "Hello", "body": "Come in." } } })
+}
+
+/// Transitions as `kind region`.
+pub(crate) fn names(transitions: &Value) -> Vec<String> {
+    let name =
+        |it: &Value| format!("{} {}", it["transition"].as_str().expect("text"), it["region"].as_str().expect("text"));
+    transitions.as_array().expect("a list").iter().map(name).collect()
+}
+
+/// What a person's journal says of one kind of event.
+pub(crate) fn rows(held: &Value, kind: &str) -> Vec<Value> {
+    let rows = held["journal"].as_array().expect("a list");
+    rows.iter().filter(|row| row["event"] == kind).map(|row| row["data"].clone()).collect()
+}
+
+/// The milestones that end a life.
+pub(crate) fn terminal(life: &Value) -> Vec<String> {
+    const ENDS: [&str; 5] = ["accepted", "unregistered", "dead", "expired", "suppressed"];
+    milestones(life).into_iter().filter(|name| ENDS.contains(&name.as_str())).collect()
+}
+
+pub(crate) fn milestones(life: &Value) -> Vec<String> {
+    let steps = life["milestones"].as_array().expect("a list");
+    steps.iter().map(|step| step["milestone"].as_str().expect("text").to_owned()).collect()
+}
+
+pub(crate) fn id(life: &Value) -> String {
+    life["notification"]["id"].as_str().expect("an id").to_owned()
+}
+
+/// The id that our message carries, as the app reads it.
+pub(crate) fn carried(received: &Received) -> String {
+    fn find(value: &Value) -> Option<&str> {
+        match value {
+            Value::Object(map) => {
+                map.get("notification_id").and_then(Value::as_str).or_else(|| map.values().find_map(find))
+            }
+            Value::Array(list) => list.iter().find_map(find),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        }
+    }
+    let payload: Value = serde_json::from_str(&received.message.payload).expect("JSON");
+    find(&payload).unwrap_or_else(|| panic!("no id in {payload}")).to_owned()
+}
+
+/// How often each message reached a provider that took it.
+pub(crate) fn tally(received: &[Arc<Received>]) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for received in received {
+        *tally.entry(carried(received)).or_insert(0) += 1;
+    }
+    tally
+}
+
+async fn read_log(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>, log: Arc<Mutex<Vec<String>>>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.lock().expect("not poisoned").push(line);
+    }
+}
