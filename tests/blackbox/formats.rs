@@ -1,9 +1,15 @@
 //! Phones with the apps of others: what they really send, moved to the shop and to the present.
 
-use http::{Method, StatusCode};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::rig::{self, Rig, SHOP, ago, north};
+use crate::{
+    caller,
+    rig::{self, Rig, SHOP, ago, north},
+};
 
 const LOCATION: &str = include_str!("../http/samples/owntracks/valid_location_message_with_topic.json");
 const EXTENDED: &str = include_str!("../http/samples/owntracks/location_deserialize_extended.json");
@@ -36,9 +42,6 @@ async fn came_in(rig: &Rig, shopper: &str, device: &str) {
 async fn an_owntracks_phone_walks_in() {
     let rig = open().await;
     rig.put_guest("C-1", "device", rig.apns()).await;
-    let credentials = ("authorization", format!("Basic {}", base64(&format!("jane:{}", rig.key))));
-    // Basic, as the app sends it: the key is the password.
-    let anonymous = rig.caller();
     let headers = [("content-type", "application/json"), ("x-limit-u", "jane"), ("x-limit-d", "device")];
     for (message, events) in [
         (moved(LOCATION, 60, north(400.0)), 0),
@@ -46,17 +49,18 @@ async fn an_owntracks_phone_walks_in() {
         (moved(LOCATION, 10, SHOP), 1),
         (moved(EXTENDED, 5, SHOP), 1),
     ] {
-        let reply = anonymous.send(Method::POST, "/v1/ingest/owntracks", &headers, message.to_string()).await;
+        let reply = rig.caller().send(Method::POST, "/v1/ingest/owntracks", &headers, message.to_string()).await;
         let reply = reply.expect("an answer");
         assert_eq!((reply.status, reply.json()), (StatusCode::OK, json!([])), "{message}");
         assert_eq!(rig.metric(r#"parvis_transitions_total{kind="enter"}"#).await, f64::from(events));
     }
     came_in(&rig, "C-1", "device").await;
-    let with_password = http::Request::post(format!("http://{}/v1/ingest/owntracks", rig.address()))
-        .header(credentials.0, credentials.1)
-        .body(http_body_util::Full::new(bytes::Bytes::from(moved(LOCATION, 3, SHOP).to_string())));
-    let connections = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
-    let reply = connections.request(with_password.expect("a request")).await.expect("an answer");
+    // As the app sends it: any user, and the key as the password.
+    let basic = BASE64_STANDARD.encode(format!("jane:{}", rig.key));
+    let request = Request::post(format!("http://{}/v1/ingest/owntracks", rig.address()))
+        .header("authorization", format!("Basic {basic}"))
+        .body(Full::new(Bytes::from(moved(LOCATION, 3, SHOP).to_string())));
+    let reply = caller::connections().request(request.expect("a request")).await.expect("an answer");
     assert_eq!(reply.status(), StatusCode::OK);
 }
 
@@ -115,9 +119,4 @@ async fn the_clients_of_others_walk_in_too() {
     for device in ["traccar", "osmand", "amazon"] {
         came_in(&rig, &format!("C-{device}"), device).await;
     }
-}
-
-fn base64(text: &str) -> String {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
-    BASE64_STANDARD.encode(text)
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stderr, reason = "figures are told to whoever runs the tests")]
 
+mod caller;
 mod channels;
 mod commands;
 mod crash;
@@ -11,6 +12,7 @@ mod erasure;
 mod formats;
 mod hurried;
 mod input;
+mod life;
 mod lifecycle;
 mod orders;
 mod providers;

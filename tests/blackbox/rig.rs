@@ -1,7 +1,6 @@
 //! A folder with a configuration, providers, and the daemon as a child process that can be killed and started again.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     process::{ExitStatus, Output, Stdio},
@@ -9,13 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::Method;
 use parvis::{
     clock::Clock,
     sandbox::{Options, Received, Sandbox},
@@ -28,6 +21,12 @@ use tokio::{
     process::{Child, Command},
     task::JoinSet,
     time::timeout,
+};
+
+use crate::caller::{self, Connections};
+pub(crate) use crate::{
+    caller::{Caller, Followed, Reply},
+    life::{carried, id, milestones, names, rows, tally, terminal},
 };
 
 /// The longest that a test waits for what must come.
@@ -56,7 +55,7 @@ pub(crate) struct Rig {
     pub(crate) key: String,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) daemon: Option<Daemon>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    connections: Connections,
 }
 
 /// The daemon's process.
@@ -65,36 +64,6 @@ pub(crate) struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     _reader: JoinSet<()>,
-}
-
-/// A whole answer.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
-impl Reply {
-    pub(crate) fn json(&self) -> Value {
-        if self.body.is_empty() {
-            return Value::Null;
-        }
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {} {:?}", self.status, self.body))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    /// The problem document of this name, or a panic.
-    pub(crate) fn problem(&self, name: &str) -> Value {
-        let document = self.json();
-        assert_eq!(document["type"], format!("urn:parvis:problem:{name}"), "{} {document}", self.status);
-        assert_eq!(document["status"], self.status.as_u16());
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        document
-    }
 }
 
 impl Rig {
@@ -123,8 +92,8 @@ impl Rig {
         }
         let settings = SETTINGS.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let key = new_key(folder.path(), "tests", "admin").await;
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Rig { folder, sandbox, key, settings: settings.collect(), daemon: None, client }
+        let connections = caller::connections();
+        Rig { folder, sandbox, key, settings: settings.collect(), daemon: None, connections }
     }
 
     /// Starts the daemon and waits until it listens.
@@ -205,7 +174,7 @@ impl Rig {
 
     /// A caller of the daemon that is running now.
     pub(crate) fn caller(&self) -> Caller {
-        Caller { client: self.client.clone(), base: format!("http://{}", self.address()), key: self.key.clone() }
+        Caller::new(self.connections.clone(), format!("http://{}", self.address()), self.key.clone())
     }
 
     /// Sends JSON (nothing for `null`) and gives what came back.
@@ -298,104 +267,6 @@ impl Rig {
     }
 }
 
-/// Calls the daemon as long as it runs.
-#[derive(Clone)]
-pub(crate) struct Caller {
-    client: Client<HttpConnector, Full<Bytes>>,
-    base: String,
-    key: String,
-}
-
-impl Caller {
-    pub(crate) fn with_key(mut self, key: &str) -> Caller {
-        key.clone_into(&mut self.key);
-        self
-    }
-
-    /// The same caller on connections of its own.
-    pub(crate) fn apart(mut self) -> Caller {
-        self.client = Client::builder(TokioExecutor::new()).build_http();
-        self
-    }
-
-    /// The same caller of another server.
-    pub(crate) fn at(mut self, base: &str) -> Caller {
-        base.clone_into(&mut self.base);
-        self
-    }
-
-    /// Sends JSON; nothing came back if the daemon ended meanwhile.
-    pub(crate) async fn call(&self, method: Method, path: &str, body: &Value) -> Option<Reply> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.send(method, path, &[("content-type", "application/json")], body).await
-    }
-
-    /// Sends bytes with these headers; nothing came back if the daemon ended meanwhile.
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> Option<Reply> {
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        let request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = self.client.request(request.body(Full::new(body.into())).expect("a request"));
-        let response = timeout(PATIENCE, response).await.expect("an answer in time").ok()?;
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
-        Some(Reply { status: parts.status, headers: parts.headers, body })
-    }
-
-    /// Follows the stream of events; what came is in the list.
-    pub(crate) async fn follow(&self, query: &str) -> Followed {
-        let request = Request::get(format!("{}/v1/stream{query}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
-            .body(Full::new(Bytes::new()))
-            .expect("a request");
-        let response = self.client.request(request).await.expect("an answer");
-        assert_eq!(response.status(), StatusCode::OK);
-        let events: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let (list, mut body) = (events.clone(), response.into_body());
-        let mut reader = JoinSet::new();
-        reader.spawn(async move {
-            let mut text = Vec::new();
-            while let Some(Ok(frame)) = body.frame().await {
-                text.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref));
-                while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
-                    let event: Vec<u8> = text.drain(..end + 2).collect();
-                    let event = String::from_utf8(event).expect("text");
-                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
-                    let parsed = data.map(|data| serde_json::from_str(data).expect("JSON"));
-                    list.lock().expect("not poisoned").extend(parsed);
-                }
-            }
-        });
-        Followed { events, _reader: reader }
-    }
-}
-
-/// Events as they came.
-pub(crate) struct Followed {
-    events: Arc<Mutex<Vec<Value>>>,
-    _reader: JoinSet<()>,
-}
-
-impl Followed {
-    /// Events of a type.
-    pub(crate) fn of(&self, kind: &str) -> Vec<Value> {
-        let events = self.events.lock().expect("not poisoned");
-        events.iter().filter(|event| event["type"] == kind).cloned().collect()
-    }
-
-    /// Waits until so many events of a type came.
-    pub(crate) async fn wait_for(&self, kind: &str, count: usize) -> Vec<Value> {
-        until(&format!("{count} events {kind}"), async || Some(self.of(kind)).filter(|events| events.len() >= count))
-            .await
-    }
-}
-
 /// The binary, to be run with arguments.
 pub(crate) fn parvis(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_parvis"));
@@ -474,58 +345,6 @@ pub(crate) fn profile(locale: &str) -> Value {
 pub(crate) fn greeting(transition: &str) -> Value {
     json!({ "purpose": "offer", "on": { "transition": transition },
         "content": { "en": { "title": "Hello", "body": "Come in." } } })
-}
-
-/// Transitions as `kind region`.
-pub(crate) fn names(transitions: &Value) -> Vec<String> {
-    let name =
-        |it: &Value| format!("{} {}", it["transition"].as_str().expect("text"), it["region"].as_str().expect("text"));
-    transitions.as_array().expect("a list").iter().map(name).collect()
-}
-
-/// What a person's journal says of one kind of event.
-pub(crate) fn rows(held: &Value, kind: &str) -> Vec<Value> {
-    let rows = held["journal"].as_array().expect("a list");
-    rows.iter().filter(|row| row["event"] == kind).map(|row| row["data"].clone()).collect()
-}
-
-/// The milestones that end a life.
-pub(crate) fn terminal(life: &Value) -> Vec<String> {
-    const ENDS: [&str; 5] = ["accepted", "unregistered", "dead", "expired", "suppressed"];
-    milestones(life).into_iter().filter(|name| ENDS.contains(&name.as_str())).collect()
-}
-
-pub(crate) fn milestones(life: &Value) -> Vec<String> {
-    let steps = life["milestones"].as_array().expect("a list");
-    steps.iter().map(|step| step["milestone"].as_str().expect("text").to_owned()).collect()
-}
-
-pub(crate) fn id(life: &Value) -> String {
-    life["notification"]["id"].as_str().expect("an id").to_owned()
-}
-
-/// The id that our message carries, as the app reads it.
-pub(crate) fn carried(received: &Received) -> String {
-    fn find(value: &Value) -> Option<&str> {
-        match value {
-            Value::Object(map) => {
-                map.get("notification_id").and_then(Value::as_str).or_else(|| map.values().find_map(find))
-            }
-            Value::Array(list) => list.iter().find_map(find),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        }
-    }
-    let payload: Value = serde_json::from_str(&received.message.payload).expect("JSON");
-    find(&payload).unwrap_or_else(|| panic!("no id in {payload}")).to_owned()
-}
-
-/// How often each message reached a provider that took it.
-pub(crate) fn tally(received: &[Arc<Received>]) -> BTreeMap<String, usize> {
-    let mut tally = BTreeMap::new();
-    for received in received {
-        *tally.entry(carried(received)).or_insert(0) += 1;
-    }
-    tally
 }
 
 async fn read_log(mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>, log: Arc<Mutex<Vec<String>>>) {
