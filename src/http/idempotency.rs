@@ -104,8 +104,15 @@ async fn once(
         return again(first, request_hash);
     }
     let response = next.run(Request::from_parts(parts, Body::from(whole))).await;
+    // What may turn out otherwise next time is not kept: a refusal for want of a better key least of all.
     let retriable = response.status().is_server_error()
-        || matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        || matches!(
+            response.status(),
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+        );
     if retriable {
         return Ok(response);
     }
