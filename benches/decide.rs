@@ -94,10 +94,10 @@ fn shopper() -> Arc<Shopper> {
     shopper.profile.consents.offers = yes;
     shopper.profile.segments.insert("newsletter".to_owned());
     let device = Device {
-        platform: "android".to_owned(),
+        platform: "android".into(),
         target: Some(PushTarget::Fcm { token: Some("token".to_owned()), fid: None }),
-        locale: Some("fr-FR".to_owned()),
-        time_zone: Some("Europe/Paris".to_owned()),
+        locale: Some("fr-FR".into()),
+        time_zone: Some("Europe/Paris".into()),
         preferred: false,
         registered_at: now(),
         presences: Vec::new(),

@@ -175,8 +175,8 @@ fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
 /// An ordinary shopper: one phone inside one shop, two consents, two interests.
 fn shopper(committer: usize, version: u64, now: Timestamp) -> Shopper {
     let mut shopper = Shopper::new(name(&format!("C-{committer}")));
-    shopper.profile.locale = Some("fr-FR".to_owned());
-    let consent = || Some(Consent { granted: true, at: at(0), text: Some("2026-1".to_owned()) });
+    shopper.profile.locale = Some("fr-FR".into());
+    let consent = || Some(Consent { granted: true, at: at(0), text: Some("2026-1".into()) });
     (shopper.profile.consents.location, shopper.profile.consents.offers) = (consent(), consent());
     for interest in ["television", "sofa"] {
         shopper
@@ -186,7 +186,7 @@ fn shopper(committer: usize, version: u64, now: Timestamp) -> Shopper {
     let presence =
         Presence { region: name("shop-117"), state: PresenceState::Inside, since: now, seen: now, dwelled: false };
     let device = Device {
-        platform: "android".to_owned(),
+        platform: "android".into(),
         target: Some(PushTarget::Fcm { token: Some("f".repeat(140)), fid: None }),
         locale: None,
         time_zone: None,

@@ -242,7 +242,7 @@ mod tests {
         shopper.profile.segments.insert("newsletter".to_owned());
         shopper.profile.attributes.insert("children".to_owned(), Attribute::Number(2.0));
         shopper.profile.attributes.insert("city".to_owned(), Attribute::Text("Lyon".to_owned()));
-        shopper.profile.loyalty = Some(Loyalty { tier: Some("gold".to_owned()), points: 120 });
+        shopper.profile.loyalty = Some(Box::new(Loyalty { tier: Some("gold".to_owned()), points: 120 }));
         let interest = Interest { weight: 2.0, at: Timestamp::from_millis(0), signals: Vec::new() };
         shopper.interests.insert("tv".to_owned(), interest);
         shopper

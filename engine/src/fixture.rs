@@ -79,14 +79,14 @@ pub(crate) fn shopper(id: &str) -> Arc<Shopper> {
     shopper.profile.consents.location.clone_from(&yes);
     shopper.profile.consents.offers.clone_from(&yes);
     shopper.profile.consents.orders = yes;
-    shopper.profile.time_zone = Some("Europe/Paris".to_owned());
+    shopper.profile.time_zone = Some("Europe/Paris".into());
     shopper.devices.insert("phone".parse().expect("an id"), device("t1", NOON));
     Arc::new(shopper)
 }
 
 pub(crate) fn device(token: &str, registered_at: &str) -> Device {
     Device {
-        platform: "android".to_owned(),
+        platform: "android".into(),
         target: Some(PushTarget::Fcm { token: Some(token.to_owned()), fid: None }),
         locale: None,
         time_zone: None,

@@ -22,6 +22,7 @@ pub mod observation;
 pub mod order;
 pub mod per_device;
 pub mod problem;
+pub mod rare;
 pub mod region;
 pub mod retry;
 pub mod schedule;

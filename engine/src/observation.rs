@@ -35,6 +35,23 @@ pub struct Fix {
     pub floor: Option<i32>,
 }
 
+/// What matching reads of a fix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// When the device was there.
+    pub at: Timestamp,
+    /// Where it was.
+    pub position: Position,
+    /// Radius within which the device is with 68 % probability, in metres.
+    pub accuracy_m: f64,
+}
+
+impl From<Fix> for Place {
+    fn from(fix: Fix) -> Place {
+        Place { at: fix.at, position: fix.position, accuracy_m: fix.accuracy_m }
+    }
+}
+
 /// One heard beacon advertisement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {

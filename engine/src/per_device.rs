@@ -69,6 +69,11 @@ impl<V> PerDevice<V> {
         self.0.clear();
     }
 
+    /// The device's id as it is kept here, so that others can share its text.
+    pub fn key(&self, device: &DeviceId) -> Option<&DeviceId> {
+        self.place(device).ok().map(|at| &self.0[at].0)
+    }
+
     /// Every device with what is kept for it.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&DeviceId, &V)> + Clone {
         self.0.iter().map(|(device, value)| (device, value))
@@ -160,6 +165,7 @@ mod tests {
             (text.as_str(), serde_json::from_str::<PerDevice<u8>>(&text).ok().as_ref()),
             (r#"{"a":1,"b":3}"#, Some(&map))
         );
+        assert_eq!((map.key(&id("a")), map.key(&id("c"))), (Some(&id("a")), None));
         assert_eq!((map.remove(&id("a")), map.remove(&id("a")), map.len()), (Some(1), None, 1));
     }
 }

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{CampaignId, NotificationId, OrderId, RegionId, ShopperId},
     notification::{Channel, Purpose},
-    observation::Fix,
+    observation::Place,
     order::Order,
     per_device::PerDevice,
+    rare::Rare,
     time::Timestamp,
 };
 
@@ -28,17 +29,17 @@ pub struct Shopper {
     #[serde(default)]
     pub profile: Profile,
     /// Interests shown, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub interests: BTreeMap<String, Interest>,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub interests: Rare<BTreeMap<String, Interest>>,
     /// Registered installations.
     #[serde(default, skip_serializing_if = "PerDevice::is_empty")]
     pub devices: PerDevice<Device>,
     /// What was decided to be sent, oldest first, as far back as any cap looks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sends: Vec<Send>,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub sends: Rare<Vec<Send>>,
     /// Orders, by id.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub orders: BTreeMap<OrderId, Order>,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub orders: Rare<BTreeMap<OrderId, Order>>,
 }
 
 impl Shopper {
@@ -47,10 +48,10 @@ impl Shopper {
         Shopper {
             id,
             profile: Profile::default(),
-            interests: BTreeMap::new(),
+            interests: Rare::new(),
             devices: PerDevice::new(),
-            sends: Vec::new(),
-            orders: BTreeMap::new(),
+            sends: Rare::new(),
+            orders: Rare::new(),
         }
     }
 }
@@ -61,19 +62,19 @@ impl Shopper {
 pub struct Profile {
     /// BCP 47 language tag, such as `fr-FR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<String>,
+    pub locale: Option<Box<str>>,
     /// IANA time zone, such as `Europe/Paris`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
+    pub time_zone: Option<Box<str>>,
     /// Groups that the retailer puts the shopper into.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub segments: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub segments: Rare<BTreeSet<String>>,
     /// Facts for audiences and templates.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<String, Attribute>,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub attributes: Rare<BTreeMap<String, Attribute>>,
     /// Standing in the loyalty programme.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loyalty: Option<Loyalty>,
+    pub loyalty: Option<Box<Loyalty>>,
     /// What the shopper allowed.
     #[serde(default)]
     pub consents: Consents,
@@ -186,7 +187,7 @@ pub struct Consent {
     pub at: Timestamp,
     /// The version of the text that the shopper saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
+    pub text: Option<Box<str>>,
 }
 
 /// An interest and when it was last shown; it fades with a half-life.
@@ -215,16 +216,16 @@ impl Interest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {
     /// The kind of phone or browser, such as `ios`.
-    pub platform: String,
+    pub platform: Box<str>,
     /// Where its messages go; none once a provider has said that the target is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<PushTarget>,
     /// BCP 47 language tag; the shopper's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<String>,
+    pub locale: Option<Box<str>>,
     /// IANA time zone; the shopper's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
+    pub time_zone: Option<Box<str>>,
     /// Whether the shopper wants order news on this device rather than on others.
     #[serde(default)]
     pub preferred: bool,
@@ -237,9 +238,9 @@ pub struct Device {
 
 impl Device {
     /// A device that is nowhere yet.
-    pub fn new(platform: String, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
+    pub fn new(platform: impl Into<Box<str>>, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
         Device {
-            platform,
+            platform: platform.into(),
             target,
             locale: None,
             time_zone: None,
@@ -276,7 +277,7 @@ pub enum PushTarget {
     /// A browser's subscription.
     WebPush {
         /// As `PushSubscription.toJSON()` gives it.
-        subscription: Subscription,
+        subscription: Box<Subscription>,
     },
 }
 
@@ -370,18 +371,18 @@ pub struct Send {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Track {
     /// The newest accepted fix.
-    pub last: Option<Fix>,
+    pub last: Option<Place>,
     /// A fix that is too far from `last` to be believed alone.
-    pub held: Option<Fix>,
+    pub held: Option<Box<Place>>,
     /// What the last decisive observation said, for each region where `last` does not settle it.
-    pub marks: Vec<Mark>,
+    pub marks: Rare<Vec<Mark>>,
     /// The disc in which nothing can change, if there is one.
     pub calm: Option<Calm>,
     /// The time of the newest fix that was matched: every region without a mark and without a presence is known to be
     /// left, or not yet entered, at this time.
     pub settled_at: Option<Timestamp>,
     /// What is on record of the recent past, so that late fixes do not record it again.
-    pub past: Vec<Stretch>,
+    pub past: Rare<Vec<Stretch>>,
 }
 
 /// The last decisive word on one region.
@@ -417,4 +418,19 @@ pub struct Calm {
     pub radius_m: f64,
     /// The generation of the world for which this holds.
     pub generation: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::DeviceId;
+
+    /// A million of them, the directories over them and 100,000 fences are to fit in 1 GiB.
+    #[test]
+    fn one_phone_costs_little_memory() {
+        let record = size_of::<Shopper>() + size_of::<(DeviceId, Device)>();
+        let track = size_of::<(DeviceId, Track)>();
+        assert!(record <= 400, "{record} bytes, besides the texts of ids and tokens");
+        assert!(track <= 144, "{track} bytes");
+    }
 }

@@ -8,7 +8,7 @@ use std::{cmp::Ordering, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    observation::{Crossing, Fix, Observation},
+    observation::{Crossing, Fix, Observation, Place},
     region::distance_m,
     shopper::Track,
 };
@@ -23,21 +23,21 @@ pub enum Movement {
     /// The newest fix, and the one before it if the way between them is plausible.
     Advanced {
         /// Where it was.
-        from: Option<Fix>,
+        from: Option<Place>,
         /// Where it is.
-        to: Fix,
+        to: Place,
     },
     /// A jump that a second fix has confirmed: both are new, oldest first.
     Confirmed {
         /// The older fix.
-        held: Fix,
+        held: Place,
         /// The newer fix.
-        to: Fix,
+        to: Place,
     },
     /// Older than the newest fix.
     Late {
         /// Where it was then.
-        fix: Fix,
+        fix: Place,
     },
     /// The phone noticed a border.
     Crossed(Crossing),
@@ -71,12 +71,13 @@ pub fn movement(track: &mut Track, trusted: Observation, settings: &Settings) ->
 
 /// Takes one trusted fix into the track.
 pub fn advance(track: &mut Track, fix: Fix, settings: &Settings) -> Movement {
+    let fix = Place::from(fix);
     let Some(last) = track.last else {
         track.last = Some(fix);
         return Movement::Advanced { from: None, to: fix };
     };
-    let repeats = |known: &Fix| order(known, &fix).is_eq();
-    if repeats(&last) || track.held.as_ref().is_some_and(repeats) {
+    let repeats = |known: &Place| order(known, &fix).is_eq();
+    if repeats(&last) || track.held.as_deref().is_some_and(repeats) {
         return Movement::Repeat;
     }
     if plausible(&last, &fix, settings) {
@@ -89,14 +90,14 @@ pub fn advance(track: &mut Track, fix: Fix, settings: &Settings) -> Movement {
     }
     match track.held.take_if(|held| plausible(held, &fix, settings)) {
         Some(held) => {
-            let (held, to) = if order(&held, &fix).is_gt() { (fix, held) } else { (held, fix) };
+            let (held, to) = if order(&held, &fix).is_gt() { (fix, *held) } else { (*held, fix) };
             if order(&last, &to).is_lt() {
                 track.last = Some(to);
             }
             Movement::Confirmed { held, to }
         }
         None => {
-            track.held = Some(fix);
+            track.held = Some(Box::new(fix));
             Movement::Held
         }
     }
@@ -105,7 +106,7 @@ pub fn advance(track: &mut Track, fix: Fix, settings: &Settings) -> Movement {
 /// Added to the time between two fixes: devices round their times, and two sensors may answer at once.
 const SLACK: Duration = Duration::from_secs(1);
 
-fn plausible(one: &Fix, other: &Fix, settings: &Settings) -> bool {
+fn plausible(one: &Place, other: &Place, settings: &Settings) -> bool {
     let between = one.at.since(other.at).max(other.at.since(one.at)) + SLACK;
     let apart_m = distance_m(one.position, other.position) - one.accuracy_m - other.accuracy_m;
     apart_m <= settings.speed_max_mps * between.as_secs_f64()
@@ -113,7 +114,7 @@ fn plausible(one: &Fix, other: &Fix, settings: &Settings) -> bool {
 
 /// The newer fix is greater; of two at the same time the more accurate one; the rest only makes the order total, so
 /// that the order of arrival cannot matter.
-fn order(one: &Fix, other: &Fix) -> Ordering {
+fn order(one: &Place, other: &Place) -> Ordering {
     one.at
         .cmp(&other.at)
         .then(other.accuracy_m.total_cmp(&one.accuracy_m))
@@ -137,15 +138,19 @@ mod tests {
         }
     }
 
+    fn place(second: i64, lon: f64) -> Place {
+        fix(second, lon).into()
+    }
+
     #[test]
     fn newer_advances_older_is_late_and_the_same_is_a_repeat() {
         let (mut track, settings) = (Track::default(), Settings::default());
-        assert_eq!(advance(&mut track, fix(0, 2.0), &settings), Movement::Advanced { from: None, to: fix(0, 2.0) });
-        let moved = Movement::Advanced { from: Some(fix(0, 2.0)), to: fix(10, 2.001) };
+        assert_eq!(advance(&mut track, fix(0, 2.0), &settings), Movement::Advanced { from: None, to: place(0, 2.0) });
+        let moved = Movement::Advanced { from: Some(place(0, 2.0)), to: place(10, 2.001) };
         assert_eq!(advance(&mut track, fix(10, 2.001), &settings), moved);
         assert_eq!(advance(&mut track, fix(10, 2.001), &settings), Movement::Repeat);
-        assert_eq!(advance(&mut track, fix(5, 2.0005), &settings), Movement::Late { fix: fix(5, 2.0005) });
-        assert_eq!(track.last, Some(fix(10, 2.001)));
+        assert_eq!(advance(&mut track, fix(5, 2.0005), &settings), Movement::Late { fix: place(5, 2.0005) });
+        assert_eq!(track.last, Some(place(10, 2.001)));
     }
 
     #[test]
@@ -154,9 +159,9 @@ mod tests {
         advance(&mut track, fix(0, 2.0), &settings);
         assert_eq!(advance(&mut track, fix(5, 3.0), &settings), Movement::Held);
         assert_eq!(advance(&mut track, fix(5, 3.0), &settings), Movement::Repeat, "a repeat confirms nothing");
-        let confirmed = Movement::Confirmed { held: fix(5, 3.0), to: fix(10, 3.001) };
+        let confirmed = Movement::Confirmed { held: place(5, 3.0), to: place(10, 3.001) };
         assert_eq!(advance(&mut track, fix(10, 3.001), &settings), confirmed);
-        assert_eq!(track.last, Some(fix(10, 3.001)));
+        assert_eq!(track.last, Some(place(10, 3.001)));
         assert_eq!(track.held, None);
     }
 
@@ -165,7 +170,7 @@ mod tests {
         let (mut track, settings) = (Track::default(), Settings::default());
         advance(&mut track, fix(0, 2.0), &settings);
         advance(&mut track, fix(5, 3.0), &settings);
-        let moved = Movement::Advanced { from: Some(fix(0, 2.0)), to: fix(10, 2.001) };
+        let moved = Movement::Advanced { from: Some(place(0, 2.0)), to: place(10, 2.001) };
         assert_eq!(advance(&mut track, fix(10, 2.001), &settings), moved);
         assert_eq!(track.held, None);
     }

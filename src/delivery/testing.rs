@@ -61,14 +61,14 @@ pub(crate) fn browser() -> Browser {
 pub(crate) fn browser_target(endpoint: &str) -> PushTarget {
     let keys = browser().keys;
     PushTarget::WebPush {
-        subscription: Subscription {
+        subscription: Box::new(Subscription {
             endpoint: endpoint.to_owned(),
             expiration_time: None,
             keys: SubscriptionKeys {
                 p256dh: URL_SAFE_NO_PAD.encode(keys.public),
                 auth: URL_SAFE_NO_PAD.encode(keys.auth),
             },
-        },
+        }),
     }
 }
 

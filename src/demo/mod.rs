@@ -75,7 +75,7 @@ async fn play(client: &Client, providers: &Sandbox, clock: &Clock, out: &mut imp
         apns(providers),
         apns(providers),
         PushTarget::Fcm { token: Some(providers.register_fcm()), fid: None },
-        PushTarget::WebPush { subscription: providers.register_webpush() },
+        PushTarget::WebPush { subscription: Box::new(providers.register_webpush()) },
     ];
     for (path, body) in journey::registrations(&targets, clock.now()) {
         client.must(Method::PUT, &path, &body).await?;

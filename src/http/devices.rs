@@ -98,10 +98,10 @@ pub(super) async fn get(
     Ok(Json(View {
         device,
         shopper,
-        platform: known.platform,
+        platform: known.platform.into(),
         channel: known.target.as_ref().map(PushTarget::channel),
-        locale: known.locale,
-        time_zone: known.time_zone,
+        locale: known.locale.map(Into::into),
+        time_zone: known.time_zone.map(Into::into),
         preferred: known.preferred,
         registered_at: known.registered_at,
         presences: known.presences,

@@ -126,7 +126,7 @@ async fn register(State(shared): State<Arc<Shared>>, Json(new): Json<NewTarget>)
             PushTarget::Fcm { token: None, fid: Some(targets.register_fcm_installation(entropy)) }
         }
         NewTarget::WebPush {} => {
-            PushTarget::WebPush { subscription: targets.register_webpush(entropy, &shared.endpoints.webpush) }
+            PushTarget::WebPush { subscription: Box::new(targets.register_webpush(entropy, &shared.endpoints.webpush)) }
         }
     };
     (StatusCode::CREATED, Json(target))

@@ -58,7 +58,8 @@ impl Work {
     pub fn track(&mut self, device: &DeviceId) -> &mut Track {
         self.moved = true;
         if !self.tracks.contains_key(device) {
-            self.tracks.insert(device.clone(), Track::default());
+            let id = self.shopper.devices.key(device).unwrap_or(device).clone();
+            self.tracks.insert(id, Track::default());
         }
         self.tracks.get_mut(device).expect("it was put there")
     }

@@ -344,10 +344,10 @@ pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: T
 
 fn as_device(registration: parvis_engine::change::Registration) -> Device {
     Device {
-        platform: registration.platform,
+        platform: registration.platform.into(),
         target: registration.target,
-        locale: registration.locale,
-        time_zone: registration.time_zone,
+        locale: registration.locale.map(Into::into),
+        time_zone: registration.time_zone.map(Into::into),
         preferred: registration.preferred,
         registered_at: now(),
         presences: Vec::new(),

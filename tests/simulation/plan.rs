@@ -142,7 +142,7 @@ impl Draft {
     }
 
     fn profile(&self, yes: [bool; 3], at: Timestamp) -> Profile {
-        Profile { time_zone: Some(self.person.zone.to_owned()), consents: consents(yes, at), ..Profile::default() }
+        Profile { time_zone: Some(self.person.zone.into()), consents: consents(yes, at), ..Profile::default() }
     }
 
     /// A phone through the day: registered, perhaps claimed later, perhaps with new targets, perhaps given away.
@@ -214,7 +214,7 @@ impl Draft {
                 PushTarget::Apns { token, topic: "example.shop".to_owned(), environment: Default::default() }
             }
             Channel::Fcm => PushTarget::Fcm { token: Some(token), fid: None },
-            Channel::WebPush => PushTarget::WebPush { subscription: browser::subscription(&token) },
+            Channel::WebPush => PushTarget::WebPush { subscription: Box::new(browser::subscription(&token)) },
         }
     }
 

@@ -103,7 +103,7 @@ pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
     let mut shopper = shopper(id);
     let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
     let device_state = Device {
-        platform: "android".to_owned(),
+        platform: "android".into(),
         target: Some(target),
         locale: None,
         time_zone: None,

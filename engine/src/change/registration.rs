@@ -7,6 +7,7 @@ use crate::{
     decide::Settings,
     id::{DeviceId, ShopperId},
     problem::Problem,
+    rare::Rare,
     shopper::{Consents, Device, PushTarget, Shopper, Subscription},
     time::Timestamp,
 };
@@ -97,10 +98,10 @@ pub fn register(
         owner.profile.consents = consents;
     }
     let registered = Device {
-        platform: registration.platform,
+        platform: registration.platform.into(),
         target: registration.target,
-        locale: registration.locale,
-        time_zone: registration.time_zone,
+        locale: registration.locale.map(Into::into),
+        time_zone: registration.time_zone.map(Into::into),
         preferred: registration.preferred,
         registered_at: now,
         presences: presences.unwrap_or_default(),
@@ -128,14 +129,14 @@ pub fn remove_target(shopper: &mut Shopper, device: &DeviceId, target: &PushTarg
 
 fn merge(owner: &mut Shopper, anonymous: &mut Shopper, settings: &Settings, now: Timestamp) {
     merge_interests(owner, anonymous, settings.interest_half_life, now);
-    anonymous.interests.clear();
-    for send in anonymous.sends.drain(..) {
+    anonymous.interests = Rare::new();
+    for send in std::mem::take(&mut anonymous.sends).into_inner() {
         if !owner.sends.iter().any(|known| known.notification == send.notification) {
             owner.sends.push(send);
         }
     }
     owner.sends.sort_by_key(|send| (send.at, send.notification));
-    for (id, order) in std::mem::take(&mut anonymous.orders) {
+    for (id, order) in std::mem::take(&mut anonymous.orders).into_inner() {
         owner.orders.entry(id).or_insert(order);
     }
     let (known, said) = (&mut owner.profile.consents, &anonymous.profile.consents);

@@ -72,7 +72,7 @@ pub fn signal(shopper: &mut Shopper, signal: &Signal, half_life: Duration, now: 
 
 /// Adds the interests of one shopper to those of another.
 pub fn merge_interests(into: &mut Shopper, from: &Shopper, half_life: Duration, now: Timestamp) {
-    for (name, shown) in &from.interests {
+    for (name, shown) in from.interests.iter() {
         let sum = into.interests.get(name).map_or_else(|| shown.clone(), |known| added(known, shown, half_life));
         into.interests.insert(name.clone(), sum);
     }

@@ -146,7 +146,7 @@ fn withdrawn_location_ends_presences() {
 
 #[test]
 fn profiles_have_limits() {
-    let mut profile = Profile { time_zone: Some("Mars/Olympus".to_owned()), ..Profile::default() };
+    let mut profile = Profile { time_zone: Some("Mars/Olympus".into()), ..Profile::default() };
     profile.segments = (0..201).map(|count| format!("s-{count}")).collect();
     profile.attributes.insert("first name".to_owned(), crate::shopper::Attribute::Flag(true));
     let found: Vec<String> = profile_problems(&profile).into_iter().map(|problem| problem.path).collect();

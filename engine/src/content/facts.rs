@@ -110,7 +110,7 @@ impl Facts<'_> {
             "loyalty.tier" => loyalty?.tier.as_deref().map(Value::from),
             "loyalty.points" => Some(Value::from(loyalty.map_or(0, |loyalty| loyalty.points))),
             "device.id" => Some(Value::from(device_id.map_or("", |id| id.as_str()))),
-            "device.platform" => Some(Value::from(device.map_or("", |device| device.platform.as_str()))),
+            "device.platform" => Some(Value::from(device.map_or("", |device| &*device.platform))),
             "store.id" => Some(Value::from(store?.spec.id.as_str())),
             "store.name" => Some(Value::from(store?.spec.name.as_str())),
             "store.address" => store?.spec.address.as_deref().map(Value::from),

@@ -76,9 +76,9 @@ fn the_shoppers_language_is_found_by_lookup() {
     let chosen = |of_device: Option<&str>, of_shopper: Option<&str>| {
         let mut shopper = shopper("C-1");
         let changed = std::sync::Arc::make_mut(&mut shopper);
-        changed.profile.locale = of_shopper.map(str::to_owned);
+        changed.profile.locale = of_shopper.map(Into::into);
         let mut phone = device("t", NOON);
-        phone.locale = of_device.map(str::to_owned);
+        phone.locale = of_device.map(Into::into);
         changed.devices.insert("phone".parse().expect("an id"), phone);
         message(&decide(&world, &mut shopper, at(NOON))).content.locale
     };
@@ -165,7 +165,7 @@ proptest! {
         let profile = &mut std::sync::Arc::make_mut(&mut shopper).profile;
         profile.attributes.extend(a.map(|a| ("a".to_owned(), a)));
         profile.attributes.extend(b.map(|b| ("b".to_owned(), b)));
-        profile.loyalty = loyalty.map(|(tier, points)| Loyalty { tier, points });
+        profile.loyalty = loyalty.map(|(tier, points)| Box::new(Loyalty { tier, points }));
         let content = message(&decide(&world, &mut shopper, at(NOON))).content;
         prop_assert!(!content.body.is_empty() && content.body.len() <= BODY_MAX);
     }

@@ -64,7 +64,7 @@ fn active_begins_and_ends_to_the_millisecond() {
 fn schedule_follows_the_store_and_its_clock() {
     let more = r#","schedule":{"store_hours":true,"slots":[{"days":["sat"],"from":"09:00","to":"12:30"}]}"#;
     assert!(passes(&only(more, NOON, |_| ())));
-    let abroad = |shopper: &mut Shopper| shopper.profile.time_zone = Some("Asia/Tokyo".to_owned());
+    let abroad = |shopper: &mut Shopper| shopper.profile.time_zone = Some("Asia/Tokyo".into());
     assert!(passes(&only(more, NOON, abroad)), "the store's clock counts, not the shopper's");
     for (now, rule) in [
         ("2026-11-21T09:30:00+01:00", "store_hours"),
@@ -177,7 +177,7 @@ fn quiet_hours_are_on_the_shoppers_clock() {
         ..Settings::default()
     };
     let tokyo = |shopper: &mut Shopper| {
-        shopper.devices.get_mut("phone").expect("a phone").time_zone = Some("Asia/Tokyo".to_owned());
+        shopper.devices.get_mut("phone").expect("a phone").time_zone = Some("Asia/Tokyo".into());
     };
     let afternoon = "2026-11-21T13:30:00+01:00";
     assert!(passes(&only_with(settings.clone(), "", afternoon, |_| ())));
@@ -189,27 +189,29 @@ fn quiet_hours_are_on_the_shoppers_clock() {
 fn frequency_caps_roll() {
     let more = r#","caps":[{"count":2,"per":"24h"}]"#;
     let twice = |first: &'static str| {
-        move |shopper: &mut Shopper| shopper.sends = vec![sent("c", first), sent("c", "2026-11-21T11:00:00+01:00")]
+        move |shopper: &mut Shopper| {
+            shopper.sends = vec![sent("c", first), sent("c", "2026-11-21T11:00:00+01:00")].into()
+        }
     };
     let full = refusal(only(more, NOON, twice("2026-11-20T12:00:00.001+01:00")));
     let expected = Suppression::FrequencyCap { scope: "campaign".to_owned(), count: 2, per: "24h".to_owned(), sent: 2 };
     assert_eq!(full, expected);
     assert!(passes(&only(more, NOON, twice("2026-11-20T12:00:00+01:00"))), "a whole day ago");
-    let others = |shopper: &mut Shopper| shopper.sends = vec![sent("other", NOON), sent("other", NOON)];
+    let others = |shopper: &mut Shopper| shopper.sends = vec![sent("other", NOON), sent("other", NOON)].into();
     assert!(passes(&only(more, NOON, others)), "other campaigns count for the global cap only");
 }
 
 #[test]
 fn frequency_caps_of_a_day_end_at_the_shoppers_midnight() {
     let more = r#","caps":[{"count":1,"per":"day"}]"#;
-    let before = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-11-21T23:59:00+01:00")];
+    let before = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-11-21T23:59:00+01:00")].into();
     assert!(passes(&only(more, "2026-11-22T00:00:00+01:00", before)));
     let tokyo = |shopper: &mut Shopper| {
         before(shopper);
-        shopper.profile.time_zone = Some("Asia/Tokyo".to_owned());
+        shopper.profile.time_zone = Some("Asia/Tokyo".into());
     };
     assert_eq!(refusal(only(more, "2026-11-22T00:00:00+01:00", tokyo)).name(), "frequency_cap", "one day in Tokyo");
-    let long = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-10-25T00:00:00+02:00")];
+    let long = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-10-25T00:00:00+02:00")].into();
     let last = "2026-10-25T23:59:59+01:00";
     assert_eq!(refusal(only(more, last, long)).name(), "frequency_cap", "a day of 25 hours");
     assert!(passes(&only(more, "2026-10-26T00:00:00+01:00", long)));
@@ -220,7 +222,7 @@ fn frequency_caps_count_what_still_waits_on_the_day_it_comes() {
     let more = r#","caps":[{"count":1,"per":"day"}]"#;
     let waiting = |shopper: &mut Shopper| {
         let not_before = at("2026-11-22T08:00:00+01:00");
-        shopper.sends = vec![Send { not_before, ..sent("c", "2026-11-21T22:00:00+01:00") }];
+        shopper.sends = vec![Send { not_before, ..sent("c", "2026-11-21T22:00:00+01:00") }].into();
     };
     assert_eq!(refusal(only(more, "2026-11-22T09:00:00+01:00", waiting)).name(), "frequency_cap");
     assert!(passes(&only(more, "2026-11-23T09:00:00+01:00", waiting)));
@@ -229,10 +231,10 @@ fn frequency_caps_count_what_still_waits_on_the_day_it_comes() {
 #[test]
 fn cooldown_leaves_in_peace() {
     let more = r#","cooldown":"7d""#;
-    let week_ago = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-11-14T12:00:00.001+01:00")];
+    let week_ago = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-11-14T12:00:00.001+01:00")].into();
     let until = at("2026-11-21T12:00:00.001+01:00");
     assert_eq!(refusal(only(more, NOON, week_ago)), Suppression::Cooldown { until });
-    let earlier = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-11-14T12:00:00+01:00")];
+    let earlier = |shopper: &mut Shopper| shopper.sends = vec![sent("c", "2026-11-14T12:00:00+01:00")].into();
     assert!(passes(&only(more, NOON, earlier)));
 }
 

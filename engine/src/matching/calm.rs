@@ -2,7 +2,7 @@
 
 use super::verdict::Sight;
 use crate::{
-    observation::Fix,
+    observation::Place,
     region::{
         Geofence, Outlook, distance_m,
         gaussian::{SHARP, sigma_m},
@@ -28,12 +28,12 @@ const ROUNDING_M: f64 = 0.001;
 const CHORD_M: f64 = 0.25;
 
 /// Whether every device that this fix may stand for lies in the disc.
-pub(super) fn covers(calm: Option<&Calm>, generation: u64, fix: &Fix) -> bool {
+pub(super) fn covers(calm: Option<&Calm>, generation: u64, fix: &Place) -> bool {
     calm.is_some_and(|calm| calm.generation == generation && room_m(calm, fix) >= 0.0)
 }
 
 /// How much further a fix of this accuracy may be from this one and still lie in the disc.
-pub(super) fn room_m(calm: &Calm, fix: &Fix) -> f64 {
+pub(super) fn room_m(calm: &Calm, fix: &Place) -> f64 {
     calm.radius_m - SHARP * sigma_m(fix.accuracy_m) - distance_m(calm.center, fix.position)
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     id::{DeviceId, RegionId},
-    observation::{Crossing, Edge, Fix},
+    observation::{Crossing, Edge, Place},
     region::{Geofence, gaussian::half_plane, index::REARM},
     shopper::{Calm, Mark, Presence, PresenceState, Stretch, Track},
     time::Timestamp,
@@ -67,15 +67,15 @@ impl<'a> Round<'a> {
     }
 
     /// A fix in the disc in which nothing changes: it confirms what is known.
-    pub(super) fn stay(&mut self, fix: &Fix) {
+    pub(super) fn stay(&mut self, fix: &Place) {
         self.track.settled_at = self.track.settled_at.max(Some(fix.at));
-        for mark in &mut self.track.marks {
-            mark.decided_at = mark.decided_at.max(fix.at);
+        if !self.track.marks.is_empty() {
+            self.track.marks.iter_mut().for_each(|mark| mark.decided_at = mark.decided_at.max(fix.at));
         }
     }
 
     /// A fix anywhere. Only `newest` approaches and passes.
-    pub(super) fn observe(&mut self, fix: &Fix, newest: bool) {
+    pub(super) fn observe(&mut self, fix: &Place, newest: bool) {
         let sight = Sight::new(fix);
         let told = self.transitions.len();
         self.implied_at = self.track.settled_at.unwrap_or(Timestamp::MIN);

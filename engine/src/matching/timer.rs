@@ -52,7 +52,9 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
             continue;
         };
         subject.track.calm = None;
-        subject.track.marks.retain(|mark| mark.region != presence.region);
+        if !subject.track.marks.is_empty() {
+            subject.track.marks.retain(|mark| mark.region != presence.region);
+        }
         if presence.state == PresenceState::Inside {
             let left_at = if cause == TransitionCause::Removed { until.max(presence.seen) } else { presence.seen };
             due.push((at, tell(&presence, store(), TransitionKind::Exit, cause, left_at)));

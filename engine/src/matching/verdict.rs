@@ -3,7 +3,7 @@
 
 use super::Settings;
 use crate::{
-    observation::Fix,
+    observation::Place,
     region::{
         Geofence, Outlook,
         gaussian::{SHARP, sigma_m},
@@ -14,7 +14,7 @@ use crate::{
 /// A fix, prepared for many fences.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sight {
-    pub(super) fix: Fix,
+    pub(super) fix: Place,
     pub(super) site: Site,
     pub(super) sigma_m: f64,
     /// From this distance to the border on, a fix is decisive.
@@ -30,7 +30,7 @@ pub(super) struct Verdict {
 }
 
 impl Sight {
-    pub(super) fn new(fix: &Fix) -> Sight {
+    pub(super) fn new(fix: &Place) -> Sight {
         let sigma_m = sigma_m(fix.accuracy_m);
         Sight { fix: *fix, site: Site::new(fix.position), sigma_m, sharp_m: SHARP * sigma_m }
     }

@@ -2,7 +2,7 @@
 
 use super::{TransitionKind, round::Round, verdict::rounded};
 use crate::{
-    observation::{Fix, Position},
+    observation::{Place, Position},
     region::{
         Geofence, Way,
         sphere::{Rect, turn_towards},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Tells the fences that the straight way between two consecutive fixes has crossed.
-pub(super) fn passes(round: &mut Round<'_>, from: &Fix, to: &Fix) {
+pub(super) fn passes(round: &mut Round<'_>, from: &Place, to: &Place) {
     if to.at.since(from.at) > round.world.settings.track.pass_gap_max || from.position == to.position {
         return;
     }
@@ -23,7 +23,7 @@ pub(super) fn passes(round: &mut Round<'_>, from: &Fix, to: &Fix) {
     world.regions.meeting(rect, |fence| pass(round, fence, &way, [from, to]));
 }
 
-fn pass(round: &mut Round<'_>, fence: &Geofence, way: &Way, [from, to]: [&Fix; 2]) {
+fn pass(round: &mut Round<'_>, fence: &Geofence, way: &Way, [from, to]: [&Place; 2]) {
     let accuracy_m = from.accuracy_m.max(to.accuracy_m);
     if accuracy_m > fence.scale_m() || fence.contains(from.position) || fence.contains(to.position) {
         return;

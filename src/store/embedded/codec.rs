@@ -113,7 +113,7 @@ fn read_word(bytes: &mut &[u8]) -> Option<[u8; 8]> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use parvis_engine::{
         decide::Suppression,
@@ -164,7 +164,7 @@ mod tests {
         let keys = SubscriptionKeys { p256dh: "BA".to_owned(), auth: "_-".to_owned() };
         let endpoint = "https://push.example/1".to_owned();
         let subscription = Subscription { endpoint, expiration_time: bits.maybe(-5), keys };
-        let other = bits.one_of(fcm, PushTarget::WebPush { subscription });
+        let other = bits.one_of(fcm, PushTarget::WebPush { subscription: Box::new(subscription) });
         bits.one_of(apns, other)
     }
 
@@ -173,10 +173,10 @@ mod tests {
         let presence = Presence { region: name("shop"), state, since: at, seen: at, dwelled: bits.flip() };
         let target = target(bits);
         Device {
-            platform: "ios".to_owned(),
+            platform: "ios".into(),
             target: bits.maybe(target),
-            locale: bits.maybe("fr-FR".to_owned()),
-            time_zone: bits.maybe("Europe/Paris".to_owned()),
+            locale: bits.maybe("fr-FR".into()),
+            time_zone: bits.maybe("Europe/Paris".into()),
             preferred: bits.flip(),
             registered_at: at,
             presences: bits.maybe(presence).into_iter().collect(),
@@ -185,14 +185,14 @@ mod tests {
 
     fn shopper(bits: &mut Bits, at: Timestamp, number: f64) -> Shopper {
         let mut shopper = Shopper::new(name("~Zoë-日本"));
-        shopper.profile.locale = bits.maybe("en".to_owned());
-        shopper.profile.segments = bits.maybe("vip".to_owned()).into_iter().collect::<BTreeSet<_>>();
+        shopper.profile.locale = bits.maybe("en".into());
+        shopper.profile.segments = bits.maybe("vip".to_owned()).into_iter().collect();
         let attribute = bits.one_of(Attribute::Number(number), Attribute::Text("1".to_owned()));
         let attribute = bits.one_of(attribute, Attribute::Flag(true));
         shopper.profile.attributes.insert("a".to_owned(), attribute);
         let loyalty = Loyalty { tier: bits.maybe("gold".to_owned()), points: i64::MIN };
-        shopper.profile.loyalty = bits.maybe(loyalty);
-        let consent = Consent { granted: bits.flip(), at, text: bits.maybe("v1".to_owned()) };
+        shopper.profile.loyalty = bits.maybe(Box::new(loyalty));
+        let consent = Consent { granted: bits.flip(), at, text: bits.maybe("v1".into()) };
         shopper.profile.consents.offers = bits.maybe(consent);
         shopper.interests.insert("tv".to_owned(), Interest { weight: number, at, signals: vec![7] });
         shopper.devices.insert(name("phone"), device(bits, at));
