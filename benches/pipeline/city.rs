@@ -1,0 +1,164 @@
+//! A grid of stores, phones that walk at them, and the folder of a node that knows the stores.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use parvis::{
+    app::App,
+    clock::Clock,
+    config::Source,
+    entropy::Entropy,
+    store::{Change, Commit, Committed, Durable, Store},
+};
+use parvis_engine::{
+    id::{DeviceId, ShopperId},
+    observation::{Fix, Position},
+    shopper::{Consent, Device, PushTarget, Shopper},
+    time::Timestamp,
+};
+
+use crate::Scale;
+
+/// What a phone does from ping to ping.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Walk {
+    /// In and out of its store's circle: every ping is a transition.
+    Border,
+    /// Up and down the street, outside of every circle.
+    Street,
+}
+
+impl Walk {
+    pub(crate) const ALL: [(Walk, &str); 2] =
+        [(Walk::Border, "every ping enters or exits"), (Walk::Street, "nothing changes")];
+
+    /// Metres east of the circle's centre.
+    fn offset_m(self, step: usize) -> f64 {
+        match self {
+            Walk::Border => 90.0 * (step % 2) as f64,
+            Walk::Street => 150.0 + 14.0 * (step % 18).abs_diff(9) as f64,
+        }
+    }
+}
+
+/// The circles' radius, metres.
+pub(crate) const RADIUS_M: f64 = 40.0;
+
+/// The circles lie on a grid, 556 m apart.
+pub(crate) fn center(index: usize) -> Position {
+    let (row, column) = (index / 320, index % 320);
+    Position { lat: 46.0 + 0.005 * row as f64, lon: 2.0 + 0.0075 * column as f64 }
+}
+
+pub(crate) fn fence_json(index: usize, vertices: Option<usize>) -> String {
+    let Position { lat, lon } = center(index);
+    let (geometry, radius) = match vertices {
+        None => {
+            (format!(r#"{{"type":"Point","coordinates":[{lon:.6},{lat:.6}]}}"#), format!(r#""radius_m":{RADIUS_M}"#))
+        }
+        Some(vertices) => {
+            let corner = |at: usize| {
+                let turn = (at % vertices) as f64 / vertices as f64 * std::f64::consts::TAU;
+                format!("[{:.6},{:.6}]", lon + 0.0005 * turn.cos(), lat + 0.00036 * turn.sin())
+            };
+            let ring: Vec<String> = (0..=vertices).map(corner).collect();
+            (format!(r#"{{"type":"Polygon","coordinates":[[{}]]}}"#, ring.join(",")), String::new())
+        }
+    };
+    format!(r#"{{"type":"Feature","id":"fence-{index}","geometry":{geometry},"properties":{{{radius}}}}}"#)
+}
+
+/// One phone of one shopper.
+pub(crate) struct Phone {
+    index: usize,
+    pub(crate) walk: Walk,
+    step: usize,
+    at: Timestamp,
+    pub(crate) id: DeviceId,
+    pub(crate) shopper: ShopperId,
+}
+
+impl Phone {
+    pub(crate) fn new(index: usize, walk: Walk) -> Phone {
+        let (id, shopper) = (name(&format!("phone-{index}")), name(&format!("C-{index}")));
+        Phone { index, walk, step: 0, at: Timestamp::MIN, id, shopper }
+    }
+
+    /// The next fix, never at the time of the last one.
+    pub(crate) fn next(&mut self, now: Timestamp) -> Fix {
+        let Position { lat, lon } = center(self.index);
+        let lon = lon + self.walk.offset_m(self.step) / (111_195.0 * lat.to_radians().cos());
+        self.step += 1;
+        self.at = now.max(self.at.plus(Duration::from_millis(1)));
+        let position = Position { lat, lon };
+        Fix { at: self.at, position, accuracy_m: 8.0, speed_mps: None, course_deg: None, floor: None }
+    }
+
+    pub(crate) fn shopper(&self) -> Shopper {
+        let mut shopper = Shopper::new(self.shopper.clone());
+        let yes = Consent { granted: true, at: Timestamp::from_millis(0), text: Some("2026-1".to_owned()) };
+        shopper.profile.locale = Some("fr-FR".to_owned());
+        shopper.profile.consents.location = Some(yes.clone());
+        shopper.profile.consents.offers = Some(yes);
+        let target = PushTarget::Fcm { token: Some("f".repeat(140)), fid: None };
+        shopper
+            .devices
+            .insert(self.id.clone(), Device::new("android".to_owned(), Some(target), Timestamp::from_millis(0)));
+        shopper
+    }
+}
+
+pub(crate) fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
+    text.parse().expect("a valid name")
+}
+
+/// As many hands of phones as there are askers; the two walks have phones of their own.
+pub(crate) fn hands(scale: &Scale, walk: Walk, askers: usize) -> Vec<Vec<Phone>> {
+    let half = scale.phones / 2;
+    let first = if walk == Walk::Border { 0 } else { half };
+    let mut hands: Vec<Vec<Phone>> = (0..askers).map(|_| Vec::new()).collect();
+    (first..first + half).for_each(|index| hands[index % askers].push(Phone::new(index, walk)));
+    hands
+}
+
+/// Knows phones' shoppers as if they had registered.
+pub(crate) async fn register(store: &dyn Store, phones: std::ops::Range<usize>) {
+    let phones: Vec<usize> = phones.collect();
+    for some in phones.chunks(1_000) {
+        let change = |index: &usize| {
+            let shopper = Arc::new(Phone::new(*index, Walk::Street).shopper());
+            let state = Durable::Replaced { shopper: shopper.clone(), wake: None };
+            Change { version: 0, id: shopper.id.clone(), state, tracks: BTreeMap::new() }
+        };
+        let commit = Commit { changes: some.iter().map(change).collect(), ..Commit::default() };
+        assert_eq!(store.commit(commit).await, Ok(Committed::Done));
+    }
+}
+
+/// A folder as an operator would lay it out.
+pub(crate) fn node_folder(fences: usize, vertices: Option<usize>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("parvis.toml"), "[http]\nlisten = \"127.0.0.1:0\"\n").expect("writes");
+    let file = File::create(folder.path().join("geofences.geojson")).expect("a file");
+    let mut file = BufWriter::new(file);
+    let mut between = r#"{"type":"FeatureCollection","features":["#;
+    for index in 0..fences {
+        write!(file, "{between}{}", fence_json(index, vertices)).expect("writes");
+        between = ",\n";
+    }
+    write!(file, "]}}").expect("writes");
+    file.flush().expect("writes");
+    folder
+}
+
+pub(crate) async fn node(folder: &Path) -> App {
+    let source = Source::new(folder);
+    let config = parvis::config::load(&source).expect("a configuration");
+    App::start(config, source, Clock::System, Entropy::System).await.expect("starts")
+}

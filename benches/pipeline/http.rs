@@ -1,0 +1,112 @@
+//! A whole node over loopback.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use parvis::{app::App, clock::Clock, config::Config, entropy::Entropy, keys};
+use parvis_engine::observation::{Fix, Position};
+use tokio::{net::TcpStream, runtime::Runtime};
+
+use crate::{
+    Scale,
+    city::{Phone, Walk, hands, node, node_folder, register},
+    rate::{Asker, Rate, rate},
+};
+
+/// Pings of different phones in one request.
+const LINES: usize = 100;
+
+struct Caller {
+    sender: http1::SendRequest<Full<Bytes>>,
+    key: String,
+    phones: Vec<Phone>,
+    turn: usize,
+    batched: bool,
+}
+
+impl Caller {
+    async fn new(app: &App, key: &str, phones: Vec<Phone>, batched: bool) -> Caller {
+        let stream = TcpStream::connect(app.address).await.expect("connects");
+        stream.set_nodelay(true).expect("a socket");
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("speaks HTTP");
+        // Ends with its sender.
+        drop(tokio::spawn(connection));
+        Caller { sender, key: format!("Bearer {key}"), phones, turn: 0, batched }
+    }
+
+    fn body(&mut self, count: usize) -> String {
+        use std::fmt::Write as _;
+        let (mut body, now) = (String::with_capacity(count * 128), Clock::System.now());
+        for _ in 0..count {
+            self.turn = (self.turn + 1) % self.phones.len();
+            let phone = &mut self.phones[self.turn];
+            let Fix { at, position: Position { lat, lon }, .. } = phone.next(now);
+            let fix = format_args!(r#""kind":"fix","at":"{at}","lat":{lat:.6},"lon":{lon:.6},"accuracy_m":8"#);
+            let written = if self.batched {
+                writeln!(body, r#"{{"device":"{}",{fix}}}"#, phone.id)
+            } else {
+                write!(body, r#"{{"device":"{}","observations":[{{{fix}}}]}}"#, phone.id)
+            };
+            written.expect("writing to a string does not fail");
+        }
+        body
+    }
+}
+
+impl Asker for Caller {
+    async fn ask(&mut self) -> usize {
+        let count = if self.batched { LINES } else { 1 };
+        let media = if self.batched { "application/x-ndjson" } else { "application/json" };
+        let body = self.body(count);
+        let request = Request::post("/v1/observations").header("host", "localhost").header("content-type", media);
+        let request = request.header("authorization", &self.key).body(Full::new(body.into())).expect("a request");
+        let response = self.sender.send_request(request).await.expect("an answer");
+        let status = response.status();
+        let answer = response.into_body().collect().await.expect("a body").to_bytes();
+        let taken = answer.starts_with(format!(r#"{{"accepted":{count},"rejected":[]"#).as_bytes());
+        assert!(status.is_success() && taken, "{status} {}", String::from_utf8_lossy(&answer));
+        count
+    }
+}
+
+pub(crate) fn part(scale: &Scale) {
+    let folder = node_folder(scale.fences[1], None);
+    let key = new_key(folder.path());
+    println!("\n| over HTTP, {} circles | connections | pings/s | answer p50 | p99 |", scale.fences[1]);
+    println!("|---|---:|---:|---:|---:|");
+    Runtime::new().expect("a runtime").block_on(async {
+        seed(folder.path(), scale.phones).await;
+        let app = node(folder.path()).await;
+        for (batched, form) in [(false, "one a request".to_owned()), (true, format!("{LINES} a request"))] {
+            for (walk, what) in Walk::ALL {
+                for connections in if batched { scale.senders } else { scale.connections } {
+                    let mut callers = Vec::new();
+                    for phones in hands(scale, walk, connections) {
+                        callers.push(Caller::new(&app, &key, phones, batched).await);
+                    }
+                    let Rate { pings_per_s, p50_ms, p99_ms } = rate(callers, scale).await;
+                    println!("| {form}, {what} | {connections} | {pings_per_s:.0} | {p50_ms:.2} ms | {p99_ms:.2} ms |");
+                }
+            }
+        }
+        app.stop().await.expect("stops");
+    });
+}
+
+fn new_key(folder: &Path) -> String {
+    let scopes = [parvis::http::auth::Scope::Ingest].into();
+    let wanted = keys::Wanted { name: "bench".to_owned(), scopes, device: None, scanner: None };
+    let mut printed = Vec::new();
+    keys::create(&folder.join("keys.toml"), wanted, &Entropy::System, &mut printed).expect("a key");
+    String::from_utf8(printed).expect("text").trim().to_owned()
+}
+
+async fn seed(folder: &Path, phones: usize) {
+    let config = Config::default().store.below(folder);
+    let store = parvis::store::open(config).await.expect("opens");
+    register(&*store, 0..phones).await;
+    store.close().await.expect("closes");
+}

@@ -1,0 +1,75 @@
+//! What a node takes: one observation through the engine, changes through shards and store beside what the disk alone
+//! allows, pings over HTTP, how soon it is ready and how much memory it needs.
+//!
+//! Prints a table a part; `cargo bench --bench pipeline -- http` prints only that one. Who asks shares the cores with
+//! the node. Rates are medians of rounds.
+
+#![allow(clippy::print_stdout, reason = "a bench tells whoever runs it")]
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
+mod city;
+mod engine;
+mod footprint;
+mod http;
+mod rate;
+mod shards;
+
+use std::time::Duration;
+
+/// The daemon's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How much is measured.
+struct Scale {
+    fences: [usize; 3],
+    phones: usize,
+    crowd: usize,
+    rounds: usize,
+    span: Duration,
+    askers: [usize; 3],
+    connections: [usize; 3],
+    senders: [usize; 3],
+}
+
+const WHOLE: Scale = Scale {
+    fences: [1_000, 23_000, 100_000],
+    phones: 20_000,
+    crowd: 200_000,
+    rounds: 5,
+    span: Duration::from_secs(1),
+    askers: [1, 64, 1_024],
+    connections: [1, 64, 256],
+    senders: [1, 4, 16],
+};
+
+/// Shows that everything still runs; measures nothing.
+const SMOKE: Scale = Scale {
+    fences: [10, 200, 100],
+    phones: 400,
+    crowd: 500,
+    rounds: 1,
+    span: Duration::from_millis(1),
+    askers: [1, 2, 8],
+    connections: [1, 2, 4],
+    senders: [1, 1, 2],
+};
+
+fn main() {
+    // Only `cargo bench` says this.
+    let scale = if std::env::args().any(|argument| argument == "--bench") { &WHOLE } else { &SMOKE };
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let parts: [(&str, fn(&Scale)); 5] = [
+        ("engine", engine::part),
+        ("shards", shards::part),
+        ("http", http::part),
+        ("start", footprint::start),
+        ("memory", footprint::memory),
+    ];
+    println!("{} cores", std::thread::available_parallelism().map_or(1, usize::from));
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            part(scale);
+        }
+    }
+}

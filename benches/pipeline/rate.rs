@@ -1,0 +1,59 @@
+//! How often askers get their answer.
+
+use std::{future::Future, time::Instant};
+
+use tokio::task::JoinSet;
+
+use crate::Scale;
+
+/// Who asks, waits for the answer, and asks again.
+pub(crate) trait Asker: Send + 'static {
+    /// Asks once; tells how many pings that were.
+    fn ask(&mut self) -> impl Future<Output = usize> + Send;
+}
+
+pub(crate) struct Rate {
+    pub(crate) pings_per_s: f64,
+    /// Of the answers, milliseconds.
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+pub(crate) async fn rate<A: Asker>(mut askers: Vec<A>, scale: &Scale) -> Rate {
+    let (mut rates, mut waits) = (Vec::new(), Vec::new());
+    for _ in 0..=scale.rounds {
+        let begun = Instant::now();
+        let (mut tasks, span) = (JoinSet::new(), scale.span);
+        for mut asker in askers.drain(..) {
+            tasks.spawn(async move {
+                let (mut pings, mut waits) = (0, Vec::new());
+                while pings == 0 || begun.elapsed() < span {
+                    let asked = Instant::now();
+                    pings += asker.ask().await;
+                    waits.push(asked.elapsed().as_secs_f64() * 1e3);
+                }
+                (asker, pings, waits)
+            });
+        }
+        let mut total = 0;
+        waits.push(Vec::new());
+        while let Some(done) = tasks.join_next().await {
+            let (asker, pings, mut waited) = done.expect("asks");
+            total += pings;
+            askers.push(asker);
+            waits.last_mut().expect("pushed").append(&mut waited);
+        }
+        rates.push(total as f64 / begun.elapsed().as_secs_f64());
+    }
+    // The first round warms up.
+    rates.remove(0);
+    let mut waits: Vec<f64> = waits.into_iter().skip(1).flatten().collect();
+    waits.sort_by(f64::total_cmp);
+    let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
+    Rate { pings_per_s: median(rates), p50_ms: at(0.5), p99_ms: at(0.99) }
+}
+
+pub(crate) fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}

@@ -1,0 +1,99 @@
+//! Shards and store without HTTP, beside the disk alone.
+
+use std::{fs::File, io::Write, path::Path, time::Instant};
+
+use parvis::{
+    catalog::{Catalog, Sources},
+    clock::Clock,
+    config::Source,
+    pipeline::run_shard,
+    report::Reporter,
+    shard::{self, Answer, Input, Shard, Shards, Tools},
+};
+use parvis_engine::observation::Observation;
+use tokio::{runtime::Runtime, task::JoinSet};
+
+use crate::{
+    Scale,
+    city::{Phone, Walk, hands, node_folder, register},
+    rate::{Asker, median, rate},
+};
+
+pub(crate) struct Direct {
+    pub(crate) shards: Shards,
+    pub(crate) phones: Vec<Phone>,
+    pub(crate) turn: usize,
+}
+
+impl Asker for Direct {
+    async fn ask(&mut self) -> usize {
+        self.turn = (self.turn + 1) % self.phones.len();
+        let phone = &mut self.phones[self.turn];
+        let observations = vec![Observation::Fix(phone.next(Clock::System.now()))];
+        let input = Input::Observed { device: phone.id.clone(), observations };
+        let answer = self.shards.ask(phone.shopper.clone(), input).await;
+        let Ok(Answer::Observed(observed)) = answer else { panic!("no answer: {answer:?}") };
+        assert_eq!(observed.results, [Ok(())]);
+        1
+    }
+}
+
+/// Shards, their commits and the embedded store; no HTTP.
+pub(crate) fn part(scale: &Scale) {
+    let folder = node_folder(scale.fences[1], None);
+    println!(
+        "\n| through shards and store, {} circles, askers at once | {} | {} | {} |",
+        scale.fences[1], scale.askers[0], scale.askers[1], scale.askers[2]
+    );
+    println!("|---|---:|---:|---:|");
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let source = Source::new(folder.path());
+        let config = parvis::config::load(&source).expect("a configuration");
+        let store = parvis::store::open(config.store.below(folder.path())).await.expect("opens");
+        register(&*store, 0..scale.phones).await;
+        let sources: Sources = config.catalog_sources(&source);
+        let (catalog, _worker) = Catalog::open(sources, store.clone()).await.expect("a catalog");
+        let reporter = Reporter::new(&config.report);
+        let tools =
+            Tools { store: store.clone(), catalog, clock: Clock::System, reporter, abandon: Default::default() };
+        let mut running = JoinSet::new();
+        let start = |_| {
+            let (inbox, shard) = Shard::new(&shard::Config::default(), tools.clone());
+            running.spawn(run_shard(shard));
+            inbox
+        };
+        let shards = Shards::new((0..config.shards.count).map(start).collect());
+        for (walk, what) in Walk::ALL {
+            let mut cells = Vec::new();
+            for askers in scale.askers {
+                let direct = |phones| Direct { shards: shards.clone(), phones, turn: 0 };
+                let askers = hands(scale, walk, askers).into_iter().map(direct).collect();
+                cells.push(format!("{:.0}/s", rate(askers, scale).await.pings_per_s));
+            }
+            println!("| {what} | {} |", cells.join(" | "));
+        }
+        drop((shards, running));
+        store.close().await.expect("closes");
+    });
+    let cells = scale.askers.map(|group| format!("{:.0}/s", raw(scale, folder.path(), group)));
+    println!("| the same bytes written and synchronised, so many at once | {} |", cells.join(" | "));
+}
+
+/// Changes a second that the disk alone takes: a shopper and a transition each, one synchronisation for a group.
+fn raw(scale: &Scale, folder: &Path, group: usize) -> f64 {
+    let shopper = rmp_serde::to_vec_named(&Phone::new(1, Walk::Border).shopper()).expect("encodes");
+    // A presence and a journal row.
+    let bytes = vec![7_u8; (shopper.len() + 420) * group];
+    let mut file = File::create(folder.join("raw")).expect("a file");
+    let rounds = (0..scale.rounds).map(|_| {
+        let (begun, mut written) = (Instant::now(), 0);
+        while written == 0 || begun.elapsed() < scale.span {
+            file.write_all(&bytes).expect("writes");
+            file.sync_data().expect("synchronises");
+            written += group;
+        }
+        written as f64 / begun.elapsed().as_secs_f64()
+    });
+    median(rounds.collect())
+}
