@@ -175,20 +175,33 @@ impl<'de> Deserialize<'de> for NotificationId {
 /// A hash of several texts that stays the same over versions and machines (XXH3 over the parts, each behind
 /// its length).
 pub fn stable_hash(parts: &[&str]) -> u64 {
-    xxh3_64(&joined(parts))
+    with_joined(parts, xxh3_64)
 }
 
 fn stable_hash_128(parts: &[&str]) -> u128 {
-    xxh3_128(&joined(parts))
+    with_joined(parts, xxh3_128)
 }
 
-fn joined(parts: &[&str]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+/// Several times for each observation, so names must not cost an allocation.
+fn with_joined<T>(parts: &[&str], hash: impl FnOnce(&[u8]) -> T) -> T {
+    const ROOM: usize = 2 * (NAME_MAX + 8);
+    let (mut room, mut heap) = ([0; ROOM], Vec::new());
+    let length = parts.iter().map(|part| part.len() + 8).sum();
+    let joined = if length <= ROOM {
+        &mut room[..length]
+    } else {
+        heap.resize(length, 0);
+        &mut heap[..]
+    };
+    let mut rest = &mut *joined;
     for part in parts {
-        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(part.as_bytes());
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut(8);
+        head.copy_from_slice(&(part.len() as u64).to_le_bytes());
+        let (text, tail) = tail.split_at_mut(part.len());
+        text.copy_from_slice(part.as_bytes());
+        rest = tail;
     }
-    bytes
+    hash(joined)
 }
 
 #[cfg(test)]
@@ -215,6 +228,15 @@ mod tests {
         assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"), "variant: {text}");
         assert_eq!(text.parse(), Ok(early));
         assert!("nonsense".parse::<NotificationId>().is_err());
+    }
+
+    #[test]
+    fn hashes_stay_the_same() {
+        assert_eq!(stable_hash(&["C-1001"]), xxh3_64(b"\x06\0\0\0\0\0\0\0C-1001"));
+        let long = "x".repeat(1_000);
+        let joined = [&1_000_u64.to_le_bytes(), long.as_bytes(), &1_u64.to_le_bytes(), b"y"].concat();
+        assert_eq!(stable_hash(&[&long, "y"]), xxh3_64(&joined));
+        assert_eq!(stable_hash(&[]), xxh3_64(b""));
     }
 
     #[test]
