@@ -1,7 +1,6 @@
 //! A grid of stores, phones that walk at them, and the folder of a node that knows the stores.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{BufWriter, Write},
     path::Path,
@@ -134,7 +133,7 @@ pub(crate) async fn register(store: &dyn Store, phones: std::ops::Range<usize>) 
         let change = |index: &usize| {
             let shopper = Arc::new(Phone::new(*index, Walk::Street).shopper());
             let state = Durable::Replaced { shopper: shopper.clone(), wake: None };
-            Change { version: 0, id: shopper.id.clone(), state, tracks: BTreeMap::new() }
+            Change { version: 0, id: shopper.id.clone(), state, tracks: Default::default() }
         };
         let commit = Commit { changes: some.iter().map(change).collect(), ..Commit::default() };
         assert_eq!(store.commit(commit).await, Ok(Committed::Done));

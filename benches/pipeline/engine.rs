@@ -1,7 +1,6 @@
 //! The engine alone.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,7 +40,7 @@ pub(crate) fn part(scale: &Scale) {
             let mut phones: Vec<(Phone, Record)> = (0..PHONES.min(scale.phones))
                 .map(|index| Phone::new(index * fences / PHONES % fences, walk))
                 .map(|phone| {
-                    let record = Record { version: 1, shopper: Arc::new(phone.shopper()), tracks: BTreeMap::new() };
+                    let record = Record { version: 1, shopper: Arc::new(phone.shopper()), tracks: Default::default() };
                     (phone, record)
                 })
                 .collect();
