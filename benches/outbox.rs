@@ -3,6 +3,8 @@
 //!
 //! Items are shoppers or messages. Each committer waits for its commit, as a shard does.
 
+#![allow(clippy::disallowed_methods, reason = "committers are waited for where they are spawned")]
+
 use std::{collections::BTreeMap, fs::File, io::Write, sync::Arc, time::Duration};
 
 use divan::{Bencher, counter::ItemsCount};

@@ -117,12 +117,17 @@ pub(crate) fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
     text.parse().expect("a valid name")
 }
 
-/// As many hands of phones as there are askers; the two walks have phones of their own.
-pub(crate) fn hands(scale: &Scale, walk: Walk, askers: usize) -> Vec<Vec<Phone>> {
+/// The phones of one walk; the two walks have phones of their own.
+pub(crate) fn crowd(scale: &Scale, walk: Walk) -> Vec<Phone> {
     let half = scale.phones / 2;
     let first = if walk == Walk::Border { 0 } else { half };
+    (first..first + half).map(|index| Phone::new(index, walk)).collect()
+}
+
+/// Deals phones out to askers.
+pub(crate) fn hands(crowd: Vec<Phone>, askers: usize) -> Vec<Vec<Phone>> {
     let mut hands: Vec<Vec<Phone>> = (0..askers).map(|_| Vec::new()).collect();
-    (first..first + half).for_each(|index| hands[index % askers].push(Phone::new(index, walk)));
+    crowd.into_iter().enumerate().for_each(|(at, phone)| hands[at % askers].push(phone));
     hands
 }
 

@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, runtime::Runtime};
 
 use crate::{
     Scale,
-    city::{Phone, Walk, hands, node, node_folder, register},
+    city::{Phone, Walk, crowd, hands, node, node_folder, register},
     rate::{Asker, Rate, rate},
 };
 
@@ -75,20 +75,28 @@ impl Asker for Caller {
 pub(crate) fn part(scale: &Scale) {
     let folder = node_folder(scale.fences[1], None);
     let key = new_key(folder.path());
-    println!("\n| over HTTP, {} circles | connections | pings/s | answer p50 | p99 |", scale.fences[1]);
-    println!("|---|---:|---:|---:|---:|");
+    println!(
+        "\n| over HTTP, {} circles | connections | pings/s | processor a ping | answer p50 | p99 |",
+        scale.fences[1]
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
     Runtime::new().expect("a runtime").block_on(async {
         seed(folder.path(), scale.phones).await;
         let app = node(folder.path()).await;
+        let mut crowds = Walk::ALL.map(|(walk, _)| crowd(scale, walk));
         for (batched, form) in [(false, "one a request".to_owned()), (true, format!("{LINES} a request"))] {
-            for (walk, what) in Walk::ALL {
+            for ((_, what), crowd) in Walk::ALL.into_iter().zip(&mut crowds) {
                 for connections in if batched { scale.senders } else { scale.connections } {
                     let mut callers = Vec::new();
-                    for phones in hands(scale, walk, connections) {
+                    for phones in hands(std::mem::take(crowd), connections) {
                         callers.push(Caller::new(&app, &key, phones, batched).await);
                     }
-                    let Rate { pings_per_s, p50_ms, p99_ms } = rate(callers, scale).await;
-                    println!("| {form}, {what} | {connections} | {pings_per_s:.0} | {p50_ms:.2} ms | {p99_ms:.2} ms |");
+                    let measured = rate(&mut callers, scale).await;
+                    crowd.extend(callers.into_iter().flat_map(|caller| caller.phones));
+                    let Rate { pings_per_s, cpu_us_per_ping, p50_ms, p99_ms } = measured;
+                    println!(
+                        "| {form}, {what} | {connections} | {pings_per_s:.0} | {cpu_us_per_ping:.1} µs | {p50_ms:.2} ms | {p99_ms:.2} ms |"
+                    );
                 }
             }
         }

@@ -55,11 +55,14 @@ const SMOKE: Scale = Scale {
     senders: [1, 1, 2],
 };
 
+/// A part's name and what measures it.
+type Part = (&'static str, fn(&Scale));
+
 fn main() {
     // Only `cargo bench` says this.
     let scale = if std::env::args().any(|argument| argument == "--bench") { &WHOLE } else { &SMOKE };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn(&Scale)); 5] = [
+    let parts: [Part; 5] = [
         ("engine", engine::part),
         ("shards", shards::part),
         ("http", http::part),

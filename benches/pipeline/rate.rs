@@ -1,6 +1,6 @@
 //! How often askers get their answer.
 
-use std::{future::Future, time::Instant};
+use std::{fs, future::Future, time::Instant};
 
 use tokio::task::JoinSet;
 
@@ -14,13 +14,16 @@ pub(crate) trait Asker: Send + 'static {
 
 pub(crate) struct Rate {
     pub(crate) pings_per_s: f64,
+    /// Processor time of node and askers together, which says more than a rate where others use the machine (Linux).
+    pub(crate) cpu_us_per_ping: f64,
     /// Of the answers, milliseconds.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
 }
 
-pub(crate) async fn rate<A: Asker>(mut askers: Vec<A>, scale: &Scale) -> Rate {
+pub(crate) async fn rate<A: Asker>(askers: &mut Vec<A>, scale: &Scale) -> Rate {
     let (mut rates, mut waits) = (Vec::new(), Vec::new());
+    let (mut all, used) = (0, processor_us());
     for _ in 0..=scale.rounds {
         let begun = Instant::now();
         let (mut tasks, span) = (JoinSet::new(), scale.span);
@@ -43,14 +46,24 @@ pub(crate) async fn rate<A: Asker>(mut askers: Vec<A>, scale: &Scale) -> Rate {
             askers.push(asker);
             waits.last_mut().expect("pushed").append(&mut waited);
         }
+        all += total;
         rates.push(total as f64 / begun.elapsed().as_secs_f64());
     }
+    let cpu_us_per_ping = (processor_us() - used) / all as f64;
     // The first round warms up.
     rates.remove(0);
     let mut waits: Vec<f64> = waits.into_iter().skip(1).flatten().collect();
     waits.sort_by(f64::total_cmp);
     let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
-    Rate { pings_per_s: median(rates), p50_ms: at(0.5), p99_ms: at(0.99) }
+    Rate { pings_per_s: median(rates), cpu_us_per_ping, p50_ms: at(0.5), p99_ms: at(0.99) }
+}
+
+fn processor_us() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    // User and system time, in ticks of a hundredth of a second.
+    let ticks = behind_name.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() * 1e4
 }
 
 pub(crate) fn median(mut all: Vec<f64>) -> f64 {

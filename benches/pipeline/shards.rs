@@ -15,8 +15,8 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
     Scale,
-    city::{Phone, Walk, hands, node_folder, register},
-    rate::{Asker, median, rate},
+    city::{Phone, Walk, crowd, hands, node_folder, register},
+    rate::{Asker, Rate, median, rate},
 };
 
 pub(crate) struct Direct {
@@ -34,6 +34,7 @@ impl Asker for Direct {
         let answer = self.shards.ask(phone.shopper.clone(), input).await;
         let Ok(Answer::Observed(observed)) = answer else { panic!("no answer: {answer:?}") };
         assert_eq!(observed.results, [Ok(())]);
+        assert_eq!(observed.transitions.len(), usize::from(phone.walk == Walk::Border));
         1
     }
 }
@@ -66,10 +67,13 @@ pub(crate) fn part(scale: &Scale) {
         let shards = Shards::new((0..config.shards.count).map(start).collect());
         for (walk, what) in Walk::ALL {
             let mut cells = Vec::new();
+            let mut crowd = crowd(scale, walk);
             for askers in scale.askers {
                 let direct = |phones| Direct { shards: shards.clone(), phones, turn: 0 };
-                let askers = hands(scale, walk, askers).into_iter().map(direct).collect();
-                cells.push(format!("{:.0}/s", rate(askers, scale).await.pings_per_s));
+                let mut askers: Vec<_> = hands(crowd, askers).into_iter().map(direct).collect();
+                let Rate { pings_per_s, cpu_us_per_ping, .. } = rate(&mut askers, scale).await;
+                crowd = askers.into_iter().flat_map(|asker| asker.phones).collect();
+                cells.push(format!("{pings_per_s:.0}/s, {cpu_us_per_ping:.1} µs"));
             }
             println!("| {what} | {} |", cells.join(" | "));
         }
