@@ -29,6 +29,10 @@ const SHAPES: [(usize, usize); 9] =
 /// Shoppers a committer owns; so many that consecutive commits change different ones.
 const OWNED: usize = 5_000;
 
+/// The daemon's: what is measured here allocates much.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }

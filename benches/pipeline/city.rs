@@ -101,8 +101,8 @@ impl Phone {
 
     pub(crate) fn shopper(&self) -> Shopper {
         let mut shopper = Shopper::new(self.shopper.clone());
-        let yes = Consent { granted: true, at: Timestamp::from_millis(0), text: Some("2026-1".to_owned()) };
-        shopper.profile.locale = Some("fr-FR".to_owned());
+        let yes = Consent { granted: true, at: Timestamp::from_millis(0), text: Some("2026-1".into()) };
+        shopper.profile.locale = Some("fr-FR".into());
         shopper.profile.consents.location = Some(yes.clone());
         shopper.profile.consents.offers = Some(yes);
         let target = PushTarget::Fcm { token: Some("f".repeat(140)), fid: None };

@@ -1,5 +1,7 @@
 //! The engine alone.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

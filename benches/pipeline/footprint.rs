@@ -1,5 +1,7 @@
 //! How soon a node is ready, and how much memory it needs.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
 use std::{fs, time::Instant};
 
 use parvis::{

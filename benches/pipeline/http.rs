@@ -33,7 +33,7 @@ impl Caller {
         stream.set_nodelay(true).expect("a socket");
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("speaks HTTP");
         // Ends with its sender.
-        drop(tokio::spawn(connection));
+        drop(tokio_util::task::TaskTracker::new().spawn(connection));
         Caller { sender, key: format!("Bearer {key}"), phones, turn: 0, batched }
     }
 

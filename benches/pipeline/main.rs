@@ -5,7 +5,6 @@
 //! the node. Rates are medians of rounds.
 
 #![allow(clippy::print_stdout, reason = "a bench tells whoever runs it")]
-#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
 mod city;
 mod engine;

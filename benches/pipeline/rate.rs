@@ -1,5 +1,7 @@
 //! How often askers get their answer.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
 use std::{fs, future::Future, time::Instant};
 
 use tokio::task::JoinSet;

@@ -1,5 +1,7 @@
 //! Shards and store without HTTP, beside the disk alone.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
 use std::{fs::File, io::Write, path::Path, time::Instant};
 
 use parvis::{

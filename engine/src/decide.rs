@@ -1,6 +1,7 @@
 //! From transitions and order news to decisions: who is asked, who wins, what is remembered. Whether a campaign may
 //! speak is said by the [`crate::gates`]; nothing is sent from here.
 
+mod contest;
 mod memory;
 pub(crate) mod message;
 mod result;
@@ -15,16 +16,17 @@ pub use self::{
     suppression::Suppression,
 };
 use crate::{
-    campaign::Campaign,
     gates::{self, Answer, Case, Gate},
     id::{CampaignId, OrderId},
     matching::{Transition, TransitionCause, TransitionKind},
-    notification::{Notification, Purpose},
+    notification::Notification,
     order::{self, Change, OrderEvent},
     shopper::Shopper,
     time::Timestamp,
     world::World,
 };
+pub(crate) use contest::outranked;
+use contest::{contest, refuse};
 use message::Round;
 
 /// What may still be sent of each campaign that has a budget: the slices that this shard has leased.
@@ -117,47 +119,6 @@ fn is_over(transition: &Transition, later: &[Transition]) -> bool {
     let visit = |it: &Transition| (it.device.clone(), it.region.clone(), it.entered_at);
     let ends = |it: &Transition| it.kind == TransitionKind::Exit && !it.replayed && visit(it) == visit(transition);
     matches!(transition.kind, TransitionKind::Enter | TransitionKind::Dwell) && later.iter().any(ends)
-}
-
-fn refuse(round: &Round<'_>, selected: &[&Arc<Campaign>], why: &Suppression) -> Vec<Decision> {
-    selected.iter().map(|campaign| round.decision(campaign, Verdict::Suppress(why.clone()))).collect()
-}
-
-/// Asks all selected campaigns against the same state; the first that may speak wins for its purpose.
-fn contest(
-    round: &Round<'_>,
-    shopper: &mut Arc<Shopper>,
-    selected: &[&Arc<Campaign>],
-    budgets: &mut Budgets,
-) -> Vec<Decision> {
-    let mut winners: Vec<(Purpose, &Campaign)> = Vec::new();
-    let mut decisions = Vec::with_capacity(selected.len());
-    for campaign in selected {
-        let purpose = campaign.spec.purpose;
-        let case = round.case(shopper, campaign, budgets);
-        let winner = winners.iter().find(|(won, _)| *won == purpose);
-        let verdict = match (gates::judge(&case, |gate: &Gate| gate.when_decided), winner) {
-            (Answer::Suppress(reason), _) => Verdict::Suppress(reason),
-            (Answer::Pass | Answer::Defer(_), Some((_, by))) => Verdict::Suppress(outranked(by)),
-            (Answer::Pass, None) => round.message(&case, case.now),
-            (Answer::Defer(until), None) => round.message(&case, until),
-        };
-        if matches!(verdict, Verdict::Send(_)) {
-            winners.push((purpose, campaign));
-        }
-        decisions.push(round.decision(campaign, verdict));
-    }
-    for decision in &decisions {
-        if let Verdict::Send(notification) = &decision.verdict {
-            memory::remember(round, shopper, notification, budgets);
-        }
-    }
-    decisions
-}
-
-/// "The most important offer, and only that."
-pub(crate) fn outranked(by: &Campaign) -> Suppression {
-    Suppression::Outranked { by: by.spec.id.clone() }
 }
 
 #[cfg(test)]

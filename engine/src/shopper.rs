@@ -3,6 +3,8 @@
 //! [`Shopper`] is durable: whatever changes it is committed before anybody is answered. [`Track`] is volatile:
 //! losing it in a crash costs sharpness (a pass, a late fix), never a message.
 
+mod volatile;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -10,10 +12,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::volatile::{Calm, Mark, Stretch, Track};
 use crate::{
     id::{CampaignId, NotificationId, OrderId, RegionId, ShopperId},
     notification::{Channel, Purpose},
-    observation::Place,
     order::Order,
     per_device::PerDevice,
     rare::Rare,
@@ -365,59 +367,6 @@ pub struct Send {
     pub campaign: CampaignId,
     /// Offers count against caps, order news does not.
     pub purpose: Purpose,
-}
-
-/// The volatile side of a device: what sharpens the next decision and need not survive a crash.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Track {
-    /// The newest accepted fix.
-    pub last: Option<Place>,
-    /// A fix that is too far from `last` to be believed alone.
-    pub held: Option<Box<Place>>,
-    /// What the last decisive observation said, for each region where `last` does not settle it.
-    pub marks: Rare<Vec<Mark>>,
-    /// The disc in which nothing can change, if there is one.
-    pub calm: Option<Calm>,
-    /// The time of the newest fix that was matched: every region without a mark and without a presence is known to be
-    /// left, or not yet entered, at this time.
-    pub settled_at: Option<Timestamp>,
-    /// What is on record of the recent past, so that late fixes do not record it again.
-    pub past: Rare<Vec<Stretch>>,
-}
-
-/// The last decisive word on one region.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mark {
-    /// The region.
-    pub region: RegionId,
-    /// The time of the observation that decided.
-    pub decided_at: Timestamp,
-    /// What it decided.
-    pub inside: bool,
-}
-
-/// A stretch of time about which a transition is on record: a visit that has ended, or what late fixes told of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stretch {
-    /// The region.
-    pub region: RegionId,
-    /// Whether the device was inside.
-    pub inside: bool,
-    /// The first observation that says so.
-    pub from: Timestamp,
-    /// The last observation that says so.
-    pub to: Timestamp,
-}
-
-/// A disc around a fix that no border of any region crosses.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Calm {
-    /// Its centre.
-    pub center: crate::observation::Position,
-    /// Its radius, metres.
-    pub radius_m: f64,
-    /// The generation of the world for which this holds.
-    pub generation: u64,
 }
 
 #[cfg(test)]

@@ -329,7 +329,7 @@ mod tests {
 
     fn phone() -> Device {
         Device {
-            platform: "ios".to_owned(),
+            platform: "ios".into(),
             target: None,
             locale: None,
             time_zone: None,
