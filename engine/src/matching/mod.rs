@@ -141,7 +141,7 @@ pub struct Subject<'a> {
 /// What a movement or a moment caused.
 #[derive(Debug, Default, PartialEq)]
 pub struct Matched {
-    /// In order of time, ties by region id.
+    /// In order of time; of the same time exits first, then by region id.
     pub transitions: Vec<Transition>,
     /// The new durable presences, if they changed.
     pub presences: Option<Vec<Presence>>,

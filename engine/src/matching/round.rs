@@ -123,7 +123,9 @@ impl<'a> Round<'a> {
             }
             self.after = Some(presences);
         }
-        self.transitions.sort_by(|a, b| (a.at, &a.region, a.kind).cmp(&(b.at, &b.region, b.kind)));
+        // Who steps from one fence into the next leaves before entering.
+        let rank = |it: &Transition| (it.at, it.kind != TransitionKind::Exit);
+        self.transitions.sort_by(|a, b| (rank(a), &a.region, a.kind).cmp(&(rank(b), &b.region, b.kind)));
         Matched { transitions: self.transitions, presences: self.after }
     }
 
