@@ -101,6 +101,7 @@ fn shopper() -> Arc<Shopper> {
         preferred: false,
         registered_at: now(),
         presences: Vec::new(),
+        left_at: None,
     };
     shopper.devices.insert("phone".parse().expect("an id"), device);
     Arc::new(shopper)

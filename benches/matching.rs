@@ -192,7 +192,8 @@ impl Phones {
             return 0;
         };
         let movement = track::advance(&mut phone.track, fix, &self.world.settings.track);
-        let subject = Subject { device: &phone.id, presences: &phone.presences, track: &mut phone.track };
+        let subject =
+            Subject { device: &phone.id, presences: &phone.presences, left_at: None, track: &mut phone.track };
         let matched = matching::transitions(&self.world, subject, &movement, self.at);
         if let Some(presences) = matched.presences {
             phone.presences = presences;

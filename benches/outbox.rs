@@ -199,6 +199,7 @@ fn shopper(committer: usize, version: u64, now: Timestamp) -> Shopper {
         preferred: true,
         registered_at: at(0),
         presences: vec![presence],
+        left_at: None,
     };
     shopper.devices.insert(name("phone"), device);
     shopper

@@ -17,10 +17,10 @@ pub use self::{
 };
 use crate::{
     gates::{self, Answer, Case, Gate},
-    id::{CampaignId, OrderId},
+    id::{CampaignId, NotificationId, OrderId},
     matching::{Transition, TransitionCause, TransitionKind},
-    notification::Notification,
-    order::{self, Change, OrderEvent},
+    notification::{Notification, Purpose},
+    order::{self, Change, Order, OrderEvent},
     shopper::Shopper,
     time::Timestamp,
     world::World,
@@ -80,22 +80,20 @@ pub fn order(
     let event = &OrderEvent { at: event.at.min(now), ..event.clone() };
     let change = order::take(shopper, order, event);
     if change != Change::New {
-        return OrderTaken { change, decisions: Vec::new() };
+        let known = shopper.orders.get(order).and_then(|order| order.notifications.get(&event.event));
+        return OrderTaken { change, decisions: Vec::new(), notifications: known.cloned().unwrap_or_default() };
     }
     order::prune(shopper, order, world.settings.marketing.order_memory, now);
-    let Some(taken) = shopper.orders.get(order) else { return OrderTaken { change, decisions: Vec::new() } };
-    let selected = world.campaigns.on_order(event.state, taken.store.as_ref());
-    let round = Round::of_order(world, shopper, taken, now);
-    let decisions = match order::already_told(taken) {
-        Some(known) => refuse(&round, &selected, &known),
-        None => contest(&round, shopper, &selected, &mut Budgets::new()),
-    };
-    if decisions.iter().any(|decision| matches!(decision.verdict, Verdict::Send(_)))
+    let decisions =
+        shopper.orders.get(order).cloned().map(|taken| tell(world, shopper, &taken, now)).unwrap_or_default();
+    let messages: Vec<&Notification> = decisions.iter().filter_map(|decision| decision.verdict.message()).collect();
+    let notifications: Vec<NotificationId> = messages.iter().map(|message| message.id).collect();
+    if !messages.is_empty()
         && let Some(taken) = Arc::make_mut(shopper).orders.get_mut(order)
     {
-        taken.tell();
+        taken.tell(&messages);
     }
-    OrderTaken { change, decisions }
+    OrderTaken { change, decisions, notifications }
 }
 
 /// Whether a stored message is still to be sent when its turn has come. Caps, cooldown, holdout and budget were
@@ -119,6 +117,22 @@ fn is_over(transition: &Transition, later: &[Transition]) -> bool {
     let visit = |it: &Transition| (it.device.clone(), it.region.clone(), it.entered_at);
     let ends = |it: &Transition| it.kind == TransitionKind::Exit && !it.replayed && visit(it) == visit(transition);
     matches!(transition.kind, TransitionKind::Enter | TransitionKind::Dwell) && later.iter().any(ends)
+}
+
+/// Decides who is told what an order has become: news and offers each once.
+fn tell(world: &World, shopper: &mut Arc<Shopper>, taken: &Order, now: Timestamp) -> Vec<Decision> {
+    let selected = world.campaigns.on_order(taken.state, taken.store.as_ref());
+    let round = Round::of_order(world, shopper, taken, now);
+    let mut decisions = Vec::with_capacity(selected.len());
+    for purpose in [Purpose::Order, Purpose::Offer] {
+        let selected: Vec<_> = selected.iter().filter(|it| it.spec.purpose == purpose).copied().collect();
+        decisions.extend(match order::already_told(taken, purpose) {
+            Some(known) => refuse(&round, &selected, &known),
+            None => contest(&round, shopper, &selected, &mut Budgets::new()),
+        });
+    }
+    decisions.sort_by_key(|decision| selected.iter().position(|it| it.spec.id == decision.campaign));
+    decisions
 }
 
 #[cfg(test)]

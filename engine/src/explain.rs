@@ -99,7 +99,9 @@ pub fn campaign(world: &World, shopper: &Shopper, question: &Question<'_>) -> Op
     let (round, triggered) = round(world, shopper, campaign, question);
     let case = round.case(shopper, campaign, question.budgets);
     let told = match &round.cause {
-        Cause::Order { .. } => case.order.and_then(crate::order::already_told),
+        Cause::Order { .. } => {
+            case.order.and_then(|order| crate::order::already_told(order, case.campaign.spec.purpose))
+        }
         Cause::Transition { .. } | Cause::Pickup { .. } => None,
     };
     let verdict = match (told, gates::judge(&case, |gate: &Gate| gate.when_decided)) {

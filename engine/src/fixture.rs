@@ -93,6 +93,7 @@ pub(crate) fn device(token: &str, registered_at: &str) -> Device {
         preferred: false,
         registered_at: at(registered_at),
         presences: Vec::new(),
+        left_at: None,
     }
 }
 

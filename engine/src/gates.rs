@@ -238,7 +238,8 @@ fn presence(case: &Case<'_>, notes: &mut Notes) -> Answer {
         device.presences.iter().find(|presence| presence.region == *region && presence.state == PresenceState::Inside)
     });
     notes.add(|| inside.map_or(format!("not in {region}"), |inside| format!("in {region} since {}", inside.since)));
-    if inside.is_none() {
+    // Who came back later is there on another visit, which has its own message.
+    if inside.is_none_or(|inside| inside.since > case.observed_at) {
         return Answer::Suppress(left(region));
     }
     Answer::Pass

@@ -11,7 +11,7 @@ use serde::{
 
 pub(crate) use self::taking::{already_told, arrivals, prune, take};
 use crate::{
-    id::{DeviceId, EventId, OrderId, ShopperId, StoreId},
+    id::{DeviceId, EventId, NotificationId, OrderId, ShopperId, StoreId},
     matching::TransitionKind,
     time::Timestamp,
 };
@@ -184,6 +184,9 @@ pub struct Order {
     pub adviser: Option<String>,
     /// Every event that was taken, by its id.
     pub events: BTreeMap<EventId, (OrderState, Timestamp)>,
+    /// The messages that events led to, by the event's id, so that a repeat gets the same answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notifications: BTreeMap<EventId, Vec<NotificationId>>,
     /// The newest event, which the state comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Rank>,
@@ -209,6 +212,9 @@ pub struct Told {
     /// What was expected then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<Timestamp>,
+    /// Only an offer was made of it: the news itself has not been told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offer_only: bool,
 }
 
 /// An arrival that was announced.

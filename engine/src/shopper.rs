@@ -236,6 +236,10 @@ pub struct Device {
     /// The regions that the device is in or near.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presences: Vec<Presence>,
+    /// When the device last left a region, as far as it has been told: what a late fix says of the time before is
+    /// history, also when a crash has taken the [`Track`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<Timestamp>,
 }
 
 impl Device {
@@ -249,6 +253,7 @@ impl Device {
             preferred: false,
             registered_at,
             presences: Vec::new(),
+            left_at: None,
         }
     }
 }

@@ -123,7 +123,11 @@ impl Batch {
         let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
         let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
         let settings = &self.world.settings.marketing;
-        change::register(Arc::make_mut(&mut work.shopper), before, (device, registration), settings, self.now);
+        let gone =
+            change::register(Arc::make_mut(&mut work.shopper), before, (device, registration), settings, self.now);
+        for device in &gone {
+            work.release(device);
+        }
         if let Some(track) = previous.as_mut().and_then(|previous| previous.release(device)) {
             work.adopt(device, track);
         }
@@ -172,13 +176,12 @@ fn wake(world: &World, work: &mut Work, now: Timestamp) -> Answer {
 }
 
 fn take_order(world: &World, work: &mut Work, order: &OrderId, event: &OrderEvent, now: Timestamp) -> Answer {
-    let first = work.message_count();
     let taken = decide::order(world, &mut work.shopper, order, event, now);
     if taken.change == Change::New {
         work.happened(event.at, What::Order { order: order.clone(), state: event.state }, now);
     }
     work.decided(Decided { decisions: taken.decisions, arrivals: Vec::new() }, &[], now);
-    Answer::Order { change: taken.change, notifications: work.messages(first) }
+    Answer::Order { change: taken.change, notifications: taken.notifications }
 }
 
 #[cfg(test)]

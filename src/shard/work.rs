@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parvis_engine::{
     decide::{Budgets, Decided, Verdict},
-    id::{CampaignId, DeviceId, NotificationId},
+    id::{CampaignId, DeviceId},
     matching::{self, Matched, Subject, Transition},
     notification::Notification,
     per_device::PerDevice,
@@ -67,13 +67,17 @@ impl Work {
     /// Lets matching look at a device, keeps what it found, and gives its transitions.
     pub fn matched(&mut self, device: &DeviceId, look: impl FnOnce(Subject<'_>) -> Matched) -> Vec<Transition> {
         self.track(device);
-        let presences = self.shopper.devices.get(device).map_or(&[][..], |device| &device.presences);
+        let known = self.shopper.devices.get(device);
+        let presences = known.map_or(&[][..], |known| &known.presences);
+        let left_at = known.and_then(|known| known.left_at);
         let track = self.tracks.get_mut(device).expect("track() has put it there");
-        let matched = look(Subject { device, presences, track });
+        let matched = look(Subject { device, presences, left_at, track });
+        let left_at = left_at.max(matched.left_at());
         if let Some(presences) = matched.presences
             && let Some(device) = Arc::make_mut(&mut self.shopper).devices.get_mut(device)
         {
             device.presences = presences;
+            device.left_at = left_at;
         }
         matched.transitions
     }
@@ -129,16 +133,6 @@ impl Work {
     /// Records something that is not a decision.
     pub fn happened(&mut self, at: Timestamp, what: What, now: Timestamp) {
         self.events.push(Event { at, recorded_at: now, shopper: self.shopper.id.clone(), what });
-    }
-
-    /// The messages decided so far, from `first` on.
-    pub fn messages(&self, first: usize) -> Vec<NotificationId> {
-        self.outbox[first..].iter().map(|message| message.id).collect()
-    }
-
-    /// How many messages were decided so far.
-    pub fn message_count(&self) -> usize {
-        self.outbox.len()
     }
 
     /// A timer has fired: the next wake time is set anew whatever came of it, unless the shopper was erased meanwhile.

@@ -351,6 +351,7 @@ fn as_device(registration: parvis_engine::change::Registration) -> Device {
         preferred: registration.preferred,
         registered_at: now(),
         presences: Vec::new(),
+        left_at: None,
     }
 }
 

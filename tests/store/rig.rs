@@ -110,6 +110,7 @@ pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
         preferred: false,
         registered_at: at(0),
         presences: Vec::new(),
+        left_at: None,
     };
     shopper.devices.insert(name(device), device_state);
     shopper
@@ -126,6 +127,7 @@ pub(crate) fn order(id: &str) -> Order {
         lines: vec![serde_json::json!({"sku": "tv", "count": 1, "price": 499.5})],
         adviser: None,
         events: BTreeMap::from([(name("e-1"), (OrderState::Registered, at(0)))]),
+        notifications: BTreeMap::new(),
         newest: None,
         sources: BTreeMap::new(),
         told: BTreeMap::new(),

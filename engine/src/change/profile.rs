@@ -51,6 +51,7 @@ pub fn replace_profile(shopper: &mut Shopper, profile: Profile) {
 pub fn end_presences(shopper: &mut Shopper) {
     for device in shopper.devices.values_mut() {
         device.presences.clear();
+        device.left_at = None;
     }
 }
 

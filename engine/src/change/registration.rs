@@ -75,18 +75,20 @@ impl Registration {
 }
 
 /// Takes a device into its owner, and out of the shopper who had it before. What an anonymous shopper has gathered
-/// comes along: sends, interests, presences and orders. Its consents fill gaps and overwrite nothing.
+/// comes along: sends, interests, presences and orders. Its consents fill gaps and overwrite nothing. The record of an
+/// anonymous shopper stays without its device: the messages that were decided for it are looked up under its name.
+/// Gives the devices that had to go because there were too many.
 pub fn register(
     owner: &mut Shopper,
     previous: Option<&mut Shopper>,
     (device, registration): (&DeviceId, Registration),
     settings: &Settings,
     now: Timestamp,
-) {
-    let mut presences = owner.devices.remove(device).map(|known| known.presences);
+) -> Vec<DeviceId> {
+    let mut known = owner.devices.remove(device);
     if let Some(previous) = previous {
         let moved = previous.devices.remove(device);
-        presences = presences.or(moved.map(|known| known.presences));
+        known = known.or(moved);
         if previous.id.is_anonymous() {
             merge(owner, previous, settings, now);
         }
@@ -97,6 +99,7 @@ pub fn register(
     if let (true, Some(consents)) = (owner.id.is_anonymous(), registration.consents) {
         owner.profile.consents = consents;
     }
+    let (presences, left_at) = known.map(|known| (known.presences, known.left_at)).unwrap_or_default();
     let registered = Device {
         platform: registration.platform.into(),
         target: registration.target,
@@ -104,17 +107,21 @@ pub fn register(
         time_zone: registration.time_zone.map(Into::into),
         preferred: registration.preferred,
         registered_at: now,
-        presences: presences.unwrap_or_default(),
+        presences,
+        left_at,
     };
     owner.devices.insert(device.clone(), registered);
+    let mut gone = Vec::new();
     while owner.devices.len() > DEVICES_MAX {
         let others = owner.devices.iter().filter(|(id, _)| *id != device);
         let Some(oldest) = others.min_by_key(|(_, known)| known.registered_at).map(|(id, _)| id.clone()) else { break };
         owner.devices.remove(&oldest);
+        gone.push(oldest);
     }
     if !owner.profile.consents.allow_location() {
         end_presences(owner);
     }
+    gone
 }
 
 /// Removes a target that a service has called gone, unless it was registered again since then. Says whether it did.

@@ -122,12 +122,15 @@ fn a_device_that_changes_hands_brings_no_past_but_where_it_is() {
 #[test]
 fn one_device_is_preferred_and_their_number_is_limited() {
     let mut owner = Shopper::clone(&shopper("C-1"));
+    let mut gone = Vec::new();
     for count in 0..40 {
         let device = format!("d-{count}").parse().expect("an id");
         let claim = registration(r#"{"shopper":"C-1","platform":"ios","preferred":true}"#);
-        register(&mut owner, None, (&device, claim), &Settings::default(), at(NOON).plus(Duration::from_secs(count)));
+        let now = at(NOON).plus(Duration::from_secs(count));
+        gone.extend(register(&mut owner, None, (&device, claim), &Settings::default(), now));
     }
-    assert_eq!(owner.devices.len(), 20);
+    assert_eq!((owner.devices.len(), gone.len()), (20, 21));
+    assert!(gone.contains(&phone()) && gone.iter().all(|device| !owner.devices.contains_key(device)));
     assert_eq!(owner.devices.values().filter(|device| device.preferred).count(), 1);
     assert!(owner.devices.contains_key(&"d-39".parse::<DeviceId>().expect("an id")));
 }

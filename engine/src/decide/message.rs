@@ -166,7 +166,13 @@ impl<'a> Round<'a> {
             Cause::Order { order, state } => ("order", order.as_str(), state.name()),
             Cause::Pickup { order, transition, .. } => ("pickup", order.as_str(), transition.name()),
         };
-        NotificationId::derive(self.observed_at, &[kind, campaign, shopper, device, place, what, &visit])
+        // Two delays may have one time and differ in what they expect.
+        let expected = match &self.cause {
+            Cause::Order { .. } => case.order.and_then(|order| order.eta),
+            Cause::Transition { .. } | Cause::Pickup { .. } => None,
+        };
+        let expected = expected.map_or_else(String::new, |eta| eta.as_millis().to_string());
+        NotificationId::derive(self.observed_at, &[kind, campaign, shopper, device, place, what, &visit, &expected])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Suppression;
 use crate::{
-    id::{CampaignId, DeviceId},
+    id::{CampaignId, DeviceId, NotificationId},
     notification::{Cause, Notification},
     order::{Arrival, Change},
     time::Timestamp,
@@ -46,6 +46,18 @@ pub struct OrderTaken {
     pub change: Change,
     /// One for each campaign, the most important first.
     pub decisions: Vec<Decision>,
+    /// The messages that the event led to, also if it was taken before.
+    pub notifications: Vec<NotificationId>,
+}
+
+impl Verdict {
+    /// The message, if there is one.
+    pub fn message(&self) -> Option<&Notification> {
+        match self {
+            Verdict::Send(message) => Some(message),
+            Verdict::Suppress(_) => None,
+        }
+    }
 }
 
 /// Whether a stored message is still to be sent.

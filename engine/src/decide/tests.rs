@@ -215,6 +215,10 @@ fn a_stored_offer_is_wanted_as_long_as_nothing_has_changed() {
         shopper.devices.get_mut(&phone).expect("there").presences[0].state = PresenceState::Near;
     };
     assert_eq!(changed(&near), "left");
+    let back = |shopper: &mut Shopper| {
+        shopper.devices.get_mut(&phone).expect("there").presences[0].since = message.observed_at.plus(hours(1) / 60);
+    };
+    assert_eq!(changed(&back), "left", "another visit has its own message");
     assert_eq!(wanted(&world, &shopper, &message, at(NOON).plus(hours(24))), "expired");
     assert_eq!(wanted(&world, &shopper, &message, at(NOON).plus(hours(7))), "outside_schedule", "the store is closed");
     assert_eq!(wanted(&crate::fixture::world(Vec::new()), &shopper, &message, soon), "withdrawn");

@@ -134,6 +134,8 @@ pub struct Subject<'a> {
     pub device: &'a DeviceId,
     /// Its durable presences.
     pub presences: &'a [Presence],
+    /// When it last left a region, as far as that is durable.
+    pub left_at: Option<Timestamp>,
     /// Its volatile side.
     pub track: &'a mut Track,
 }
@@ -145,6 +147,15 @@ pub struct Matched {
     pub transitions: Vec<Transition>,
     /// The new durable presences, if they changed.
     pub presences: Option<Vec<Presence>>,
+}
+
+impl Matched {
+    /// When the device last left a region, if this tells of it. It is to be kept with the presences.
+    pub fn left_at(&self) -> Option<Timestamp> {
+        let gone = |it: &&Transition| !it.replayed && it.cause != TransitionCause::Removed;
+        let exits = self.transitions.iter().filter(|it| it.kind == TransitionKind::Exit);
+        exits.filter(gone).map(|it| it.at).max()
+    }
 }
 
 /// Matches one movement against the world.

@@ -50,6 +50,10 @@ struct Word<'s> {
 
 impl<'a> Round<'a> {
     pub(super) fn new(world: &'a World, subject: Subject<'a>, now: Timestamp) -> Round<'a> {
+        // Where nothing volatile is known, at least nobody re-enters by what happened before they were told to leave.
+        if subject.track.settled_at.is_none() && subject.track.marks.is_empty() {
+            subject.track.settled_at = subject.left_at;
+        }
         Round {
             world,
             device: subject.device,

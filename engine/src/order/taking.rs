@@ -7,6 +7,7 @@ use crate::{
     decide::Suppression,
     id::OrderId,
     matching::{Transition, TransitionKind},
+    notification::{Notification, Purpose},
     problem::Problem,
     shopper::Shopper,
     time::Timestamp,
@@ -57,14 +58,23 @@ impl Order {
         self.lines.iter().filter_map(name).collect()
     }
 
-    /// Remembers that the shopper is told what the order is now.
-    pub(crate) fn tell(&mut self) {
-        self.told.insert(self.state, Told { at: self.at, eta: self.eta });
+    /// Remembers what the shopper is told of what the order is now.
+    pub(crate) fn tell(&mut self, messages: &[&Notification]) {
+        let Some((_, _, event)) = &self.newest else { return };
+        if messages.is_empty() {
+            return;
+        }
+        self.notifications.insert(event.clone(), messages.iter().map(|message| message.id).collect());
+        let known = self.told.get(&self.state);
+        let told_before = known.is_some_and(|known| !known.offer_only && known.eta == self.eta);
+        let offer_only = !told_before && messages.iter().all(|message| message.purpose == Purpose::Offer);
+        self.told.insert(self.state, Told { at: self.at, eta: self.eta, offer_only });
     }
 
     /// The newest news that was told of events after this moment.
     pub(crate) fn told_after(&self, moment: Timestamp) -> Option<(OrderState, Timestamp)> {
-        let told = self.told.iter().map(|(state, told)| (*state, told.at));
+        let news = self.told.iter().filter(|(_, told)| !told.offer_only);
+        let told = news.map(|(state, told)| (*state, told.at));
         told.filter(|(_, at)| *at > moment).max_by_key(|(state, at)| (*at, *state))
     }
 
@@ -79,6 +89,7 @@ impl Order {
             lines: Vec::new(),
             adviser: None,
             events: BTreeMap::new(),
+            notifications: BTreeMap::new(),
             newest: None,
             sources: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -114,9 +125,9 @@ impl Order {
     }
 }
 
-/// "Each state is told once." A delay to another time is news.
-pub(crate) fn already_told(order: &Order) -> Option<Suppression> {
-    let told = order.told.get(&order.state)?;
+/// "Each state is told once." A delay to another time is news; an offer is not the news.
+pub(crate) fn already_told(order: &Order, purpose: Purpose) -> Option<Suppression> {
+    let told = order.told.get(&order.state).filter(|told| purpose == Purpose::Offer || !told.offer_only)?;
     let news = order.state == OrderState::Delayed && order.eta != told.eta;
     (!news).then_some(Suppression::AlreadyTold { state: order.state, at: told.at })
 }
@@ -131,7 +142,9 @@ pub(crate) fn take(shopper: &mut Arc<Shopper>, id: &OrderId, event: &OrderEvent)
     order.events.insert(event.event.clone(), (event.state, event.at));
     while order.events.len() > EVENTS_MAX {
         let oldest = order.events.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone());
-        oldest.and_then(|oldest| order.events.remove(&oldest));
+        let Some(oldest) = oldest else { break };
+        order.events.remove(&oldest);
+        order.notifications.remove(&oldest);
     }
     order.complete(event);
     let rank = event.rank();

@@ -72,6 +72,46 @@ fn a_delay_is_told_again_when_it_names_another_time() {
 }
 
 #[test]
+fn two_delays_of_one_time_are_two_messages() {
+    let world = world(vec![news("n", r#""delayed""#)]);
+    let mut shopper = shopper("C-1");
+    let mut tell = |name: &str, eta: &str| {
+        let event = OrderEvent { eta: Some(at(eta)), ..event(name, NOON, "delayed") };
+        message(&decide::order(&world, &mut shopper, &id(), &event, at(NOON)).decisions).id
+    };
+    assert_ne!(tell("E-1", "2026-11-23T18:00:00Z"), tell("E-2", "2026-11-24T18:00:00Z"));
+}
+
+#[test]
+fn an_offer_about_an_order_is_not_the_news() {
+    let offer = r#"{"id":"thanks","purpose":"offer","on":{"order":"delivered"},
+        "content":{"en":{"title":"Thank you","body":"See you"}}}"#;
+    let quiet = world(vec![news("n", r#""shipped""#), compiled(offer)]);
+    let mut shopper = shopper("C-1");
+    let shipped = decide::order(&quiet, &mut shopper, &id(), &event("E-1", NOON, "shipped"), at(NOON));
+    let shipped = message(&shipped.decisions);
+    let later = at(NOON).plus(hours(1));
+    let delivered = OrderEvent { at: later, ..event("E-2", NOON, "delivered") };
+    assert_eq!(told(&quiet, &mut shopper, &delivered).1, ["send"]);
+    assert_eq!(decide::still_wanted(&quiet, &shopper, &shipped, later), decide::Wanted::Yes, "older news waits on");
+    let both = world(vec![news("n", r#"["shipped","delivered"]"#), compiled(offer)]);
+    let again = OrderEvent { at: later.plus(hours(1)), ..event("E-3", NOON, "delivered") };
+    assert_eq!(told(&both, &mut shopper, &again).1, ["send", "already_told"], "the news, and no second offer");
+}
+
+#[test]
+fn a_repeat_names_the_messages_of_the_first_time() {
+    let world = world(vec![news("n", r#"["shipped","delivered"]"#)]);
+    let mut shopper = shopper("C-1");
+    let first = decide::order(&world, &mut shopper, &id(), &event("E-1", NOON, "shipped"), at(NOON));
+    assert_eq!(first.notifications, [message(&first.decisions).id]);
+    let later = at(NOON).plus(hours(1));
+    decide::order(&world, &mut shopper, &id(), &OrderEvent { at: later, ..event("E-2", NOON, "delivered") }, later);
+    let again = decide::order(&world, &mut shopper, &id(), &event("E-1", NOON, "shipped"), later);
+    assert_eq!((again.change, again.notifications), (Change::Duplicate, first.notifications));
+}
+
+#[test]
 fn news_that_could_not_be_told_is_told_by_the_next_event() {
     let world = world(vec![news("n", r#""shipped""#)]);
     let mut shopper = shopper("C-1");

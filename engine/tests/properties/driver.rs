@@ -34,12 +34,18 @@ pub(crate) fn world(fences: &[Fence]) -> World {
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) presences: Vec<Presence>,
+    pub(crate) left_at: Option<Timestamp>,
     pub(crate) track: Track,
 }
 
 impl Device {
     pub(crate) fn new() -> Device {
-        Device { id: "d-1".parse().expect("a name"), presences: Vec::new(), track: Track::default() }
+        Device { id: "d-1".parse().expect("a name"), presences: Vec::new(), left_at: None, track: Track::default() }
+    }
+
+    /// Loses what a crash loses.
+    pub(crate) fn crashes(&mut self) {
+        self.track = Track::default();
     }
 
     pub(crate) fn takes(&mut self, world: &World, fix: Fix) -> Matched {
@@ -48,14 +54,16 @@ impl Device {
     }
 
     pub(crate) fn moves(&mut self, world: &World, movement: &Movement, now: Timestamp) -> Matched {
-        let subject = Subject { device: &self.id, presences: &self.presences, track: &mut self.track };
+        let subject =
+            Subject { device: &self.id, presences: &self.presences, left_at: self.left_at, track: &mut self.track };
         let matched = matching::transitions(world, subject, movement, now);
         self.keeps(&matched);
         matched
     }
 
     pub(crate) fn waits(&mut self, world: &World, until: Timestamp) -> Matched {
-        let subject = Subject { device: &self.id, presences: &self.presences, track: &mut self.track };
+        let subject =
+            Subject { device: &self.id, presences: &self.presences, left_at: self.left_at, track: &mut self.track };
         let matched = matching::elapsed(world, subject, until, until);
         self.keeps(&matched);
         matched
@@ -64,6 +72,7 @@ impl Device {
     fn keeps(&mut self, matched: &Matched) {
         if let Some(presences) = &matched.presences {
             self.presences.clone_from(presences);
+            self.left_at = self.left_at.max(matched.left_at());
         }
     }
 

@@ -6,6 +6,7 @@ use parvis_engine::{
     matching::{TransitionCause, TransitionKind},
     observation::{Crossing, Edge, Fix, Position},
     shopper::PresenceState,
+    time::Timestamp,
     track::Movement,
     world::World,
 };
@@ -52,6 +53,30 @@ proptest! {
     fn order_of_arrival_does_not_matter((fences, fixes, arriving) in shuffled(PARIS)) {
         let world = world(&fences);
         prop_assert_eq!(ends(&world, &fixes), ends(&world, &arriving), "{:#?}", arriving);
+    }
+
+    #[test]
+    fn who_has_left_does_not_enter_by_older_news_also_after_a_crash(
+        ((fences, _, arriving), crash) in (shuffled(PARIS), 0..18_usize),
+    ) {
+        let world = world(&fences);
+        let mut device = Device::new();
+        let mut left: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for (count, fix) in arriving.into_iter().enumerate() {
+            if count == crash {
+                device.crashes();
+            }
+            for told in device.takes(&world, fix).transitions.into_iter().filter(|told| !told.replayed) {
+                let known = left.get(told.region.as_str()).copied();
+                match told.kind {
+                    TransitionKind::Enter => prop_assert!(known.is_none_or(|left| told.at >= left), "{told:?}, {known:?}"),
+                    TransitionKind::Exit => {
+                        left.insert(told.region.to_string(), told.at);
+                    }
+                    TransitionKind::Pass | TransitionKind::Approach | TransitionKind::Dwell => {}
+                }
+            }
+        }
     }
 
     #[test]

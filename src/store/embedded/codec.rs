@@ -180,6 +180,7 @@ mod tests {
             preferred: bits.flip(),
             registered_at: at,
             presences: bits.maybe(presence).into_iter().collect(),
+            left_at: bits.maybe(at),
         }
     }
 
@@ -216,9 +217,10 @@ mod tests {
             lines: bits.maybe(line).into_iter().collect(),
             adviser: bits.maybe("Ada".to_owned()),
             events: BTreeMap::from([(name("e"), (OrderState::Registered, at))]),
+            notifications: BTreeMap::from([(name("e"), vec![NotificationId::derive(at, &["y"])])]),
             newest: bits.maybe((at, OrderState::Registered, name("e"))),
             sources: BTreeMap::from([("eta".to_owned(), (at, OrderState::Shipped, name("e")))]),
-            told: BTreeMap::from([(OrderState::Shipped, Told { at, eta: bits.maybe(at) })]),
+            told: BTreeMap::from([(OrderState::Shipped, Told { at, eta: bits.maybe(at), offer_only: bits.flip() })]),
             arrived: bits.maybe(Arrived { transition: TransitionKind::Approach, at }),
         }
     }
