@@ -24,9 +24,13 @@ pub struct Config {
     pub cache_mib: usize,
     /// Embedded: whether every page's checksum is verified at each start, not only after a crash. Reads the whole file.
     pub verify_at_start: bool,
-    /// How long journal rows, ended notifications and idempotency answers are kept. The daemon prunes by it.
+    /// How long journal rows and ended notifications are kept. The daemon prunes by it.
     #[serde(with = "parvis_engine::time::duration")]
     pub retention: Duration,
+    /// How long answers are kept for repeated requests. Memory holds about 50 bytes for each, and an answer may outlive
+    /// the erasure of the shopper it was about by so long.
+    #[serde(with = "parvis_engine::time::duration")]
+    pub answers_kept: Duration,
 }
 
 /// The engines.
@@ -50,6 +54,7 @@ impl Default for Config {
             cache_mib: 128,
             verify_at_start: true,
             retention: Duration::from_secs(30 * 24 * 3600),
+            answers_kept: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -72,6 +77,7 @@ impl Config {
         require(self.queue_max > 0, "/queue_max", "must be at least 1");
         require(self.group_max > 0, "/group_max", "must be at least 1");
         require(!self.retention.is_zero(), "/retention", "must be longer than 0s");
+        require(!self.answers_kept.is_zero(), "/answers_kept", "must be longer than 0s");
         problems
     }
 }

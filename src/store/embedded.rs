@@ -32,8 +32,8 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, JournalQuery, Life, Record, Settlement,
-    Sizes, Step, Store, state::Pending,
+    Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life, Record,
+    Settlement, Sizes, Step, Store, state::Pending,
 };
 use crate::report::Event;
 
@@ -228,10 +228,10 @@ impl Store for Embedded {
         self.read(move |transaction, volatile| read::journal(transaction, volatile, &query)).await
     }
 
-    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
         let mut from = Some(0);
         while let Some(at) = from {
-            let Reply::Pruned(next) = self.ask(Call::Prune { until, from: at }).await? else {
+            let Reply::Pruned(next) = self.ask(Call::Prune { horizon, from: at }).await? else {
                 return Err(mismatch());
             };
             from = next;

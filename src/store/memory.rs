@@ -15,8 +15,8 @@ use parvis_engine::{
 use tokio::sync::watch;
 
 use super::{
-    Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, JournalQuery, Life, Record,
-    Settlement, Sizes, Step, Store,
+    Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery, Life,
+    Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
     state::{Origin, Pending, Put, State},
@@ -322,10 +322,11 @@ impl Store for Memory {
         Ok(newest)
     }
 
-    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
+        let until = horizon.rows;
         let mut rest = self.rest()?;
         rest.journal.retain(|(at, _), _| *at >= until);
-        rest.answers.retain(|_, (at, _)| *at >= until);
+        rest.answers.retain(|_, (at, _)| *at >= horizon.answers);
         rest.messages.retain(|_, (_, progress)| progress.idle_since().is_none_or(|at| at >= until));
         Ok(())
     }

@@ -73,7 +73,8 @@ pub enum Durable {
         /// When the shopper is to be woken, if no observation comes before; replaces what was set.
         wake: Option<Timestamp>,
     },
-    /// Is erased, with its outbox entries, notification records and journal rows.
+    /// Is erased, with its outbox entries, notification records and journal rows. Kept answers do not tell whose they are:
+    /// they stay until [`Store::prune`] forgets them.
     Erased,
 }
 
@@ -218,6 +219,15 @@ pub struct Answer {
     pub request_hash: u64,
 }
 
+/// Up to when is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Journal rows recorded before it, and lives of notifications that ended before it.
+    pub rows: Timestamp,
+    /// Answers kept before it.
+    pub answers: Timestamp,
+}
+
 /// Sizes, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
@@ -271,8 +281,8 @@ pub trait Store: Send + Sync {
     /// Journal rows, oldest first.
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error>;
 
-    /// Forgets journal rows, notification lives that ended, and answers recorded before `until`.
-    async fn prune(&self, until: Timestamp) -> Result<(), Error>;
+    /// Forgets what is old.
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error>;
 
     /// Every object of the control plane.
     async fn catalog(&self) -> Result<Vec<CatalogItem>, Error>;

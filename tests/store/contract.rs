@@ -1,6 +1,6 @@
 //! The contract, one sentence a test.
 
-use parvis::store::{Answer, CatalogItem, Commit, Committed, End, JournalQuery, Step};
+use parvis::store::{Answer, CatalogItem, Commit, Committed, End, Horizon, JournalQuery, Step};
 use parvis_engine::{
     id::{CampaignId, OrderId},
     notification::{Channel, Milestone},
@@ -401,10 +401,10 @@ async fn pruning_forgets_what_is_old_and_over(mut rig: Rig) {
     let entries = claim(rig.store(), 1, 1).await;
     rig.store().settle(vec![settled(&entries[0], 2, accepted(1))]).await.expect("available");
     let answer = Answer { status: 200, content_type: "text/plain".to_owned(), body: vec![1], request_hash: 7 };
-    rig.store().keep_answer("old", answer.clone(), at(10)).await.expect("available");
-    rig.store().keep_answer("new", answer.clone(), at(40)).await.expect("available");
+    rig.store().keep_answer("old", answer.clone(), at(29)).await.expect("available");
+    rig.store().keep_answer("new", answer.clone(), at(30)).await.expect("available");
     rig.pause().await;
-    rig.store().prune(at(40)).await.expect("available");
+    rig.store().prune(Horizon { rows: at(40), answers: at(30) }).await.expect("available");
     rig.pause().await;
     assert_eq!(rig.store().life(outbox[0].id).await, Ok(None), "it ended long ago");
     assert!(rig.store().life(outbox[1].id).await.expect("available").is_some(), "it still waits");

@@ -14,7 +14,7 @@ use super::{
     tables,
     volatile::Effect,
 };
-use crate::store::{Answer, CatalogItem, Committed, End, Error, Settlement, Step, life::Progress};
+use crate::store::{Answer, CatalogItem, Committed, End, Error, Horizon, Settlement, Step, life::Progress};
 
 /// So that pruning never holds up commits for long.
 const PRUNE_ROWS: usize = 1_024;
@@ -28,7 +28,7 @@ pub(super) enum Call {
     Budget { campaign: CampaignId, total: u64, want: u64 },
     Catalog(Vec<CatalogItem>),
     Keep { key: String, answer: Answer, at: Timestamp },
-    Prune { until: Timestamp, from: u128 },
+    Prune { horizon: Horizon, from: u128 },
     Close,
 }
 
@@ -54,7 +54,7 @@ impl Group<'_, '_> {
             Call::Budget { campaign, total, want } => self.take_budget(&campaign, total, want).map(Reply::Taken),
             Call::Catalog(items) => self.put_catalog(items).map(|()| Reply::Done),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
-            Call::Prune { until, from } => self.prune(until, from).map(Reply::Pruned),
+            Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
             Call::Close => Ok(Reply::Done),
         }
     }
@@ -134,8 +134,8 @@ impl Group<'_, '_> {
         Ok(())
     }
 
-    fn prune(&mut self, until: Timestamp, from: u128) -> Result<Option<u128>, Error> {
-        let end = (until.as_millis(), 0);
+    fn prune(&mut self, horizon: Horizon, from: u128) -> Result<Option<u128>, Error> {
+        let end = (horizon.rows.as_millis(), 0);
         let mut rows = Vec::new();
         for row in self.tables.journal.range(..end)?.take(PRUNE_ROWS) {
             rows.push(row?.0.value());
@@ -144,7 +144,7 @@ impl Group<'_, '_> {
             self.tables.journal.remove(*row)?;
         }
         let mut answers = Vec::new();
-        for row in self.tables.answers.range(..end)?.take(PRUNE_ROWS) {
+        for row in self.tables.answers.range(..(horizon.answers.as_millis(), 0))?.take(PRUNE_ROWS) {
             let (place, value) = row?;
             answers.push((place.value(), value.value().0));
         }
@@ -152,7 +152,7 @@ impl Group<'_, '_> {
             self.tables.answers.remove(*place)?;
             self.effects.push(Effect::Forgotten { hash: *hash });
         }
-        let reached = self.prune_lives(until, from)?;
+        let reached = self.prune_lives(horizon.rows, from)?;
         let more = rows.len() == PRUNE_ROWS || answers.len() == PRUNE_ROWS;
         Ok(reached.or_else(|| more.then_some(u128::MAX)))
     }
