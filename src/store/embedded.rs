@@ -7,6 +7,7 @@ mod codec;
 mod erasure;
 mod file;
 mod group;
+mod index;
 mod log;
 mod read;
 mod tables;
@@ -62,7 +63,9 @@ impl Embedded {
         let volatile = Arc::new(Volatile::new());
         let (extent, durable) = file.read(|transaction| {
             index(transaction, &volatile)?;
-            Ok((log::recover(transaction, &volatile)?, tables::sequence(transaction)?))
+            let mut extent = log::recover(transaction, &volatile)?;
+            extent.tail = index::tail_entries(&transaction.open_table(tables::TAIL)?)?;
+            Ok((extent, tables::sequence(transaction)?))
         })?;
         let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
         let writer = Writer {

@@ -11,7 +11,7 @@ use crate::rig::*;
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const MESSAGES: TableDefinition<'_, u128, (u64, u64, &[u8])> = TableDefinition::new("messages");
-const LIVES: TableDefinition<'_, u128, (i64, &[u8])> = TableDefinition::new("lives");
+const LIVES: TableDefinition<'_, u128, (i64, i64, &[u8])> = TableDefinition::new("lives");
 const JOURNAL: TableDefinition<'_, (i64, u64), &[u8]> = TableDefinition::new("journal");
 const ERASURES: TableDefinition<'_, u64, u64> = TableDefinition::new("erasures");
 
@@ -97,7 +97,7 @@ async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     filled(folder.path()).await;
     edit(folder.path(), |transaction| {
-        transaction.open_table(META).expect("the table").insert("format", 2).expect("writes");
+        transaction.open_table(META).expect("the table").insert("format", 3).expect("writes");
     });
     let error = refusal(folder.path()).await;
     assert!(matches!(&error, Error::Corrupt(why) if why.contains("newer version")), "{error}");

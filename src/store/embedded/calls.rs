@@ -66,16 +66,20 @@ impl Group<'_, '_> {
         self.effects.push(Effect::Released(id));
         let removed = self.tables.outbox.remove(tables::outbox_key(place))?.map(|value| value.value().1);
         let Some(mark) = removed else { return Ok(()) };
-        match &end {
-            End::Terminal { .. } => self.effects.push(Effect::Waiting(place.0, -1)),
+        let due = match &end {
+            End::Terminal { .. } => {
+                self.effects.push(Effect::Waiting(place.0, -1));
+                place.1
+            }
             End::Again { at, attempts, .. } => {
                 self.tables.outbox.insert(tables::outbox_key((place.0, *at, id)), (*attempts, mark))?;
                 self.announce();
+                *at
             }
-        }
-        let Some(mut progress) = self.progress(id)? else { return Ok(()) };
+        };
+        let Some((_, mut progress)) = self.progress(id)? else { return Ok(()) };
         progress.settle(at, &end);
-        self.put_progress(id, &progress)
+        self.put_progress(id, due, &progress)
     }
 
     fn report(&mut self, id: NotificationId, step: Step) -> Result<bool, Error> {
@@ -83,21 +87,23 @@ impl Group<'_, '_> {
         if message.is_none_or(|(sequence, mark)| self.is_void(mark, sequence)) {
             return Ok(false);
         }
-        let Some(mut progress) = self.progress(id)? else { return Ok(false) };
+        let Some((due, mut progress)) = self.progress(id)? else { return Ok(false) };
         if progress.report(step) {
-            self.put_progress(id, &progress)?;
+            self.put_progress(id, due, &progress)?;
         }
         Ok(true)
     }
 
-    fn progress(&self, id: NotificationId) -> Result<Option<Progress>, Error> {
-        let row = self.tables.lives.get(id.as_u128())?;
-        row.map(|row| codec::decode(row.value().1, || format!("the life of {id}"))).transpose()
+    /// When the entry is due, and the life so far.
+    fn progress(&self, id: NotificationId) -> Result<Option<(Timestamp, Progress)>, Error> {
+        let Some(row) = self.tables.lives.get(id.as_u128())? else { return Ok(None) };
+        let (_, due, bytes) = row.value();
+        Ok(Some((Timestamp::from_millis(due), codec::decode(bytes, || format!("the life of {id}"))?)))
     }
 
-    fn put_progress(&mut self, id: NotificationId, progress: &Progress) -> Result<(), Error> {
+    fn put_progress(&mut self, id: NotificationId, due: Timestamp, progress: &Progress) -> Result<(), Error> {
         let bytes = codec::encode(progress)?;
-        self.tables.lives.insert(id.as_u128(), (idle_since(progress), bytes.as_slice()))?;
+        self.tables.lives.insert(id.as_u128(), (idle_since(progress), due.as_millis(), bytes.as_slice()))?;
         Ok(())
     }
 
@@ -153,7 +159,10 @@ impl Group<'_, '_> {
             self.effects.push(Effect::Forgotten { hash: *hash });
         }
         let reached = self.prune_lives(horizon.rows, from)?;
-        let more = rows.len() == PRUNE_ROWS || answers.len() == PRUNE_ROWS;
+        let mut more = rows.len() == PRUNE_ROWS || answers.len() == PRUNE_ROWS;
+        if reached.is_none() && !more {
+            more = self.prune_index(horizon.rows.as_millis())?;
+        }
         Ok(reached.or_else(|| more.then_some(u128::MAX)))
     }
 

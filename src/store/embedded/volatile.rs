@@ -49,13 +49,16 @@ pub(super) enum Effect {
     Scrubbed { mark: u64, sequence: u64 },
     LogGrew(u64),
     LogShrank(u64),
+    TailGrew(u64),
+    TailShrank(u64),
 }
 
-/// Bytes of frames in the log, and those of them that count.
+/// Bytes of frames in the log, and those of them that count; entries of the index's tail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) total: u64,
     pub(super) live: u64,
+    pub(super) tail: u64,
 }
 
 impl Volatile {
@@ -136,6 +139,8 @@ impl Volatile {
             }
             Effect::LogGrew(bytes) => extent.total += bytes,
             Effect::LogShrank(bytes) => extent.total -= bytes,
+            Effect::TailGrew(entries) => extent.tail += entries,
+            Effect::TailShrank(entries) => extent.tail -= entries,
         }
     }
 }

@@ -120,6 +120,7 @@ impl Writer {
             *pass = group.scrub(pass)?;
         }
         group.compact(self.extent)?;
+        group.cut_segment(self.extent)?;
         group.finish()?;
         transaction.commit()?;
         Ok(replies)
