@@ -91,7 +91,10 @@ impl Embedded {
         let stopped = || Error::Unavailable("the writer has stopped".to_owned());
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { call, reply }).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        match answer.await.map_err(|_| stopped())?? {
+            Reply::Unreadable(error) => Err(error),
+            reply => Ok(reply),
+        }
     }
 
     async fn read<T: Send + 'static>(
@@ -194,7 +197,8 @@ impl Store for Embedded {
     }
 
     async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
-        read::claim(&self.file, &self.volatile, (channel, now), limit, lease)
+        let (file, volatile) = (self.file.clone(), self.volatile.clone());
+        blocking(move || read::claim(&file, &volatile, (channel, now), limit, lease)).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
@@ -219,7 +223,7 @@ impl Store for Embedded {
     }
 
     async fn life(&self, id: NotificationId) -> Result<Option<Life>, Error> {
-        self.file.read(|transaction| read::life(transaction, &self.volatile, id))
+        self.read(move |transaction, volatile| read::life(transaction, volatile, id)).await
     }
 
     async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
@@ -251,7 +255,9 @@ impl Store for Embedded {
     }
 
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {
-        read::answer(&self.file, &self.volatile, key)
+        let Some(place) = read::answer_place(&self.volatile, key) else { return Ok(None) };
+        let key = key.to_owned();
+        self.read(move |transaction, _| read::answer(transaction, place, &key)).await
     }
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {

@@ -39,6 +39,8 @@ pub(super) enum Reply {
     Done,
     Known(bool),
     Taken(u64),
+    /// The call alone has failed, on what is stored: the others of its group go on.
+    Unreadable(Error),
     /// Where to go on pruning, if there is more.
     Pruned(Option<u128>),
 }
@@ -50,7 +52,7 @@ impl Group<'_, '_> {
             Call::Settle(settlements) => {
                 settlements.into_iter().try_for_each(|settlement| self.settle(settlement)).map(|()| Reply::Done)
             }
-            Call::Report(id, step) => self.report(id, step).map(Reply::Known),
+            Call::Report(id, step) => self.report(id, step),
             Call::Budget { campaign, total, want } => self.take_budget(&campaign, total, want).map(Reply::Taken),
             Call::Catalog(items) => self.put_catalog(items).map(|()| Reply::Done),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
@@ -72,33 +74,59 @@ impl Group<'_, '_> {
                 place.1
             }
             End::Again { at, attempts, .. } => {
-                self.tables.outbox.insert(tables::outbox_key((place.0, *at, id)), (*attempts, mark))?;
-                self.announce();
+                let next = (place.0, *at, id);
+                self.tables.outbox.insert(tables::outbox_key(next), (*attempts, mark))?;
+                self.announce(next);
                 *at
             }
         };
-        let Some((_, mut progress)) = self.progress(id)? else { return Ok(()) };
-        progress.settle(at, &end);
-        self.put_progress(id, due, &progress)
+        self.grow(id, due, |progress| progress.settle(at, &end))
     }
 
-    fn report(&mut self, id: NotificationId, step: Step) -> Result<bool, Error> {
+    fn report(&mut self, id: NotificationId, step: Step) -> Result<Reply, Error> {
         let message = self.tables.messages.get(id.as_u128())?.map(|row| (row.value().0, row.value().1));
         if message.is_none_or(|(sequence, mark)| self.is_void(mark, sequence)) {
-            return Ok(false);
+            return Ok(Reply::Known(false));
         }
-        let Some((due, mut progress)) = self.progress(id)? else { return Ok(false) };
+        let (due, mut progress) = match self.progress(id)? {
+            Some(Ok(known)) => known,
+            Some(Err(error)) => return Ok(Reply::Unreadable(error)),
+            None => return Ok(Reply::Known(false)),
+        };
         if progress.report(step) {
             self.put_progress(id, due, &progress)?;
         }
-        Ok(true)
+        Ok(Reply::Known(true))
+    }
+
+    /// Takes a step into a life. A life that can't be read stays as it is: it must not keep its message, nor those of
+    /// others that are settled with it, from ending.
+    fn grow(&mut self, id: NotificationId, due: Timestamp, step: impl FnOnce(&mut Progress)) -> Result<(), Error> {
+        let Some((idle_since, bytes)) = self.tables.lives.get(id.as_u128())?.map(|row| {
+            let (idle_since, _, bytes) = row.value();
+            (idle_since, bytes.to_vec())
+        }) else {
+            return Ok(());
+        };
+        match codec::decode(&bytes, || format!("the life of {id}")) {
+            Ok(mut progress) => {
+                step(&mut progress);
+                self.put_progress(id, due, &progress)
+            }
+            Err(error) => {
+                tracing::error!("a settlement is not in the life of its message: {error}");
+                self.tables.lives.insert(id.as_u128(), (idle_since, due.as_millis(), bytes.as_slice()))?;
+                Ok(())
+            }
+        }
     }
 
     /// When the entry is due, and the life so far.
-    fn progress(&self, id: NotificationId) -> Result<Option<(Timestamp, Progress)>, Error> {
+    fn progress(&self, id: NotificationId) -> Result<Option<Result<(Timestamp, Progress), Error>>, Error> {
         let Some(row) = self.tables.lives.get(id.as_u128())? else { return Ok(None) };
         let (_, due, bytes) = row.value();
-        Ok(Some((Timestamp::from_millis(due), codec::decode(bytes, || format!("the life of {id}"))?)))
+        let progress = codec::decode(bytes, || format!("the life of {id}"));
+        Ok(Some(progress.map(|progress| (Timestamp::from_millis(due), progress))))
     }
 
     fn put_progress(&mut self, id: NotificationId, due: Timestamp, progress: &Progress) -> Result<(), Error> {

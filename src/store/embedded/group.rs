@@ -18,6 +18,7 @@ use super::{
 };
 use crate::store::{
     Change, Committed, Durable, Error,
+    leases::Place,
     life::Progress,
     state::{Origin, Pending, Put},
 };
@@ -50,7 +51,7 @@ pub(super) struct Group<'a, 't> {
     pub(super) noted: Vec<index::Entry>,
     pending: Pending,
     erased: BTreeMap<u64, u64>,
-    grew: bool,
+    added: BTreeMap<Channel, Place>,
     row: Option<(u64, Vec<u8>)>,
     journal: BTreeMap<i64, (Vec<u8>, BTreeSet<u64>)>,
 }
@@ -72,7 +73,7 @@ impl<'a, 't> Group<'a, 't> {
             noted: Vec::new(),
             pending: Pending::default(),
             erased: BTreeMap::new(),
-            grew: false,
+            added: BTreeMap::new(),
             row: None,
             journal: BTreeMap::new(),
         })
@@ -117,8 +118,8 @@ impl<'a, 't> Group<'a, 't> {
         self.flush()?;
         *self.sequence += 1;
         self.tables.meta.insert("sequence", *self.sequence)?;
-        if self.grew {
-            self.effects.push(Effect::Grew);
+        if !self.added.is_empty() {
+            self.effects.push(Effect::Grew(self.added));
         }
         Ok(())
     }
@@ -129,8 +130,9 @@ impl<'a, 't> Group<'a, 't> {
     }
 
     /// Wakes who waits for entries, once this is durable.
-    pub(super) fn announce(&mut self) {
-        self.grew = true;
+    pub(super) fn announce(&mut self, place: Place) {
+        let first = self.added.entry(place.0).or_insert(place);
+        *first = place.min(*first);
     }
 
     /// Whether this group has given the shopper a newer record, or none, than memory knows.
@@ -217,7 +219,7 @@ impl<'a, 't> Group<'a, 't> {
         let place = (message.channel, message.not_before, message.id);
         self.tables.outbox.insert(tables::outbox_key(place), (0, mark))?;
         self.effects.push(Effect::Waiting(message.channel, 1));
-        self.announce();
+        self.announce(place);
         Ok(())
     }
 

@@ -34,11 +34,13 @@ pub(super) fn claim(
         let outbox = transaction.open_table(tables::OUTBOX)?;
         let messages = transaction.open_table(tables::MESSAGES)?;
         let (mut entries, mut next) = (Vec::new(), None);
+        let mut reached = leases.first_free(channel, now);
         let channel_end = (code(channel), i64::MAX, u128::MAX);
-        for row in outbox.range((code(channel), i64::MIN, 0)..=channel_end)? {
+        for row in outbox.range(tables::outbox_key(reached)..=channel_end)? {
             let (key, value) = row?;
             let (_, due, id) = key.value();
             let (due, id) = (Timestamp::from_millis(due), NotificationId::from_u128(id));
+            reached = (channel, due, id);
             if due > now {
                 next = Some(due);
                 break;
@@ -50,10 +52,15 @@ pub(super) fn claim(
                 continue;
             }
             let message = messages.get(id.as_u128())?;
-            let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")))?;
-            let notification = codec::decode(message.value().2, || format!("message {id}"))?;
-            entries.push((notification, value.value().0, (channel, due, id)));
+            let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")));
+            let read = message.and_then(|message| codec::decode(message.value().2, || format!("message {id}")));
+            match read {
+                Ok(notification) => entries.push((notification, value.value().0, (channel, due, id))),
+                // It waits for an operator; those behind it do not.
+                Err(error) => tracing::error!("an outbox entry is passed over: {error}"),
+            }
         }
+        leases.passed(reached);
         if entries.is_empty() && limit > 0 {
             return Ok(Claim::NothingUntil(next.into_iter().chain(leases.next_end(channel)).min()));
         }
@@ -155,14 +162,16 @@ pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Vec<CatalogItem>,
     Ok(items)
 }
 
-pub(super) fn answer(file: &File, volatile: &Volatile, key: &str) -> Result<Option<Answer>, Error> {
-    let Some(place) = volatile.answer_place(stable_hash(&[key])) else { return Ok(None) };
-    file.read(|transaction| {
-        let Some(row) = transaction.open_table(tables::ANSWERS)?.get(place)? else { return Ok(None) };
-        let (_, kept, body) = row.value();
-        if kept != key {
-            return Ok(None);
-        }
-        codec::decode(body, || format!("the answer to {key:?}")).map(Some)
-    })
+/// Where the answer to a key lies, or to another key with the same hash.
+pub(super) fn answer_place(volatile: &Volatile, key: &str) -> Option<(i64, u64)> {
+    volatile.answer_place(stable_hash(&[key]))
+}
+
+pub(super) fn answer(transaction: &ReadTransaction, place: (i64, u64), key: &str) -> Result<Option<Answer>, Error> {
+    let Some(row) = transaction.open_table(tables::ANSWERS)?.get(place)? else { return Ok(None) };
+    let (_, kept, body) = row.value();
+    if kept != key {
+        return Ok(None);
+    }
+    codec::decode(body, || format!("the answer to {key:?}")).map(Some)
 }
