@@ -81,7 +81,7 @@ pub enum Durable {
 /// One batch: takes effect as a whole or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Changed shoppers; each at most once.
+    /// Changed shoppers; each at most once, or it conflicts with itself.
     pub changes: Vec<Change>,
     /// Decided messages. One whose id is stored already is left out, whatever became of it.
     pub outbox: Vec<Notification>,
@@ -94,7 +94,7 @@ pub struct Commit {
 pub enum Committed {
     /// It is durable.
     Done,
-    /// Nothing was done: these shoppers have changed since they were loaded, or take a device from a shopper who does not
+    /// Nothing was done: these shoppers have changed since they were loaded, come twice, or take a device from a shopper who does not
     /// give it away in the same commit.
     Conflict(Vec<ShopperId>),
 }
@@ -251,7 +251,8 @@ pub trait Store: Send + Sync {
     /// Which shopper owns each device, in the same order.
     async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error>;
 
-    /// Whose order it is.
+    /// Whose order it is. If several shoppers have it: the one with the least id; once that one gives it up, nobody until
+    /// the next start.
     async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error>;
 
     /// Leases due entries of a channel to the caller until `now + lease`. Expired leases are due again.
