@@ -91,10 +91,8 @@ impl Embedded {
         let stopped = || Error::Unavailable("the writer has stopped".to_owned());
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { call, reply }).await.map_err(|_| stopped())?;
-        match answer.await.map_err(|_| stopped())?? {
-            Reply::Unreadable(error) => Err(error),
-            reply => Ok(reply),
-        }
+        let reply = answer.await.map_err(|_| stopped())??;
+        if let Reply::Unreadable(error) = reply { Err(error) } else { Ok(reply) }
     }
 
     async fn read<T: Send + 'static>(

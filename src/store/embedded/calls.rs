@@ -88,13 +88,13 @@ impl Group<'_, '_> {
         if message.is_none_or(|(sequence, mark)| self.is_void(mark, sequence)) {
             return Ok(Reply::Known(false));
         }
-        let (due, mut progress) = match self.progress(id)? {
-            Some(Ok(known)) => known,
-            Some(Err(error)) => return Ok(Reply::Unreadable(error)),
-            None => return Ok(Reply::Known(false)),
+        let Some((_, due, bytes)) = self.life(id)? else { return Ok(Reply::Known(false)) };
+        let mut progress = match decode(id, &bytes) {
+            Ok(progress) => progress,
+            Err(error) => return Ok(Reply::Unreadable(error)),
         };
         if progress.report(step) {
-            self.put_progress(id, due, &progress)?;
+            self.put_progress(id, Timestamp::from_millis(due), &progress)?;
         }
         Ok(Reply::Known(true))
     }
@@ -102,13 +102,8 @@ impl Group<'_, '_> {
     /// Takes a step into a life. A life that can't be read stays as it is: it must not keep its message, nor those of
     /// others that are settled with it, from ending.
     fn grow(&mut self, id: NotificationId, due: Timestamp, step: impl FnOnce(&mut Progress)) -> Result<(), Error> {
-        let Some((idle_since, bytes)) = self.tables.lives.get(id.as_u128())?.map(|row| {
-            let (idle_since, _, bytes) = row.value();
-            (idle_since, bytes.to_vec())
-        }) else {
-            return Ok(());
-        };
-        match codec::decode(&bytes, || format!("the life of {id}")) {
+        let Some((idle_since, _, bytes)) = self.life(id)? else { return Ok(()) };
+        match decode(id, &bytes) {
             Ok(mut progress) => {
                 step(&mut progress);
                 self.put_progress(id, due, &progress)
@@ -121,12 +116,10 @@ impl Group<'_, '_> {
         }
     }
 
-    /// When the entry is due, and the life so far.
-    fn progress(&self, id: NotificationId) -> Result<Option<Result<(Timestamp, Progress), Error>>, Error> {
-        let Some(row) = self.tables.lives.get(id.as_u128())? else { return Ok(None) };
-        let (_, due, bytes) = row.value();
-        let progress = codec::decode(bytes, || format!("the life of {id}"));
-        Ok(Some(progress.map(|progress| (Timestamp::from_millis(due), progress))))
+    /// A life as it is stored.
+    fn life(&self, id: NotificationId) -> Result<Option<(i64, i64, Vec<u8>)>, Error> {
+        let row = self.tables.lives.get(id.as_u128())?;
+        Ok(row.map(|row| (row.value().0, row.value().1, row.value().2.to_vec())))
     }
 
     fn put_progress(&mut self, id: NotificationId, due: Timestamp, progress: &Progress) -> Result<(), Error> {
@@ -215,4 +208,8 @@ impl Group<'_, '_> {
         }
         Ok(seen.last().filter(|_| seen.len() == PRUNE_ROWS).map(|last| last + 1))
     }
+}
+
+fn decode(id: NotificationId, bytes: &[u8]) -> Result<Progress, Error> {
+    codec::decode(bytes, || format!("the life of {id}"))
 }
