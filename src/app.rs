@@ -179,7 +179,7 @@ fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entr
     let Core { store, catalog, shards, reporter, clock } = core;
     let out = Part::new();
     out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
-    out.tasks.spawn(retention::run(store.clone(), config.store.retention, clock.clone(), out.stop.clone()));
+    out.tasks.spawn(retention::run(store.clone(), config.store.clone(), clock.clone(), out.stop.clone()));
     let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
     for channel in Channel::ALL {
         let (lane, settler) = Lane::new(channel, &config.lanes, tools.clone(), out.stop.clone());

@@ -24,7 +24,7 @@ use crate::{
     pipeline,
     report::Reporter,
     shard::{Input, Shards},
-    store::{Claim, End, Entry, Settlement, Store},
+    store::{self, Claim, End, Entry, Settlement, Store},
 };
 
 /// How lanes work; section `[lanes]`.
@@ -220,7 +220,7 @@ impl Lane {
         &self,
         entries: Vec<Entry>,
         permits: Vec<OwnedSemaphorePermit>,
-    ) -> Result<Vec<Leased>, crate::store::Error> {
+    ) -> Result<Vec<Leased>, store::Error> {
         let ids: Vec<ShopperId> = entries.iter().map(|entry| entry.notification.shopper.clone()).collect();
         let shoppers = self.store.load(&ids).await?;
         let world = self.catalog.world();
@@ -280,7 +280,7 @@ impl Lane {
         }
     }
 
-    async fn pause(&self, error: &crate::store::Error) {
+    async fn pause(&self, error: &store::Error) {
         tracing::warn!(channel = self.channel.name(), "can't claim, trying again: {error}");
         tokio::select! { biased;
             () = self.shutdown.cancelled() => {}
@@ -299,12 +299,20 @@ pub struct Settler {
 
 impl Settler {
     /// Runs until the lane and its attempts are gone.
+    ///
+    /// # Panics
+    /// If the store's file is corrupt, which ends the process. To go on would mean to send again, with every lease that
+    /// ends, what was accepted long ago; the next start says what is wrong with the file.
     pub async fn run(mut self) {
         const GROUP_MAX: usize = 512;
         let mut group = Vec::new();
         while self.results.recv_many(&mut group, GROUP_MAX).await > 0 {
             // An entry whose settlement can't be stored is claimed again when its lease ends: sent twice, never lost.
             while let Err(error) = self.store.settle(group.clone()).await {
+                assert!(
+                    matches!(error, store::Error::Unavailable(_)),
+                    "can't settle, and an operator is needed: {error}"
+                );
                 tracing::warn!("can't settle, trying again: {error}");
                 self.clock.sleep(Duration::from_millis(200)).await;
             }
@@ -312,5 +320,36 @@ impl Settler {
                 self.reporter.settled(&settlement);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parvis_engine::id::NotificationId;
+
+    use super::*;
+    use crate::store::memory::{Fault, Memory};
+
+    fn settler(fault: Fault) -> Settler {
+        let store = Memory::new();
+        store.faults().fail_settle(fault);
+        let (settled, results) = mpsc::channel(1);
+        let (shopper, id) = ("A".parse().expect("a valid id"), NotificationId::derive(Timestamp::MIN, &[]));
+        let end = End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 };
+        let settlement = Settlement { shopper, channel: Channel::Fcm, id, lease: 1, at: Timestamp::MIN, end };
+        settled.try_send(settlement).expect("there is room");
+        let clock = Clock::simulated(Timestamp::MIN);
+        Settler { results, store: Arc::new(store), clock, reporter: Reporter::new(&Default::default()) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_is_asked_again() {
+        settler(Fault::Before).run().await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "an operator is needed")]
+    async fn a_corrupt_store_ends_the_process() {
+        settler(Fault::Corrupt).run().await;
     }
 }

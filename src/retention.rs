@@ -4,15 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, store::Store};
+use crate::{
+    clock::Clock,
+    store::{Config, Horizon, Store},
+};
 
 /// How often something is forgotten: often enough that little piles up, seldom enough to cost nothing.
 const INTERVAL: Duration = Duration::from_secs(600);
 
 /// Runs until the node is closing.
-pub async fn run(store: Arc<dyn Store>, keep: Duration, clock: Clock, shutdown: CancellationToken) {
+pub async fn run(store: Arc<dyn Store>, config: Config, clock: Clock, shutdown: CancellationToken) {
     loop {
-        if let Err(error) = store.prune(clock.now().minus(keep)).await {
+        let now = clock.now();
+        let horizon = Horizon { rows: now.minus(config.retention), answers: now.minus(config.answers_kept) };
+        if let Err(error) = store.prune(horizon).await {
             tracing::warn!("can't forget old rows, trying again later: {error}");
         }
         tokio::select! { biased;

@@ -22,11 +22,16 @@ pub struct Config {
     pub group_max: usize,
     /// Embedded: memory for pages of the file.
     pub cache_mib: usize,
-    /// Embedded: whether every page's checksum is verified at each start, not only after a crash. Reads the whole file.
+    /// Embedded: whether every page's checksum is verified at each start, not only after a crash. Reads the whole file:
+    /// some seconds a gigabyte. Without it, damage that came about while the node was down is noticed where it is read.
     pub verify_at_start: bool,
-    /// How long journal rows, ended notifications and idempotency answers are kept. The daemon prunes by it.
+    /// How long journal rows and ended notifications are kept. The daemon prunes by it.
     #[serde(with = "parvis_engine::time::duration")]
     pub retention: Duration,
+    /// How long answers are kept for repeated requests. Memory holds about 50 bytes for each, and an answer may outlive
+    /// the erasure of the shopper it was about by so long.
+    #[serde(with = "parvis_engine::time::duration")]
+    pub answers_kept: Duration,
 }
 
 /// The engines.
@@ -48,8 +53,9 @@ impl Default for Config {
             queue_max: 1_024,
             group_max: 512,
             cache_mib: 128,
-            verify_at_start: true,
+            verify_at_start: false,
             retention: Duration::from_secs(30 * 24 * 3600),
+            answers_kept: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -72,6 +78,7 @@ impl Config {
         require(self.queue_max > 0, "/queue_max", "must be at least 1");
         require(self.group_max > 0, "/group_max", "must be at least 1");
         require(!self.retention.is_zero(), "/retention", "must be longer than 0s");
+        require(!self.answers_kept.is_zero(), "/answers_kept", "must be longer than 0s");
         problems
     }
 }

@@ -7,6 +7,7 @@ mod codec;
 mod erasure;
 mod file;
 mod group;
+mod index;
 mod log;
 mod read;
 mod tables;
@@ -32,8 +33,8 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, JournalQuery, Life, Record, Settlement,
-    Sizes, Step, Store, state::Pending,
+    Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life, Record,
+    Settlement, Sizes, Step, Store, state::Pending,
 };
 use crate::report::Event;
 
@@ -62,7 +63,9 @@ impl Embedded {
         let volatile = Arc::new(Volatile::new());
         let (extent, durable) = file.read(|transaction| {
             index(transaction, &volatile)?;
-            Ok((log::recover(transaction, &volatile)?, tables::sequence(transaction)?))
+            let mut extent = log::recover(transaction, &volatile)?;
+            extent.tail = index::tail_entries(&transaction.open_table(tables::TAIL)?)?;
+            Ok((extent, tables::sequence(transaction)?))
         })?;
         let (jobs, waiting) = mpsc::channel(config.queue_max.max(1));
         let writer = Writer {
@@ -88,7 +91,8 @@ impl Embedded {
         let stopped = || Error::Unavailable("the writer has stopped".to_owned());
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { call, reply }).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        let reply = answer.await.map_err(|_| stopped())??;
+        if let Reply::Unreadable(error) = reply { Err(error) } else { Ok(reply) }
     }
 
     async fn read<T: Send + 'static>(
@@ -191,7 +195,8 @@ impl Store for Embedded {
     }
 
     async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
-        read::claim(&self.file, &self.volatile, (channel, now), limit, lease)
+        let (file, volatile) = (self.file.clone(), self.volatile.clone());
+        blocking(move || read::claim(&file, &volatile, (channel, now), limit, lease)).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
@@ -216,7 +221,7 @@ impl Store for Embedded {
     }
 
     async fn life(&self, id: NotificationId) -> Result<Option<Life>, Error> {
-        self.file.read(|transaction| read::life(transaction, &self.volatile, id))
+        self.read(move |transaction, volatile| read::life(transaction, volatile, id)).await
     }
 
     async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
@@ -228,10 +233,10 @@ impl Store for Embedded {
         self.read(move |transaction, volatile| read::journal(transaction, volatile, &query)).await
     }
 
-    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
         let mut from = Some(0);
         while let Some(at) = from {
-            let Reply::Pruned(next) = self.ask(Call::Prune { until, from: at }).await? else {
+            let Reply::Pruned(next) = self.ask(Call::Prune { horizon, from: at }).await? else {
                 return Err(mismatch());
             };
             from = next;
@@ -248,7 +253,9 @@ impl Store for Embedded {
     }
 
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {
-        read::answer(&self.file, &self.volatile, key)
+        let Some(place) = read::answer_place(&self.volatile, key) else { return Ok(None) };
+        let key = key.to_owned();
+        self.read(move |transaction, _| read::answer(transaction, place, &key)).await
     }
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {

@@ -1,6 +1,9 @@
 //! Who works on which outbox entry. Volatile on purpose: after a restart every entry is due again at once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use parvis_engine::{id::NotificationId, notification::Channel, time::Timestamp};
 
@@ -11,6 +14,10 @@ pub(super) type Place = (Channel, Timestamp, NotificationId);
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: BTreeMap<NotificationId, Lease>,
+    /// The leases that are not being settled, by their ends.
+    ends: BTreeSet<(Channel, Timestamp, NotificationId)>,
+    /// By channel: before this place nothing is free, so that a claim need not pass what is leased again and again.
+    first_free: BTreeMap<Channel, Place>,
     given: u64,
 }
 
@@ -23,6 +30,33 @@ struct Lease {
 }
 
 impl Leases {
+    /// Where a claim of a channel may begin.
+    pub(super) fn first_free(&mut self, channel: Channel, now: Timestamp) -> Place {
+        let least = NotificationId::from_u128(0);
+        let from = (channel, Timestamp::MIN, least);
+        let over: Vec<_> =
+            self.ends.range(from..).take_while(|end| end.0 == channel && end.1 <= now).copied().collect();
+        for end in over {
+            self.ends.remove(&end);
+            if let Some(place) = self.held.get(&end.2).map(|lease| lease.place) {
+                self.freed(place);
+            }
+        }
+        self.first_free.get(&channel).copied().unwrap_or(from)
+    }
+
+    /// A claim of the channel has found nothing free before this place.
+    pub(super) fn passed(&mut self, place: Place) {
+        self.first_free.insert(place.0, place);
+    }
+
+    /// An entry at this place is new or free again.
+    pub(super) fn freed(&mut self, place: Place) {
+        if let Some(first) = self.first_free.get_mut(&place.0) {
+            *first = place.min(*first);
+        }
+    }
+
     /// Whether an entry can be claimed now.
     pub(super) fn is_free(&self, id: NotificationId, now: Timestamp) -> bool {
         self.held.get(&id).is_none_or(|lease| !lease.settling && lease.until <= now)
@@ -32,14 +66,17 @@ impl Leases {
     pub(super) fn grant(&mut self, place: Place, now: Timestamp, span: Duration) -> u64 {
         self.given += 1;
         let lease = Lease { number: self.given, until: now.plus(span), place, settling: false };
-        self.held.insert(place.2, lease);
+        self.ends.insert(lease.end());
+        if let Some(old) = self.held.insert(place.2, lease) {
+            self.ends.remove(&old.end());
+        }
         self.given
     }
 
     /// When the first lease of a channel ends.
     pub(super) fn next_end(&self, channel: Channel) -> Option<Timestamp> {
-        let running = self.held.values().filter(|lease| lease.place.0 == channel && !lease.settling);
-        running.map(|lease| lease.until).min()
+        let from = (channel, Timestamp::MIN, NotificationId::from_u128(0));
+        self.ends.range(from..).next().filter(|end| end.0 == channel).map(|end| end.1)
     }
 
     /// Takes a lease for settling; none if it is not the caller's any more. Then [`Leases::end`] or
@@ -47,23 +84,33 @@ impl Leases {
     pub(super) fn settle(&mut self, id: NotificationId, number: u64) -> Option<Place> {
         let lease = self.held.get_mut(&id).filter(|lease| lease.number == number && !lease.settling)?;
         lease.settling = true;
+        self.ends.remove(&lease.end());
         Some(lease.place)
     }
 
     /// The settlement took effect, or the entry is gone.
     pub(super) fn end(&mut self, id: NotificationId) {
-        self.held.remove(&id);
+        if let Some(lease) = self.held.remove(&id) {
+            self.ends.remove(&lease.end());
+        }
     }
 
     /// The settlement did not take effect.
     pub(super) fn keep(&mut self, id: NotificationId) {
         if let Some(lease) = self.held.get_mut(&id) {
             lease.settling = false;
+            self.ends.insert(lease.end());
         }
     }
 
     /// Forgets all of them, as a restart does.
     pub(super) fn clear(&mut self) {
-        self.held.clear();
+        *self = Leases { given: self.given, ..Leases::default() };
+    }
+}
+
+impl Lease {
+    fn end(&self) -> (Channel, Timestamp, NotificationId) {
+        (self.place.0, self.until, self.place.2)
     }
 }

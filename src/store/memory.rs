@@ -15,8 +15,8 @@ use parvis_engine::{
 use tokio::sync::watch;
 
 use super::{
-    Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, JournalQuery, Life, Record,
-    Settlement, Sizes, Step, Store,
+    Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery, Life,
+    Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
     state::{Origin, Pending, Put, State},
@@ -41,6 +41,8 @@ pub struct Faults(Arc<Mutex<Planned>>);
 pub enum Fault {
     /// `Unavailable`, and nothing took effect.
     Before,
+    /// `Corrupt`, and nothing took effect.
+    Corrupt,
     /// `Unavailable`, and all of it took effect.
     After,
     /// For a commit: all its shoppers are said to have changed.
@@ -109,7 +111,9 @@ impl Memory {
         let mut grew = false;
         for message in commit.outbox {
             if !rest.messages.contains_key(&message.id) {
-                rest.outbox.insert((message.channel, message.not_before, message.id), 0);
+                let place = (message.channel, message.not_before, message.id);
+                rest.outbox.insert(place, 0);
+                rest.leases.freed(place);
                 let progress = Progress::begin(&message);
                 rest.messages.insert(message.id, (message, progress));
                 grew = true;
@@ -187,15 +191,18 @@ impl Rest {
         progress.settle(settlement.at, &settlement.end);
         if let End::Again { at, attempts, .. } = settlement.end {
             self.outbox.insert((place.0, at, place.2), attempts);
+            self.leases.freed((place.0, at, place.2));
         }
     }
 
     fn claim(&mut self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Claim {
         let mut entries = Vec::new();
         let mut next = None;
-        let from = (channel, Timestamp::MIN, NotificationId::from_u128(0));
+        let from = self.leases.first_free(channel, now);
+        let mut reached = from;
         let to = (channel, Timestamp::MAX, NotificationId::from_u128(u128::MAX));
         for (place, attempts) in self.outbox.range(from..=to) {
+            reached = *place;
             if place.1 > now {
                 next = Some(place.1);
                 break;
@@ -209,6 +216,7 @@ impl Rest {
                 entries.push(Entry { notification: message.clone(), attempts: *attempts, lease });
             }
         }
+        self.leases.passed(reached);
         if entries.is_empty() && limit > 0 {
             Claim::NothingUntil(next.into_iter().chain(self.leases.next_end(channel)).min())
         } else {
@@ -228,6 +236,7 @@ impl Store for Memory {
         let fault = self.faults.planned().commits.pop_front();
         match fault {
             Some(Fault::Before) => return Err(Error::Unavailable("injected, before".to_owned())),
+            Some(Fault::Corrupt) => return Err(Error::Corrupt("injected".to_owned())),
             Some(Fault::Conflict) if !commit.changes.is_empty() => {
                 return Ok(Committed::Conflict(commit.changes.into_iter().map(|change| change.id).collect()));
             }
@@ -240,7 +249,7 @@ impl Store for Memory {
         self.apply(&mut rest, commit);
         match fault {
             Some(Fault::After) => Err(Error::Unavailable("injected, after".to_owned())),
-            Some(Fault::Before | Fault::Conflict) | None => Ok(Committed::Done),
+            Some(Fault::Before | Fault::Corrupt | Fault::Conflict) | None => Ok(Committed::Done),
         }
     }
 
@@ -259,6 +268,9 @@ impl Store for Memory {
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
         let mut rest = self.rest()?;
         let fault = self.faults.planned().settlements.pop_front();
+        if fault == Some(Fault::Corrupt) {
+            return Err(Error::Corrupt("injected".to_owned()));
+        }
         if matches!(fault, Some(Fault::Before | Fault::Conflict)) {
             return Err(Error::Unavailable("injected, before".to_owned()));
         }
@@ -322,10 +334,11 @@ impl Store for Memory {
         Ok(newest)
     }
 
-    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
+        let until = horizon.rows;
         let mut rest = self.rest()?;
         rest.journal.retain(|(at, _), _| *at >= until);
-        rest.answers.retain(|_, (at, _)| *at >= until);
+        rest.answers.retain(|_, (at, _)| *at >= horizon.answers);
         rest.messages.retain(|_, (_, progress)| progress.idle_since().is_none_or(|at| at >= until));
         Ok(())
     }

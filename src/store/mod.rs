@@ -73,14 +73,15 @@ pub enum Durable {
         /// When the shopper is to be woken, if no observation comes before; replaces what was set.
         wake: Option<Timestamp>,
     },
-    /// Is erased, with its outbox entries, notification records and journal rows.
+    /// Is erased, with its outbox entries, notification records and journal rows. Kept answers do not tell whose they are:
+    /// they stay until [`Store::prune`] forgets them.
     Erased,
 }
 
 /// One batch: takes effect as a whole or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Changed shoppers; each at most once.
+    /// Changed shoppers; each at most once, or it conflicts with itself.
     pub changes: Vec<Change>,
     /// Decided messages. One whose id is stored already is left out, whatever became of it.
     pub outbox: Vec<Notification>,
@@ -93,7 +94,7 @@ pub struct Commit {
 pub enum Committed {
     /// It is durable.
     Done,
-    /// Nothing was done: these shoppers have changed since they were loaded, or take a device from a shopper who does not
+    /// Nothing was done: these shoppers have changed since they were loaded, come twice, or take a device from a shopper who does not
     /// give it away in the same commit.
     Conflict(Vec<ShopperId>),
 }
@@ -218,6 +219,15 @@ pub struct Answer {
     pub request_hash: u64,
 }
 
+/// Up to when is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Journal rows recorded before it, and lives of notifications that ended before it.
+    pub rows: Timestamp,
+    /// Answers kept before it.
+    pub answers: Timestamp,
+}
+
 /// Sizes, for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
@@ -241,7 +251,8 @@ pub trait Store: Send + Sync {
     /// Which shopper owns each device, in the same order.
     async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error>;
 
-    /// Whose order it is.
+    /// Whose order it is. If several shoppers have it: the one with the least id; once that one gives it up, nobody until
+    /// the next start.
     async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error>;
 
     /// Leases due entries of a channel to the caller until `now + lease`. Expired leases are due again.
@@ -271,8 +282,8 @@ pub trait Store: Send + Sync {
     /// Journal rows, oldest first.
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error>;
 
-    /// Forgets journal rows, notification lives that ended, and answers recorded before `until`.
-    async fn prune(&self, until: Timestamp) -> Result<(), Error>;
+    /// Forgets what is old.
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error>;
 
     /// Every object of the control plane.
     async fn catalog(&self) -> Result<Vec<CatalogItem>, Error>;

@@ -2,7 +2,7 @@
 //! are their shoppers' only writer. It does no I/O and decides nothing about durability.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::Hash,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -101,7 +101,8 @@ impl State {
         shard.get(id).map_or(Origin::default(), |held| held.origin)
     }
 
-    /// The shoppers among these that were decided without knowing of something newer: a change of their own, or that
+    /// The shoppers among these that were decided without knowing of something newer: a change of their own, be it in
+    /// the same commit, or that
     /// another shopper has a device that they take, and does not give it away in the same commit.
     pub(super) fn conflicts<'c>(
         &self,
@@ -117,9 +118,10 @@ impl State {
             let gives = |owner: &ShopperId| changes.clone().any(|it| it.id == *owner && !keeps(it, device));
             owner.is_none_or(|owner| owner == *taker || gives(&owner))
         };
-        let conflicts = changes
-            .clone()
-            .filter(|it| !current(it) || !self.devices_taken(it).iter().all(|device| is_free(device, &it.id)));
+        let mut seen = HashSet::new();
+        let conflicts = changes.clone().filter(|it| {
+            !seen.insert(&it.id) || !current(it) || !self.devices_taken(it).iter().all(|device| is_free(device, &it.id))
+        });
         conflicts.map(|change| change.id.clone()).collect()
     }
 
@@ -219,9 +221,13 @@ impl State {
 
     fn index(&self, id: &ShopperId, before: Option<&Shopper>, after: Option<&Shopper>) {
         let devices = |shopper: &Shopper| shopper.devices.keys().cloned().collect::<Vec<_>>();
-        reindex(&self.devices, id, &before.map(devices).unwrap_or_default(), &after.map(devices).unwrap_or_default());
+        // A device passes from shopper to shopper, and the store sees to it that only one has it.
+        let (had, has) = (before.map(devices).unwrap_or_default(), after.map(devices).unwrap_or_default());
+        reindex(&self.devices, id, (&had, &has), |_| true);
         let orders = |shopper: &Shopper| shopper.orders.keys().cloned().collect::<Vec<_>>();
-        reindex(&self.orders, id, &before.map(orders).unwrap_or_default(), &after.map(orders).unwrap_or_default());
+        // An order that two shoppers have leads to the same one whoever was first, and after a restart.
+        let (had, has) = (before.map(orders).unwrap_or_default(), after.map(orders).unwrap_or_default());
+        reindex(&self.orders, id, (&had, &has), |owner| id < owner);
     }
 
     fn set_wake(&self, id: &ShopperId, before: Option<Timestamp>, after: Option<Timestamp>) {
@@ -252,8 +258,8 @@ fn keeps(change: &Change, device: &DeviceId) -> bool {
 fn reindex<K: Clone + Hash + Ord>(
     directory: &RwLock<HashMap<K, ShopperId>>,
     id: &ShopperId,
-    before: &[K],
-    after: &[K],
+    (before, after): (&[K], &[K]),
+    displaces: impl Fn(&ShopperId) -> bool,
 ) {
     if before == after {
         return;
@@ -265,6 +271,8 @@ fn reindex<K: Clone + Hash + Ord>(
         }
     }
     for key in after.iter().filter(|key| before.binary_search(key).is_err()) {
-        directory.insert(key.clone(), id.clone());
+        if directory.get(key).is_none_or(&displaces) {
+            directory.insert(key.clone(), id.clone());
+        }
     }
 }

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use parvis::{
     report::Event,
     store::{
-        Answer, CatalogItem, Claim, Commit, Committed, Error, JournalQuery, Life, Record, Settlement, Sizes, Step,
-        Store,
+        Answer, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement, Sizes,
+        Step, Store,
     },
 };
 use parvis_engine::{
@@ -113,7 +113,7 @@ impl Store for Ledger {
     async fn journal(&self, _: JournalQuery) -> Result<Vec<Event>, Error> {
         not_here()
     }
-    async fn prune(&self, _: Timestamp) -> Result<(), Error> {
+    async fn prune(&self, _: Horizon) -> Result<(), Error> {
         not_here()
     }
     async fn answer(&self, _: &str) -> Result<Option<Answer>, Error> {

@@ -88,10 +88,15 @@ async fn a_key_has_a_length() {
 }
 
 #[tokio::test]
-async fn answers_are_forgotten_with_the_rest_and_then_it_is_a_new_request() {
+async fn answers_are_forgotten_in_their_own_time_and_then_it_is_a_new_request() {
     let server = Server::start().await;
     signal(&server, "k-1", 1.0).await;
-    server.store.prune(now().plus(std::time::Duration::from_secs(1))).await.expect("prunes");
+    let now = now().plus(std::time::Duration::from_secs(1));
+    server
+        .store
+        .prune(parvis::store::Horizon { rows: parvis_engine::time::Timestamp::MIN, answers: now })
+        .await
+        .expect("prunes");
     assert_eq!(signal(&server, "k-1", 1.0).await.header("idempotency-replayed"), "");
 }
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parvis::{
     clock::Clock,
     store::{
-        Answer, CatalogItem, Claim, Commit, Committed, Error, JournalQuery, Life, Record, Settlement, Sizes, Step,
-        Store,
+        Answer, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement, Sizes,
+        Step, Store,
         memory::{Fault, Memory},
     },
 };
@@ -190,8 +190,8 @@ impl Store for Disk {
         self.memory.journal(query).await
     }
 
-    async fn prune(&self, until: Timestamp) -> Result<(), Error> {
-        self.memory.prune(until).await
+    async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
+        self.memory.prune(horizon).await
     }
 
     async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {

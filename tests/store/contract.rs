@@ -1,6 +1,6 @@
 //! The contract, one sentence a test.
 
-use parvis::store::{Answer, CatalogItem, Commit, Committed, End, JournalQuery, Step};
+use parvis::store::{Answer, CatalogItem, Commit, Committed, End, Horizon, JournalQuery, Step};
 use parvis_engine::{
     id::{CampaignId, OrderId},
     notification::{Channel, Milestone},
@@ -29,7 +29,9 @@ contract!(
     an_unchanged_shopper_keeps_its_version_and_gets_new_tracks,
     a_stale_version_conflicts_and_nothing_is_done,
     of_concurrent_changes_to_one_version_one_wins,
+    a_shopper_changes_once_in_a_commit,
     devices_and_orders_lead_to_their_shopper,
+    an_order_of_two_shoppers_leads_to_the_least_id,
     a_device_passes_to_another_shopper_in_one_commit,
     a_device_is_not_taken_from_a_shopper_who_does_not_know,
     of_concurrent_registrations_of_a_device_one_wins,
@@ -39,6 +41,7 @@ contract!(
     an_expired_lease_passes_on_and_its_settlement_is_ignored,
     a_restart_frees_what_was_leased,
     an_entry_comes_again_with_its_attempts,
+    an_entry_may_come_before_what_was_claimed,
     a_message_is_stored_once,
     a_life_tells_every_step_and_ends_once,
     reports_are_kept_once_and_cannot_end_a_life,
@@ -132,6 +135,37 @@ async fn of_concurrent_changes_to_one_version_one_wins(rig: Rig) {
     }
     let record = load(rig.store(), "A").await;
     assert_eq!((record.version, count_of(&record)), (160, 160));
+}
+
+async fn a_shopper_changes_once_in_a_commit(mut rig: Rig) {
+    for twice in [
+        vec![replaced(0, counted("A", 1), None), replaced(0, counted("A", 2), None)],
+        vec![replaced(0, counted("A", 1), None), replaced(0, counted("B", 1), None), erased(0, "A")],
+        vec![tracked(0, "A", 1.0), tracked(0, "A", 2.0)],
+    ] {
+        assert_eq!(commit(rig.store(), twice).await, Committed::Conflict(vec![name("A")]));
+        rig.pause().await;
+        let record = load(rig.store(), "A").await;
+        assert_eq!((record.version, record.tracks.len(), load(rig.store(), "B").await.version), (0, 0, 0));
+    }
+}
+
+async fn an_order_of_two_shoppers_leads_to_the_least_id(mut rig: Rig) {
+    let with_order = |id: &str, order_id: &str| {
+        let mut shopper = shopper(id);
+        shopper.orders.insert(name(order_id), order(order_id));
+        shopper
+    };
+    for (id, order_id) in [("A", "o-1"), ("B", "o-1"), ("D", "o-2"), ("C", "o-2")] {
+        commit(rig.store(), vec![replaced(load(rig.store(), id).await.version, with_order(id, order_id), None)]).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(rig.store().order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("A"))));
+        assert_eq!(rig.store().order_owner(&name::<OrderId>("o-2")).await, Ok(Some(name("C"))));
+        rig.restart().await;
+    }
+    commit(rig.store(), vec![replaced(1, shopper("B"), None)]).await;
+    assert_eq!(rig.store().order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("A"))));
 }
 
 async fn devices_and_orders_lead_to_their_shopper(mut rig: Rig) {
@@ -265,6 +299,22 @@ async fn an_entry_comes_again_with_its_attempts(mut rig: Rig) {
     assert_eq!(life.attempts, 3);
     let last = life.milestones.last().expect("steps");
     assert_eq!((last.milestone, last.at, last.detail.as_deref()), (Milestone::Attempted, at(11), Some("slow down")));
+}
+
+async fn an_entry_may_come_before_what_was_claimed(rig: Rig) {
+    send(rig.store(), vec![message(20, "A", Channel::Fcm), message(30, "A", Channel::Fcm)]).await;
+    let first = claim(rig.store(), 40, 1).await.remove(0);
+    let second = claim(rig.store(), 40, 1).await.remove(0);
+    assert!(claim(rig.store(), 41, 9).await.is_empty());
+    send(rig.store(), vec![message(10, "A", Channel::Fcm)]).await;
+    assert_eq!(claim(rig.store(), 41, 9).await.len(), 1);
+    rig.store().settle(vec![settled(&second, 42, again(15, 1))]).await.expect("available");
+    let earlier = claim(rig.store(), 42, 9).await;
+    assert_eq!(earlier.iter().map(|entry| entry.notification.id).collect::<Vec<_>>(), [second.notification.id]);
+    rig.store().settle(vec![settled(&earlier[0], 43, accepted(1))]).await.expect("available");
+    let expired = claim(rig.store(), 71, 9).await;
+    assert_eq!(expired.len(), 2, "the leases of the first and the third have ended");
+    assert_eq!(expired[1].notification.id, first.notification.id);
 }
 
 async fn a_message_is_stored_once(mut rig: Rig) {
@@ -401,10 +451,10 @@ async fn pruning_forgets_what_is_old_and_over(mut rig: Rig) {
     let entries = claim(rig.store(), 1, 1).await;
     rig.store().settle(vec![settled(&entries[0], 2, accepted(1))]).await.expect("available");
     let answer = Answer { status: 200, content_type: "text/plain".to_owned(), body: vec![1], request_hash: 7 };
-    rig.store().keep_answer("old", answer.clone(), at(10)).await.expect("available");
-    rig.store().keep_answer("new", answer.clone(), at(40)).await.expect("available");
+    rig.store().keep_answer("old", answer.clone(), at(29)).await.expect("available");
+    rig.store().keep_answer("new", answer.clone(), at(30)).await.expect("available");
     rig.pause().await;
-    rig.store().prune(at(40)).await.expect("available");
+    rig.store().prune(Horizon { rows: at(40), answers: at(30) }).await.expect("available");
     rig.pause().await;
     assert_eq!(rig.store().life(outbox[0].id).await, Ok(None), "it ended long ago");
     assert!(rig.store().life(outbox[1].id).await.expect("available").is_some(), "it still waits");

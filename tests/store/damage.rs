@@ -2,8 +2,11 @@
 
 use std::{path::Path, process::Command};
 
-use parvis::store::{Commit, Committed, Error, JournalQuery};
-use parvis_engine::{notification::Channel, shopper::Attribute};
+use parvis::store::{Commit, Committed, Error, JournalQuery, Step};
+use parvis_engine::{
+    notification::{Channel, Milestone},
+    shopper::Attribute,
+};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::rig::*;
@@ -11,7 +14,7 @@ use crate::rig::*;
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const MESSAGES: TableDefinition<'_, u128, (u64, u64, &[u8])> = TableDefinition::new("messages");
-const LIVES: TableDefinition<'_, u128, (i64, &[u8])> = TableDefinition::new("lives");
+const LIVES: TableDefinition<'_, u128, (i64, i64, &[u8])> = TableDefinition::new("lives");
 const JOURNAL: TableDefinition<'_, (i64, u64), &[u8]> = TableDefinition::new("journal");
 const ERASURES: TableDefinition<'_, u64, u64> = TableDefinition::new("erasures");
 
@@ -28,7 +31,8 @@ async fn filled(folder: &Path) {
 }
 
 async fn refusal(folder: &Path) -> Error {
-    match parvis::store::open(config(folder)).await {
+    let config = parvis::store::Config { verify_at_start: true, ..config(folder) };
+    match parvis::store::open(config).await {
         Ok(_) => panic!("it must not open"),
         Err(error) => error,
     }
@@ -97,7 +101,7 @@ async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     filled(folder.path()).await;
     edit(folder.path(), |transaction| {
-        transaction.open_table(META).expect("the table").insert("format", 2).expect("writes");
+        transaction.open_table(META).expect("the table").insert("format", 3).expect("writes");
     });
     let error = refusal(folder.path()).await;
     assert!(matches!(&error, Error::Corrupt(why) if why.contains("newer version")), "{error}");
@@ -173,6 +177,39 @@ async fn the_log_does_not_grow_with_every_change() {
         let expected = if n % 2 == 0 { 119 } else { 80 };
         assert_eq!(count_of(&load(&*store, &format!("C-{n}")).await), expected, "shopper {n}");
     }
+}
+
+#[tokio::test]
+async fn an_unreadable_life_or_message_stops_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path()).await;
+    let sent: Vec<_> = (1..=4).map(|n| message(n, "A", Channel::Fcm)).collect();
+    send(&*store, sent.clone()).await;
+    store.close().await.expect("closes");
+    edit(folder.path(), |transaction| {
+        let mut lives = transaction.open_table(LIVES).expect("lives");
+        lives.insert(sent[1].id.as_u128(), (i64::MAX, sent[1].not_before.as_millis(), &[0xc1][..])).expect("writes");
+        let mut messages = transaction.open_table(MESSAGES).expect("messages");
+        messages.insert(sent[0].id.as_u128(), (1, 1, &[0xc1][..])).expect("writes");
+    });
+    let store = open(folder.path()).await;
+    let entries = claim(&*store, 10, 9).await;
+    let claimed: Vec<_> = entries.iter().map(|entry| entry.notification.id).collect();
+    assert_eq!(claimed, [sent[1].id, sent[2].id, sent[3].id], "the first can't be read");
+    let ends = [again(20, 1), accepted(1), accepted(1)];
+    let settlements = entries.iter().zip(ends).map(|(entry, end)| settled(entry, 11, end)).collect();
+    assert_eq!(store.settle(settlements).await, Ok(()));
+    let again = claim(&*store, 30, 9).await;
+    assert_eq!((again.len(), again[0].attempts), (1, 1));
+    assert_eq!(store.settle(vec![settled(&again[0], 31, accepted(2))]).await, Ok(()));
+    assert_eq!(nothing_until(&*store, 99).await, None);
+    let opened = |second| Step { milestone: Milestone::Opened, at: at(second), detail: None };
+    let (unreadable, known) = tokio::join!(store.report(sent[1].id, opened(40)), store.report(sent[2].id, opened(40)));
+    assert!(matches!(&unreadable, Err(Error::Corrupt(why)) if why.contains("the life of")), "{unreadable:?}");
+    assert_eq!(known, Ok(true));
+    assert!(matches!(store.life(sent[1].id).await, Err(Error::Corrupt(_))));
+    let life = store.life(sent[2].id).await.expect("available").expect("known");
+    assert!(life.milestones.iter().any(|step| step.milestone == Milestone::Accepted));
 }
 
 #[test]

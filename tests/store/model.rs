@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parvis::{
     entropy::Entropy,
-    store::{Commit, Committed, Entry, JournalQuery, Store},
+    store::{Commit, Committed, Entry, Horizon, JournalQuery, Store},
 };
 use parvis_engine::{id::NotificationId, notification::Channel};
 
@@ -80,8 +80,9 @@ impl Walk {
             }
             1 => {
                 let (memory, embedded) = self.stores();
-                memory.prune(at(self.second - 60)).await.expect("available");
-                embedded.prune(at(self.second - 60)).await.expect("available");
+                let horizon = Horizon { rows: at(self.second - 60), answers: at(self.second - 60) };
+                memory.prune(horizon).await.expect("available");
+                embedded.prune(horizon).await.expect("available");
             }
             2..=6 => {
                 let limit = usize::try_from(self.below(5) + 1).expect("small");

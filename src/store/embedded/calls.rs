@@ -14,7 +14,7 @@ use super::{
     tables,
     volatile::Effect,
 };
-use crate::store::{Answer, CatalogItem, Committed, End, Error, Settlement, Step, life::Progress};
+use crate::store::{Answer, CatalogItem, Committed, End, Error, Horizon, Settlement, Step, life::Progress};
 
 /// So that pruning never holds up commits for long.
 const PRUNE_ROWS: usize = 1_024;
@@ -28,7 +28,7 @@ pub(super) enum Call {
     Budget { campaign: CampaignId, total: u64, want: u64 },
     Catalog(Vec<CatalogItem>),
     Keep { key: String, answer: Answer, at: Timestamp },
-    Prune { until: Timestamp, from: u128 },
+    Prune { horizon: Horizon, from: u128 },
     Close,
 }
 
@@ -39,6 +39,8 @@ pub(super) enum Reply {
     Done,
     Known(bool),
     Taken(u64),
+    /// The call alone has failed, on what is stored: the others of its group go on.
+    Unreadable(Error),
     /// Where to go on pruning, if there is more.
     Pruned(Option<u128>),
 }
@@ -50,11 +52,11 @@ impl Group<'_, '_> {
             Call::Settle(settlements) => {
                 settlements.into_iter().try_for_each(|settlement| self.settle(settlement)).map(|()| Reply::Done)
             }
-            Call::Report(id, step) => self.report(id, step).map(Reply::Known),
+            Call::Report(id, step) => self.report(id, step),
             Call::Budget { campaign, total, want } => self.take_budget(&campaign, total, want).map(Reply::Taken),
             Call::Catalog(items) => self.put_catalog(items).map(|()| Reply::Done),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
-            Call::Prune { until, from } => self.prune(until, from).map(Reply::Pruned),
+            Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
             Call::Close => Ok(Reply::Done),
         }
     }
@@ -66,38 +68,63 @@ impl Group<'_, '_> {
         self.effects.push(Effect::Released(id));
         let removed = self.tables.outbox.remove(tables::outbox_key(place))?.map(|value| value.value().1);
         let Some(mark) = removed else { return Ok(()) };
-        match &end {
-            End::Terminal { .. } => self.effects.push(Effect::Waiting(place.0, -1)),
-            End::Again { at, attempts, .. } => {
-                self.tables.outbox.insert(tables::outbox_key((place.0, *at, id)), (*attempts, mark))?;
-                self.announce();
+        let due = match &end {
+            End::Terminal { .. } => {
+                self.effects.push(Effect::Waiting(place.0, -1));
+                place.1
             }
-        }
-        let Some(mut progress) = self.progress(id)? else { return Ok(()) };
-        progress.settle(at, &end);
-        self.put_progress(id, &progress)
+            End::Again { at, attempts, .. } => {
+                let next = (place.0, *at, id);
+                self.tables.outbox.insert(tables::outbox_key(next), (*attempts, mark))?;
+                self.announce(next);
+                *at
+            }
+        };
+        self.grow(id, due, |progress| progress.settle(at, &end))
     }
 
-    fn report(&mut self, id: NotificationId, step: Step) -> Result<bool, Error> {
+    fn report(&mut self, id: NotificationId, step: Step) -> Result<Reply, Error> {
         let message = self.tables.messages.get(id.as_u128())?.map(|row| (row.value().0, row.value().1));
         if message.is_none_or(|(sequence, mark)| self.is_void(mark, sequence)) {
-            return Ok(false);
+            return Ok(Reply::Known(false));
         }
-        let Some(mut progress) = self.progress(id)? else { return Ok(false) };
+        let Some((_, due, bytes)) = self.life(id)? else { return Ok(Reply::Known(false)) };
+        let mut progress = match decode(id, &bytes) {
+            Ok(progress) => progress,
+            Err(error) => return Ok(Reply::Unreadable(error)),
+        };
         if progress.report(step) {
-            self.put_progress(id, &progress)?;
+            self.put_progress(id, Timestamp::from_millis(due), &progress)?;
         }
-        Ok(true)
+        Ok(Reply::Known(true))
     }
 
-    fn progress(&self, id: NotificationId) -> Result<Option<Progress>, Error> {
+    /// Takes a step into a life. A life that can't be read stays as it is: it must not keep its message, nor those of
+    /// others that are settled with it, from ending.
+    fn grow(&mut self, id: NotificationId, due: Timestamp, step: impl FnOnce(&mut Progress)) -> Result<(), Error> {
+        let Some((idle_since, _, bytes)) = self.life(id)? else { return Ok(()) };
+        match decode(id, &bytes) {
+            Ok(mut progress) => {
+                step(&mut progress);
+                self.put_progress(id, due, &progress)
+            }
+            Err(error) => {
+                tracing::error!("a settlement is not in the life of its message: {error}");
+                self.tables.lives.insert(id.as_u128(), (idle_since, due.as_millis(), bytes.as_slice()))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// A life as it is stored.
+    fn life(&self, id: NotificationId) -> Result<Option<(i64, i64, Vec<u8>)>, Error> {
         let row = self.tables.lives.get(id.as_u128())?;
-        row.map(|row| codec::decode(row.value().1, || format!("the life of {id}"))).transpose()
+        Ok(row.map(|row| (row.value().0, row.value().1, row.value().2.to_vec())))
     }
 
-    fn put_progress(&mut self, id: NotificationId, progress: &Progress) -> Result<(), Error> {
+    fn put_progress(&mut self, id: NotificationId, due: Timestamp, progress: &Progress) -> Result<(), Error> {
         let bytes = codec::encode(progress)?;
-        self.tables.lives.insert(id.as_u128(), (idle_since(progress), bytes.as_slice()))?;
+        self.tables.lives.insert(id.as_u128(), (idle_since(progress), due.as_millis(), bytes.as_slice()))?;
         Ok(())
     }
 
@@ -134,8 +161,8 @@ impl Group<'_, '_> {
         Ok(())
     }
 
-    fn prune(&mut self, until: Timestamp, from: u128) -> Result<Option<u128>, Error> {
-        let end = (until.as_millis(), 0);
+    fn prune(&mut self, horizon: Horizon, from: u128) -> Result<Option<u128>, Error> {
+        let end = (horizon.rows.as_millis(), 0);
         let mut rows = Vec::new();
         for row in self.tables.journal.range(..end)?.take(PRUNE_ROWS) {
             rows.push(row?.0.value());
@@ -144,7 +171,7 @@ impl Group<'_, '_> {
             self.tables.journal.remove(*row)?;
         }
         let mut answers = Vec::new();
-        for row in self.tables.answers.range(..end)?.take(PRUNE_ROWS) {
+        for row in self.tables.answers.range(..(horizon.answers.as_millis(), 0))?.take(PRUNE_ROWS) {
             let (place, value) = row?;
             answers.push((place.value(), value.value().0));
         }
@@ -152,8 +179,11 @@ impl Group<'_, '_> {
             self.tables.answers.remove(*place)?;
             self.effects.push(Effect::Forgotten { hash: *hash });
         }
-        let reached = self.prune_lives(until, from)?;
-        let more = rows.len() == PRUNE_ROWS || answers.len() == PRUNE_ROWS;
+        let reached = self.prune_lives(horizon.rows, from)?;
+        let mut more = rows.len() == PRUNE_ROWS || answers.len() == PRUNE_ROWS;
+        if reached.is_none() && !more {
+            more = self.prune_index(horizon.rows.as_millis())?;
+        }
         Ok(reached.or_else(|| more.then_some(u128::MAX)))
     }
 
@@ -178,4 +208,8 @@ impl Group<'_, '_> {
         }
         Ok(seen.last().filter(|_| seen.len() == PRUNE_ROWS).map(|last| last + 1))
     }
+}
+
+fn decode(id: NotificationId, bytes: &[u8]) -> Result<Progress, Error> {
+    codec::decode(bytes, || format!("the life of {id}"))
 }

@@ -1,20 +1,21 @@
 //! Removes the rows of erased shoppers for good, a few with every transaction. They are void from the erasure on; this
-//! makes them disappear from log, journal and lives.
+//! makes them disappear from log, journal, lives and index.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use redb::ReadableTable;
 
 use super::{
     codec::{self, Frame},
     group::Group,
+    index::{Row, Segment},
     volatile::Effect,
 };
 use crate::store::Error;
 
-/// Log rows are large, the others are small; both bounds keep a step at about a millisecond.
+/// Rows are up to a page of memory times sixteen; the bounds keep a step at about a millisecond.
 const LOG_ROWS: usize = 16;
-const ROWS: usize = 512;
+const ROWS: usize = 32;
 
 /// One pass over the file for some erasures. Those that come meanwhile wait for the next pass.
 #[derive(Clone, Debug)]
@@ -24,11 +25,13 @@ pub(super) struct Scrub {
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     Log(u64),
-    Journal((i64, u64)),
-    Messages(u128),
+    /// Rows about the targets, and how many of them are done.
+    Rows(Arc<[Row]>, usize),
+    /// The entries that lead to those rows.
+    Index(Option<Segment>),
     Done,
 }
 
@@ -51,10 +54,21 @@ impl Scrub {
 impl Group<'_, '_> {
     /// One step of a pass; gives the pass as it stands once this is durable.
     pub(super) fn scrub(&mut self, scrub: &Scrub) -> Result<Scrub, Error> {
-        let next = match scrub.stage {
-            Stage::Log(from) => self.scrub_log(scrub, from)?.map_or(Stage::Journal((i64::MIN, 0)), Stage::Log),
-            Stage::Journal(from) => self.scrub_journal(scrub, from)?.map_or(Stage::Messages(0), Stage::Journal),
-            Stage::Messages(from) => self.scrub_messages(scrub, from)?.map_or(Stage::Done, Stage::Messages),
+        let next = match &scrub.stage {
+            Stage::Log(from) => match self.scrub_log(scrub, *from)? {
+                Some(next) => Stage::Log(next),
+                None => Stage::Rows(self.rows_of_all(scrub)?, 0),
+            },
+            Stage::Rows(rows, done) if *done < rows.len() => {
+                let end = rows.len().min(done + ROWS);
+                rows[*done..end].iter().try_for_each(|row| self.scrub_row(scrub, *row))?;
+                Stage::Rows(rows.clone(), end)
+            }
+            Stage::Rows(..) => Stage::Index(None),
+            Stage::Index(from) => match self.scrub_index(&scrub.targets, *from)? {
+                Some(next) => Stage::Index(Some(next)),
+                None => Stage::Done,
+            },
             Stage::Done => Stage::Done,
         };
         if matches!(next, Stage::Done) {
@@ -87,47 +101,43 @@ impl Group<'_, '_> {
         Ok(rows.last().filter(|_| rows.len() == LOG_ROWS).map(|(row, _)| row + 1))
     }
 
-    fn scrub_journal(&mut self, scrub: &Scrub, from: (i64, u64)) -> Result<Option<(i64, u64)>, Error> {
+    fn rows_of_all(&mut self, scrub: &Scrub) -> Result<Arc<[Row]>, Error> {
+        self.flush_index()?;
         let mut rows = Vec::new();
-        for row in self.tables.journal.range(from..)?.take(ROWS) {
-            let (key, bytes) = row?;
-            let key = key.value();
-            let events = codec::read_events(bytes.value())?;
-            let touched = events.iter().any(|(mark, _)| scrub.voids(*mark, key.1));
-            rows.push((key, touched.then(|| bytes.value().to_vec())));
+        for mark in scrub.targets.keys() {
+            rows.extend(self.rows_of(*mark)?);
         }
-        for (key, bytes) in &rows {
-            let Some(bytes) = bytes else { continue };
-            let mut rest = Vec::with_capacity(bytes.len());
-            for (mark, body) in codec::read_events(bytes)? {
-                if !scrub.voids(mark, key.1) {
-                    codec::write_event(&mut rest, mark, body);
-                }
-            }
-            if rest.is_empty() {
-                self.tables.journal.remove(*key)?;
-            } else {
-                self.tables.journal.insert(*key, rest.as_slice())?;
-            }
-        }
-        Ok(rows.last().filter(|_| rows.len() == ROWS).map(|((at, sequence), _)| (*at, sequence + 1)))
+        Ok(rows.into())
     }
 
-    fn scrub_messages(&mut self, scrub: &Scrub, from: u128) -> Result<Option<u128>, Error> {
-        let (mut last, mut seen, mut void) = (0, 0, Vec::new());
-        for row in self.tables.messages.range(from..)?.take(ROWS) {
-            let (id, message) = row?;
-            let (sequence, mark, _) = message.value();
-            (last, seen) = (id.value(), seen + 1);
-            if scrub.voids(mark, sequence) {
-                void.push(last);
+    fn scrub_row(&mut self, scrub: &Scrub, row: Row) -> Result<(), Error> {
+        match row {
+            Row::Journal(at, sequence) => self.scrub_journal(scrub, (at, sequence)),
+            Row::Message(id) => {
+                let old = self.tables.messages.get(id)?.map(|row| (row.value().0, row.value().1));
+                if old.is_some_and(|(sequence, mark)| scrub.voids(mark, sequence)) {
+                    self.tables.messages.remove(id)?;
+                    self.tables.lives.remove(id)?;
+                }
+                Ok(())
             }
         }
-        for id in void {
-            self.tables.messages.remove(id)?;
-            self.tables.lives.remove(id)?;
+    }
+
+    fn scrub_journal(&mut self, scrub: &Scrub, key: (i64, u64)) -> Result<(), Error> {
+        let Some(bytes) = self.tables.journal.get(key)?.map(|row| row.value().to_vec()) else { return Ok(()) };
+        let mut rest = Vec::with_capacity(bytes.len());
+        for (mark, body) in codec::read_events(&bytes)? {
+            if !scrub.voids(mark, key.1) {
+                codec::write_event(&mut rest, mark, body);
+            }
         }
-        Ok((seen == ROWS && last < u128::MAX).then(|| last + 1))
+        if rest.is_empty() {
+            self.tables.journal.remove(key)?;
+        } else if rest.len() < bytes.len() {
+            self.tables.journal.insert(key, rest.as_slice())?;
+        }
+        Ok(())
     }
 
     fn end_scrub(&mut self, scrub: &Scrub) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! One transaction: everything that waited when the writer came round. It writes rows and notes effects; memory changes
 //! only after the rows are durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parvis_engine::{
     id::{NotificationId, ShopperId},
@@ -12,11 +12,13 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::{
     codec::{self, Frame},
+    index::{self, Row},
     tables::{self, Tables},
     volatile::{Effect, Volatile},
 };
 use crate::store::{
     Change, Committed, Durable, Error,
+    leases::Place,
     life::Progress,
     state::{Origin, Pending, Put},
 };
@@ -45,11 +47,13 @@ pub(super) struct Group<'a, 't> {
     pub(super) began_at: u64,
     /// Bytes of frames that were written.
     pub(super) written: u64,
+    /// Which rows were written about whom.
+    pub(super) noted: Vec<index::Entry>,
     pending: Pending,
     erased: BTreeMap<u64, u64>,
-    grew: bool,
+    added: BTreeMap<Channel, Place>,
     row: Option<(u64, Vec<u8>)>,
-    journal: BTreeMap<i64, Vec<u8>>,
+    journal: BTreeMap<i64, (Vec<u8>, BTreeSet<u64>)>,
 }
 
 impl<'a, 't> Group<'a, 't> {
@@ -66,9 +70,10 @@ impl<'a, 't> Group<'a, 't> {
             began_at: *sequence,
             sequence,
             written: 0,
+            noted: Vec::new(),
             pending: Pending::default(),
             erased: BTreeMap::new(),
-            grew: false,
+            added: BTreeMap::new(),
             row: None,
             journal: BTreeMap::new(),
         })
@@ -113,8 +118,8 @@ impl<'a, 't> Group<'a, 't> {
         self.flush()?;
         *self.sequence += 1;
         self.tables.meta.insert("sequence", *self.sequence)?;
-        if self.grew {
-            self.effects.push(Effect::Grew);
+        if !self.added.is_empty() {
+            self.effects.push(Effect::Grew(self.added));
         }
         Ok(())
     }
@@ -125,8 +130,9 @@ impl<'a, 't> Group<'a, 't> {
     }
 
     /// Wakes who waits for entries, once this is durable.
-    pub(super) fn announce(&mut self) {
-        self.grew = true;
+    pub(super) fn announce(&mut self, place: Place) {
+        let first = self.added.entry(place.0).or_insert(place);
+        *first = place.min(*first);
     }
 
     /// Whether this group has given the shopper a newer record, or none, than memory knows.
@@ -162,17 +168,12 @@ impl<'a, 't> Group<'a, 't> {
         }
         // What was written before has a lower number than the erasure, what comes after it a higher one.
         self.flush()?;
-        let mut keys = Vec::new();
-        for entry in self.tables.outbox.iter()? {
-            let (key, value) = entry?;
-            if gone.contains_key(&value.value().1) {
-                keys.push(key.value());
+        for mark in gone.keys() {
+            for row in self.rows_of(*mark)? {
+                if let Row::Message(id) = row {
+                    self.withdraw(id)?;
+                }
             }
-        }
-        for key in keys {
-            self.tables.outbox.remove(key)?;
-            self.effects.push(Effect::Waiting(Channel::ALL[usize::from(key.0)], -1));
-            self.effects.push(Effect::Released(NotificationId::from_u128(key.2)));
         }
         for (mark, id) in gone {
             let sequence = self.next_sequence();
@@ -187,6 +188,23 @@ impl<'a, 't> Group<'a, 't> {
         Ok(())
     }
 
+    /// Every row that may be about a shopper.
+    pub(super) fn rows_of(&self, mark: u64) -> Result<Vec<Row>, Error> {
+        index::rows_of(&self.tables.tail, &self.tables.segments, (mark, i64::MIN))
+    }
+
+    /// Removes a message's entry of the outbox, if there is one.
+    fn withdraw(&mut self, id: u128) -> Result<(), Error> {
+        let Some(due) = self.tables.lives.get(id)?.map(|life| life.value().1) else { return Ok(()) };
+        for channel in Channel::ALL {
+            if self.tables.outbox.remove((tables::code(channel), due, id))?.is_some() {
+                self.effects.push(Effect::Waiting(channel, -1));
+                self.effects.push(Effect::Released(NotificationId::from_u128(id)));
+            }
+        }
+        Ok(())
+    }
+
     fn enqueue(&mut self, message: &Notification, body: &[u8]) -> Result<(), Error> {
         let id = message.id.as_u128();
         let old = self.tables.messages.get(id)?.map(|row| (row.value().0, row.value().1));
@@ -196,23 +214,26 @@ impl<'a, 't> Group<'a, 't> {
         let mark = codec::mark(&message.shopper);
         self.tables.messages.insert(id, (*self.sequence, mark, body))?;
         let progress = codec::encode(&Progress::begin(message))?;
-        self.tables.lives.insert(id, (GOES_ON, progress.as_slice()))?;
+        self.tables.lives.insert(id, (GOES_ON, message.not_before.as_millis(), progress.as_slice()))?;
+        self.noted.push((mark, Row::Message(id)));
         let place = (message.channel, message.not_before, message.id);
         self.tables.outbox.insert(tables::outbox_key(place), (0, mark))?;
         self.effects.push(Effect::Waiting(message.channel, 1));
-        self.announce();
+        self.announce(place);
         Ok(())
     }
 
     fn record(&mut self, at: i64, mark: u64, body: &[u8]) -> Result<(), Error> {
-        let row = self.journal.entry(at).or_default();
+        let (row, marks) = self.journal.entry(at).or_default();
         codec::write_event(row, mark, body);
+        marks.insert(mark);
         if row.len() > ROW_BYTES { self.flush_journal() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), Error> {
         self.flush_row()?;
-        self.flush_journal()
+        self.flush_journal()?;
+        self.flush_index()
     }
 
     fn flush_row(&mut self) -> Result<(), Error> {
@@ -224,8 +245,9 @@ impl<'a, 't> Group<'a, 't> {
     }
 
     fn flush_journal(&mut self) -> Result<(), Error> {
-        for (at, bytes) in std::mem::take(&mut self.journal) {
+        for (at, (bytes, marks)) in std::mem::take(&mut self.journal) {
             let sequence = self.next_sequence();
+            self.noted.extend(marks.into_iter().map(|mark| (mark, Row::Journal(at, sequence))));
             self.tables.journal.insert((at, sequence), bytes.as_slice())?;
         }
         Ok(())

@@ -12,6 +12,7 @@ use redb::ReadTransaction;
 use super::{
     codec,
     file::File,
+    index::{self, Row},
     tables::{self, code},
     volatile::Volatile,
 };
@@ -33,11 +34,13 @@ pub(super) fn claim(
         let outbox = transaction.open_table(tables::OUTBOX)?;
         let messages = transaction.open_table(tables::MESSAGES)?;
         let (mut entries, mut next) = (Vec::new(), None);
+        let mut reached = leases.first_free(channel, now);
         let channel_end = (code(channel), i64::MAX, u128::MAX);
-        for row in outbox.range((code(channel), i64::MIN, 0)..=channel_end)? {
+        for row in outbox.range(tables::outbox_key(reached)..=channel_end)? {
             let (key, value) = row?;
             let (_, due, id) = key.value();
             let (due, id) = (Timestamp::from_millis(due), NotificationId::from_u128(id));
+            reached = (channel, due, id);
             if due > now {
                 next = Some(due);
                 break;
@@ -49,10 +52,15 @@ pub(super) fn claim(
                 continue;
             }
             let message = messages.get(id.as_u128())?;
-            let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")))?;
-            let notification = codec::decode(message.value().2, || format!("message {id}"))?;
-            entries.push((notification, value.value().0, (channel, due, id)));
+            let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")));
+            let read = message.and_then(|message| codec::decode(message.value().2, || format!("message {id}")));
+            match read {
+                Ok(notification) => entries.push((notification, value.value().0, (channel, due, id))),
+                // It waits for an operator; those behind it do not.
+                Err(error) => tracing::error!("an outbox entry is passed over: {error}"),
+            }
         }
+        leases.passed(reached);
         if entries.is_empty() && limit > 0 {
             return Ok(Claim::NothingUntil(next.into_iter().chain(leases.next_end(channel)).min()));
         }
@@ -77,38 +85,71 @@ pub(super) fn life(
     }
     let notification: Notification = codec::decode(body, || format!("message {id}"))?;
     let Some(life) = transaction.open_table(tables::LIVES)?.get(id.as_u128())? else { return Ok(None) };
-    let progress: Progress = codec::decode(life.value().1, || format!("the life of {id}"))?;
+    let progress: Progress = codec::decode(life.value().2, || format!("the life of {id}"))?;
     Ok(Some(progress.of(notification)))
 }
 
-/// Reads from the newest row back, so that a small limit costs little however long the journal is.
+/// Reads from the newest row back, so that a small limit costs little however long the journal is. Of one shopper, only
+/// the rows that are about the shopper are read.
 pub(super) fn journal(
     transaction: &ReadTransaction,
     volatile: &Volatile,
     query: &JournalQuery,
 ) -> Result<Vec<Event>, Error> {
-    let wanted = query.shopper.as_ref().map(codec::mark);
     let from = (query.since.map_or(i64::MIN, Timestamp::as_millis), 0);
     let to = (query.until.map_or(i64::MAX, Timestamp::as_millis), 0);
-    let mut newest = VecDeque::new();
     if from >= to {
         return Ok(Vec::new());
     }
-    for row in transaction.open_table(tables::JOURNAL)?.range(from..to)?.rev() {
-        let (key, bytes) = row?;
-        let (at, sequence) = key.value();
-        for (mark, body) in codec::read_events(bytes.value())?.into_iter().rev() {
-            if newest.len() == query.limit {
-                return Ok(newest.into());
+    let journal = transaction.open_table(tables::JOURNAL)?;
+    let mut newest = Newest { volatile, wanted: None, limit: query.limit, events: VecDeque::new() };
+    let Some(shopper) = &query.shopper else {
+        for row in journal.range(from..to)?.rev() {
+            let (key, bytes) = row?;
+            if newest.is_full(key.value(), bytes.value())? {
+                break;
             }
-            if wanted.is_some_and(|wanted| wanted != mark) || sequence < volatile.erased_before(mark) {
+        }
+        return Ok(newest.events.into());
+    };
+    let mark = codec::mark(shopper);
+    newest.wanted = Some(mark);
+    let tail = transaction.open_table(tables::TAIL)?;
+    for row in index::rows_of(&tail, &transaction.open_table(tables::SEGMENTS)?, (mark, from.0))?.into_iter().rev() {
+        let Row::Journal(at, sequence) = row else { continue };
+        let Some(bytes) = journal.get((at, sequence))?.filter(|_| (from..to).contains(&(at, sequence))) else {
+            continue;
+        };
+        if newest.is_full((at, sequence), bytes.value())? {
+            break;
+        }
+    }
+    Ok(newest.events.into())
+}
+
+/// The newest events, collected backwards.
+struct Newest<'a> {
+    volatile: &'a Volatile,
+    wanted: Option<u64>,
+    limit: usize,
+    events: VecDeque<Event>,
+}
+
+impl Newest<'_> {
+    /// Takes in a row and says whether there is no more room.
+    fn is_full(&mut self, (at, sequence): (i64, u64), bytes: &[u8]) -> Result<bool, Error> {
+        for (mark, body) in codec::read_events(bytes)?.into_iter().rev() {
+            if self.events.len() == self.limit {
+                return Ok(true);
+            }
+            if self.wanted.is_some_and(|wanted| wanted != mark) || sequence < self.volatile.erased_before(mark) {
                 continue;
             }
             let what = || format!("a journal row of {}", Timestamp::from_millis(at));
-            newest.push_front(codec::decode(body, what)?);
+            self.events.push_front(codec::decode(body, what)?);
         }
+        Ok(self.events.len() == self.limit)
     }
-    Ok(newest.into())
 }
 
 pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Vec<CatalogItem>, Error> {
@@ -121,14 +162,16 @@ pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Vec<CatalogItem>,
     Ok(items)
 }
 
-pub(super) fn answer(file: &File, volatile: &Volatile, key: &str) -> Result<Option<Answer>, Error> {
-    let Some(place) = volatile.answer_place(stable_hash(&[key])) else { return Ok(None) };
-    file.read(|transaction| {
-        let Some(row) = transaction.open_table(tables::ANSWERS)?.get(place)? else { return Ok(None) };
-        let (_, kept, body) = row.value();
-        if kept != key {
-            return Ok(None);
-        }
-        codec::decode(body, || format!("the answer to {key:?}")).map(Some)
-    })
+/// Where the answer to a key lies, or to another key with the same hash.
+pub(super) fn answer_place(volatile: &Volatile, key: &str) -> Option<(i64, u64)> {
+    volatile.answer_place(stable_hash(&[key]))
+}
+
+pub(super) fn answer(transaction: &ReadTransaction, place: (i64, u64), key: &str) -> Result<Option<Answer>, Error> {
+    let Some(row) = transaction.open_table(tables::ANSWERS)?.get(place)? else { return Ok(None) };
+    let (_, kept, body) = row.value();
+    if kept != key {
+        return Ok(None);
+    }
+    codec::decode(body, || format!("the answer to {key:?}")).map(Some)
 }

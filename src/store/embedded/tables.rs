@@ -3,10 +3,11 @@
 use parvis_engine::{notification::Channel, time::Timestamp};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
+use super::index;
 use crate::store::{Error, leases::Place};
 
 /// The layout of this file. A newer one is refused; an older one is migrated here.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// `format` and `sequence`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -16,10 +17,14 @@ pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sh
 pub(super) const OUTBOX: TableDefinition<'_, (u8, i64, u128), (u32, u64)> = TableDefinition::new("outbox");
 /// Sequence, the shopper's mark and the notification, which never changes.
 pub(super) const MESSAGES: TableDefinition<'_, u128, (u64, u64, &[u8])> = TableDefinition::new("messages");
-/// When the life's last step was if it has ended (else `i64::MAX`), and its progress.
-pub(super) const LIVES: TableDefinition<'_, u128, (i64, &[u8])> = TableDefinition::new("lives");
+/// When the life's last step was if it has ended (else `i64::MAX`), when its outbox entry is due, and its progress.
+pub(super) const LIVES: TableDefinition<'_, u128, (i64, i64, &[u8])> = TableDefinition::new("lives");
 /// Recorded, sequence; events.
 pub(super) const JOURNAL: TableDefinition<'_, (i64, u64), &[u8]> = TableDefinition::new("journal");
+/// Sequence; entries of the index that are in no segment yet.
+pub(super) const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shopper_rows_tail");
+/// Newest time, sequence, bucket; entries of the index.
+pub(super) const SEGMENTS: TableDefinition<'_, index::Key, &[u8]> = TableDefinition::new("shopper_rows");
 /// Kind, id; JSON.
 pub(super) const CATALOG: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("catalog");
 /// Kept at, sequence; the key's hash, the key and the answer.
@@ -35,8 +40,10 @@ pub(super) struct Tables<'t> {
     pub(super) log: Table<'t, u64, &'static [u8]>,
     pub(super) outbox: Table<'t, (u8, i64, u128), (u32, u64)>,
     pub(super) messages: Table<'t, u128, (u64, u64, &'static [u8])>,
-    pub(super) lives: Table<'t, u128, (i64, &'static [u8])>,
+    pub(super) lives: Table<'t, u128, (i64, i64, &'static [u8])>,
     pub(super) journal: Table<'t, (i64, u64), &'static [u8]>,
+    pub(super) tail: Table<'t, u64, &'static [u8]>,
+    pub(super) segments: Table<'t, index::Key, &'static [u8]>,
     pub(super) catalog: Table<'t, (&'static str, &'static str), &'static str>,
     pub(super) answers: Table<'t, (i64, u64), (u64, &'static str, &'static [u8])>,
     pub(super) budgets: Table<'t, &'static str, u64>,
@@ -52,6 +59,8 @@ impl<'t> Tables<'t> {
             messages: transaction.open_table(MESSAGES)?,
             lives: transaction.open_table(LIVES)?,
             journal: transaction.open_table(JOURNAL)?,
+            tail: transaction.open_table(TAIL)?,
+            segments: transaction.open_table(SEGMENTS)?,
             catalog: transaction.open_table(CATALOG)?,
             answers: transaction.open_table(ANSWERS)?,
             budgets: transaction.open_table(BUDGETS)?,
@@ -77,6 +86,9 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), Error> {
             Ok(())
         }
         Some(FORMAT) => Ok(()),
+        Some(old) if old < FORMAT => Err(Error::Corrupt(format!(
+            "the file has format {old}, of a version before the first release: it can't be read any more"
+        ))),
         Some(other) => Err(Error::Corrupt(format!(
             "the file has format {other} and this version reads up to {FORMAT}: it was written by a newer version"
         ))),
@@ -100,6 +112,11 @@ pub(super) fn code(channel: Channel) -> u8 {
 /// The least message id of a cause at this time; see `NotificationId`.
 pub(super) fn first_id_at(at: Timestamp) -> u128 {
     u128::from(at.as_millis().max(0).unsigned_abs()) << 80
+}
+
+/// The time of a message's cause, in milliseconds; see `NotificationId`.
+pub(super) fn time_of_id(id: u128) -> i64 {
+    i64::try_from(id >> 80).unwrap_or(i64::MAX)
 }
 
 macro_rules! from_redb {

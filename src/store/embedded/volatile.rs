@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::tables;
 use crate::store::{
-    leases::Leases,
+    leases::{Leases, Place},
     state::{Origin, Put, State},
 };
 
@@ -36,26 +36,45 @@ pub(super) struct Volatile {
 /// What becomes of the memory once a group is durable.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Tracks { id: ShopperId, version: u64, tracks: PerDevice<Track> },
+    Tracks {
+        id: ShopperId,
+        version: u64,
+        tracks: PerDevice<Track>,
+    },
     Put(Put),
     Remove(ShopperId),
     Moved(ShopperId, Origin),
     Waiting(Channel, i64),
     Released(NotificationId),
-    Grew,
-    Kept { hash: u64, place: (i64, u64) },
-    Forgotten { hash: u64 },
-    Erased { mark: u64, sequence: u64 },
-    Scrubbed { mark: u64, sequence: u64 },
+    /// Entries were added; the first of each channel.
+    Grew(BTreeMap<Channel, Place>),
+    Kept {
+        hash: u64,
+        place: (i64, u64),
+    },
+    Forgotten {
+        hash: u64,
+    },
+    Erased {
+        mark: u64,
+        sequence: u64,
+    },
+    Scrubbed {
+        mark: u64,
+        sequence: u64,
+    },
     LogGrew(u64),
     LogShrank(u64),
+    TailGrew(u64),
+    TailShrank(u64),
 }
 
-/// Bytes of frames in the log, and those of them that count.
+/// Bytes of frames in the log, and those of them that count; entries of the index's tail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) total: u64,
     pub(super) live: u64,
+    pub(super) tail: u64,
 }
 
 impl Volatile {
@@ -118,7 +137,12 @@ impl Volatile {
                 self.waiting[tables::code(channel) as usize].fetch_add(delta, Ordering::Relaxed);
             }
             Effect::Released(id) => self.leases.lock().unwrap_or_else(PoisonError::into_inner).end(id),
-            Effect::Grew => self.grew.send_modify(|count| *count += 1),
+            Effect::Grew(places) => {
+                let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+                places.into_values().for_each(|place| leases.freed(place));
+                drop(leases);
+                self.grew.send_modify(|count| *count += 1);
+            }
             Effect::Kept { hash, place } => {
                 self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, place);
             }
@@ -136,6 +160,8 @@ impl Volatile {
             }
             Effect::LogGrew(bytes) => extent.total += bytes,
             Effect::LogShrank(bytes) => extent.total -= bytes,
+            Effect::TailGrew(entries) => extent.tail += entries,
+            Effect::TailShrank(entries) => extent.tail -= entries,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The one thread that writes. It takes whatever waits, makes it durable with one synchronisation, brings memory up to
 //! date and only then answers.
+//!
+//! A panic here is a bug that leaves the store without a writer: callers get `Unavailable` from then on, and the daemon's
+//! panic hook ends the process, since only a restart can help.
 
 use std::sync::Arc;
 
@@ -120,6 +123,7 @@ impl Writer {
             *pass = group.scrub(pass)?;
         }
         group.compact(self.extent)?;
+        group.cut_segment(self.extent)?;
         group.finish()?;
         transaction.commit()?;
         Ok(replies)
