@@ -328,15 +328,7 @@ mod tests {
     }
 
     fn phone() -> Device {
-        Device {
-            platform: "ios".into(),
-            target: None,
-            locale: None,
-            time_zone: None,
-            preferred: false,
-            registered_at: Timestamp::default(),
-            presences: Vec::new(),
-        }
+        Device::new("ios", None, Timestamp::default())
     }
 
     async fn registered(store: &Memory, owner: &ShopperId, device: Option<&DeviceId>) {
