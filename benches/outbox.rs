@@ -13,7 +13,7 @@ use parvis::{
     store::{Change, Claim, Commit, Committed, Config, Durable, End, Settlement, Store},
 };
 use parvis_engine::{
-    id::{NotificationId, RegionId},
+    id::{NotificationId, RegionId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
     shopper::{Consent, Device, Interest, Presence, PresenceState, PushTarget, Shopper},
@@ -69,7 +69,7 @@ fn commits(bencher: Bencher<'_, '_>, (committers, batch): (usize, usize)) {
 fn raw_writes(bencher: Bencher<'_, '_>, batch: usize) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut file = File::create(folder.path().join("raw")).expect("a file");
-    let shopper = rmp_serde::to_vec_named(&shopper(0, 0, at(0))).expect("encodes");
+    let shopper = rmp_serde::to_vec_named(&shopper(name("C-0-0"), 0, at(0))).expect("encodes");
     let transition = rmp_serde::to_vec_named(&event(&format!("C-{}", 1), at(0))).expect("encodes");
     let bytes = vec![7_u8; (shopper.len() + transition.len()) * batch];
     bencher.counter(ItemsCount::new(batch * COMMITS)).bench_local(|| {
@@ -138,8 +138,7 @@ async fn commit_some(store: Arc<dyn Store>, committer: usize, batch: usize, roun
         let now = at(i64::try_from(round * COMMITS + turn).expect("small"));
         let mut commit = Commit::default();
         for record in store.load(&ids).await.expect("available") {
-            let next = shopper(committer, record.version, now);
-            let next = Shopper { id: record.shopper.id.clone(), ..next };
+            let next = shopper(record.shopper.id.clone(), record.version, now);
             commit.events.push(event(next.id.as_str(), now));
             commit.changes.push(Change {
                 version: record.version,
@@ -179,8 +178,9 @@ fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
 }
 
 /// An ordinary shopper: one phone inside one shop, two consents, two interests.
-fn shopper(committer: usize, version: u64, now: Timestamp) -> Shopper {
-    let mut shopper = Shopper::new(name(&format!("C-{committer}")));
+fn shopper(id: ShopperId, version: u64, now: Timestamp) -> Shopper {
+    let phone = name(&format!("phone-of-{id}"));
+    let mut shopper = Shopper::new(id);
     shopper.profile.locale = Some("fr-FR".into());
     let consent = || Some(Consent { granted: true, at: at(0), text: Some("2026-1".into()) });
     (shopper.profile.consents.location, shopper.profile.consents.offers) = (consent(), consent());
@@ -201,7 +201,7 @@ fn shopper(committer: usize, version: u64, now: Timestamp) -> Shopper {
         presences: vec![presence],
         left_at: None,
     };
-    shopper.devices.insert(name("phone"), device);
+    shopper.devices.insert(phone, device);
     shopper
 }
 
