@@ -6,7 +6,7 @@ use parvis_engine::{
     decide::Suppression,
     id::{DeviceId, ShopperId},
     notification::{Channel, Milestone, Notification},
-    problem::Problem,
+    problem::{Problem, Requirements},
     retry::{Next, Patience},
     shopper::{PushTarget, Shopper},
     time::Timestamp,
@@ -49,18 +49,13 @@ impl Default for Config {
 impl Config {
     /// What can't work.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, path: &str, message: &str| {
-            if !holds {
-                problems.push(Problem::new(path, message));
-            }
-        };
-        require((1..=100_000).contains(&self.window), "/window", "must be from 1 to 100000");
-        require(self.patience.attempts_max > 0, "/patience/attempts_max", "must be at least 1");
+        let mut must = Requirements::default();
+        must.require((1..=100_000).contains(&self.window), "/window", "must be from 1 to 100000");
+        must.require(self.patience.attempts_max > 0, "/patience/attempts_max", "must be at least 1");
         let Patience { backoff_min, backoff_max, .. } = self.patience;
-        require(!backoff_min.is_zero(), "/patience/backoff_min", "must be longer than 0s");
-        require(backoff_min <= backoff_max, "/patience/backoff_max", "must not be shorter than backoff_min");
-        problems
+        must.require(!backoff_min.is_zero(), "/patience/backoff_min", "must be longer than 0s");
+        must.require(backoff_min <= backoff_max, "/patience/backoff_max", "must not be shorter than backoff_min");
+        must.into_problems()
     }
 }
 

@@ -16,7 +16,7 @@ use parvis_engine::{
     matching::Transition,
     observation::{Observation, Rejected},
     order::{self, OrderEvent},
-    problem::Problem,
+    problem::{Problem, Requirements},
     shopper::{Profile, PushTarget},
     time::Timestamp,
 };
@@ -53,17 +53,12 @@ impl Default for Config {
 impl Config {
     /// What can't work.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, path: &str, message: &str| {
-            if !holds {
-                problems.push(Problem::new(path, message));
-            }
-        };
-        require((1..=1_024).contains(&self.count), "/count", "must be from 1 to 1024");
-        require(self.inbox_max > 0, "/inbox_max", "must be at least 1");
-        require(self.batch_max > 0, "/batch_max", "must be at least 1");
-        require(self.batch_max <= self.inbox_max, "/batch_max", "must be at most inbox_max");
-        problems
+        let mut must = Requirements::default();
+        must.require((1..=1_024).contains(&self.count), "/count", "must be from 1 to 1024");
+        must.require(self.inbox_max > 0, "/inbox_max", "must be at least 1");
+        must.require(self.batch_max > 0, "/batch_max", "must be at least 1");
+        must.require(self.batch_max <= self.inbox_max, "/batch_max", "must be at most inbox_max");
+        must.into_problems()
     }
 }
 

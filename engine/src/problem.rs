@@ -26,6 +26,24 @@ impl Problem {
     }
 }
 
+/// What must hold of something; collects what does not.
+#[derive(Debug, Default)]
+pub struct Requirements(Vec<Problem>);
+
+impl Requirements {
+    /// Notes a problem at a place unless `holds`.
+    pub fn require(&mut self, holds: bool, path: &str, message: impl Into<String>) {
+        if !holds {
+            self.0.push(Problem::new(path, message));
+        }
+    }
+
+    /// Everything that does not hold.
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.0
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }

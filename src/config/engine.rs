@@ -2,38 +2,37 @@
 
 use std::time::Duration;
 
-use parvis_engine::{problem::Problem, world};
+use parvis_engine::{
+    problem::{Problem, Requirements},
+    world,
+};
 
 /// What can't work.
 pub(super) fn problems(settings: &world::Settings) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut require = |holds: bool, path: &str, message: String| {
-        if !holds {
-            problems.push(Problem::new(path, message));
-        }
-    };
+    let mut must = Requirements::default();
     let world::Settings { observations, track, presence, marketing } = settings;
     let day = Duration::from_secs(24 * 3_600);
     let skew = observations.skew_max;
-    require(observations.lateness_max <= 7 * day, "/observations/lateness_max", "must be at most 7 days".to_owned());
-    require(skew <= day, "/observations/skew_max", "must be at most 24 hours".to_owned());
+    must.require(observations.lateness_max <= 7 * day, "/observations/lateness_max", "must be at most 7 days");
+    must.require(skew <= day, "/observations/skew_max", "must be at most 24 hours");
     let accuracy = observations.accuracy_max_m;
     let positive = |number: f64| number.is_finite() && number > 0.0;
-    require(positive(accuracy), "/observations/accuracy_max_m", format!("{accuracy} must be more than 0"));
+    must.require(positive(accuracy), "/observations/accuracy_max_m", format!("{accuracy} must be more than 0"));
     let speed = track.speed_max_mps;
-    require(positive(speed), "/track/speed_max_mps", format!("{speed} must be more than 0"));
+    must.require(positive(speed), "/track/speed_max_mps", format!("{speed} must be more than 0"));
     let (enter, exit) = (presence.enter_probability, presence.exit_probability);
     let enter_path = "/presence/enter_probability";
-    require((0.5..=0.99).contains(&enter), enter_path, format!("{enter} must be from 0.5 to 0.99"));
+    must.require((0.5..=0.99).contains(&enter), enter_path, format!("{enter} must be from 0.5 to 0.99"));
     let exit_path = "/presence/exit_probability";
-    require((0.01..=0.5).contains(&exit), exit_path, format!("{exit} must be from 0.01 to 0.5"));
+    must.require((0.01..=0.5).contains(&exit), exit_path, format!("{exit} must be from 0.01 to 0.5"));
     let apart = format!("{exit} must be less than enter_probability ({enter}), or presences would flap");
-    require(exit < enter, exit_path, apart);
+    must.require(exit < enter, exit_path, apart);
     // A late fix may still change a presence; one that has timed out already would come back from the dead.
     let lateness = observations.lateness_max;
     let message =
         format!("must be longer than observations.lateness_max ({})", parvis_engine::time::duration::format(lateness));
-    require(presence.timeout > lateness, "/presence/timeout", message);
+    must.require(presence.timeout > lateness, "/presence/timeout", message);
+    let mut problems = must.into_problems();
     problems.extend(marketing.problems().into_iter().map(|problem| problem.under("/marketing")));
     problems
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use parvis_engine::{
     notification::{Channel, Notification},
-    problem::Problem,
+    problem::{Problem, Requirements},
     retry::Outcome,
     shopper::PushTarget,
     time::Timestamp,
@@ -167,21 +167,16 @@ pub fn build(
 }
 
 fn check(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut demand = |holds: bool, path: &str, message: &str| {
-        if !holds {
-            problems.push(Problem::new(path, message));
-        }
-    };
-    demand(!config.connect_timeout.is_zero(), "/connect_timeout", "must be longer than zero");
-    demand(
+    let mut must = Requirements::default();
+    must.require(!config.connect_timeout.is_zero(), "/connect_timeout", "must be longer than zero");
+    must.require(
         config.connect_timeout <= config.request_timeout,
         "/connect_timeout",
         "must not be longer than request_timeout",
     );
-    demand(config.request_timeout <= config.deadline, "/request_timeout", "must not be longer than deadline");
+    must.require(config.request_timeout <= config.deadline, "/request_timeout", "must not be longer than deadline");
     // Providers count many connections as abuse.
-    demand((1..=64).contains(&config.connections_max), "/connections_max", "must be from 1 to 64");
+    must.require((1..=64).contains(&config.connections_max), "/connections_max", "must be from 1 to 64");
     let concurrencies = [
         ("/apns/concurrency", config.apns.as_ref().map(|part| part.concurrency)),
         ("/fcm/concurrency", config.fcm.as_ref().map(|part| part.concurrency)),
@@ -189,13 +184,13 @@ fn check(config: &Config) -> Vec<Problem> {
     ];
     for (path, concurrency) in concurrencies {
         let range = 1..=courier::CONCURRENCY_MAX;
-        demand(
+        must.require(
             concurrency.is_none_or(|concurrency| range.contains(&concurrency)),
             path,
-            &format!("must be from 1 to {}", courier::CONCURRENCY_MAX),
+            format!("must be from 1 to {}", courier::CONCURRENCY_MAX),
         );
     }
-    problems
+    must.into_problems()
 }
 
 fn part<C, T>(

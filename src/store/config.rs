@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use parvis_engine::problem::Problem;
+use parvis_engine::problem::{Problem, Requirements};
 use serde::{Deserialize, Serialize};
 
 /// The store's section of the configuration.
@@ -69,17 +69,12 @@ impl Config {
 
     /// What can't work.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, path: &str, message: &str| {
-            if !holds {
-                problems.push(Problem::new(path, message));
-            }
-        };
-        require(self.queue_max > 0, "/queue_max", "must be at least 1");
-        require(self.group_max > 0, "/group_max", "must be at least 1");
-        require(!self.retention.is_zero(), "/retention", "must be longer than 0s");
-        require(!self.answers_kept.is_zero(), "/answers_kept", "must be longer than 0s");
-        problems
+        let mut must = Requirements::default();
+        must.require(self.queue_max > 0, "/queue_max", "must be at least 1");
+        must.require(self.group_max > 0, "/group_max", "must be at least 1");
+        must.require(!self.retention.is_zero(), "/retention", "must be longer than 0s");
+        must.require(!self.answers_kept.is_zero(), "/answers_kept", "must be longer than 0s");
+        must.into_problems()
     }
 }
 
