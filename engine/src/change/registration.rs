@@ -127,7 +127,7 @@ pub fn register(
 /// Removes a target that a service has called gone, unless it was registered again since then. Says whether it did.
 pub fn remove_target(shopper: &mut Shopper, device: &DeviceId, target: &PushTarget, since: Option<Timestamp>) -> bool {
     let Some(known) = shopper.devices.get_mut(device) else { return false };
-    let gone = known.target.as_ref() == Some(target) && since.is_none_or(|since| known.registered_at < since);
+    let gone = known.target.as_ref() == Some(target) && since.is_none_or(|since| known.registered_at <= since);
     if gone {
         known.target = None;
     }

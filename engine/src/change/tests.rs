@@ -198,7 +198,7 @@ fn a_target_goes_only_if_it_is_older_than_the_news() {
     let target = owner.devices.get(&phone()).expect("a phone").target.clone().expect("a target");
     let other = PushTarget::Fcm { token: Some("other".to_owned()), fid: None };
     assert!(!remove_target(&mut owner, &phone(), &other, None), "registered anew with another token");
-    assert!(!remove_target(&mut owner, &phone(), &target, Some(at(NOON))), "registered since then");
-    assert!(remove_target(&mut owner, &phone(), &target, Some(at(NOON).plus(hours(1)))));
+    assert!(!remove_target(&mut owner, &phone(), &target, Some(at(NOON).minus(hours(1)))), "registered since then");
+    assert!(remove_target(&mut owner, &phone(), &target, Some(at(NOON))), "in the same moment is not since then");
     assert!(!remove_target(&mut owner, &phone(), &target, None), "gone already");
 }
