@@ -1,5 +1,5 @@
-//! iBeacon identities. Pure: bytes and numbers in, values out; no radio, no clock.
+//! Beacons: who they say they are. Pure: bytes and numbers in, values out; no radio, no clock.
 
 mod id;
 
-pub use id::{BeaconId, Uuid};
+pub use id::{Ephemeral, Ibeacon, Identity, Instance, Mac, Namespace, Uuid};

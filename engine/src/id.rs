@@ -82,8 +82,12 @@ names! {
     ShopperId,
     /// A registered installation of the retailer's app.
     DeviceId,
-    /// A geofence or a beacon region.
+    /// A geofence, a beacon region or a zone.
     RegionId,
+    /// A beacon of the registry. A carried tag is a device of this name.
+    BeaconId,
+    /// A scanner host or a gateway.
+    ScannerId,
     /// A shop.
     StoreId,
     /// A campaign.

@@ -44,7 +44,7 @@ pub fn observation(raw: Observation, world: &World, now: Timestamp) -> Result<Ob
             None => Err(rejected(Rejection::UnknownRegion, format!("no region has the id {:?}", crossing.region))),
         },
         Observation::Sighting(sighting) => {
-            Err(rejected(Rejection::UnknownBeacon, format!("no beacon is registered as {:?}", sighting.beacon)))
+            Err(rejected(Rejection::UnknownBeacon, format!("no beacon is registered as {:?}", sighting.heard)))
         }
         Observation::Scan(scan) => {
             Err(rejected(Rejection::UnknownTag, format!("no tag is registered as {:?}", scan.tag)))

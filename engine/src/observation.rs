@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::RegionId, time::Timestamp};
+use parvis_beacons::Identity;
+
+use crate::{
+    id::{BeaconId, RegionId, ScannerId},
+    time::Timestamp,
+};
 
 /// A WGS 84 position in degrees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,22 +57,44 @@ impl From<Fix> for Place {
     }
 }
 
-/// One heard beacon advertisement.
+/// Which beacon was heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Heard {
+    /// By the name that it has here.
+    Beacon {
+        /// Its id in the registry.
+        beacon: BeaconId,
+    },
+    /// By what it says on the air.
+    Identity(Identity),
+}
+
+impl From<Identity> for Heard {
+    fn from(identity: Identity) -> Heard {
+        Heard::Identity(identity)
+    }
+}
+
+/// One heard beacon advertisement, or what was heard of one beacon within a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {
     /// When it was heard.
     pub at: Timestamp,
     /// Which beacon.
     #[serde(flatten)]
-    pub beacon: parvis_beacons::BeaconId,
+    pub heard: Heard,
     /// Received signal strength, dBm.
     pub rssi_dbm: f64,
     /// Signal strength at one metre that the beacon announces, dBm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_power_dbm: Option<f64>,
+    /// How far away the phone takes the beacon to be, metres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance_m: Option<f64>,
     /// The scanner host that heard it; the device itself if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observer: Option<String>,
+    pub observer: Option<ScannerId>,
 }
 
 /// Which way a border was crossed.

@@ -3,11 +3,11 @@
 //! Good input is read in one pass into flat fields. Only a request with a mistake in it is read again as a tree, to
 //! name the culprit; one bad observation never costs the others.
 
-use parvis_beacons::{BeaconId, Uuid};
+use parvis_beacons::{Ephemeral, Ibeacon, Identity, Instance, Mac, Namespace, Uuid};
 use parvis_engine::{
     beacons as parvis_beacons,
-    id::{DeviceId, RegionId},
-    observation::{Crossing, Edge, Fix, Observation, Position, Rejected, Scan, Sighting},
+    id::{BeaconId, DeviceId, RegionId, ScannerId},
+    observation::{Crossing, Edge, Fix, Heard, Observation, Position, Rejected, Scan, Sighting},
     time::Timestamp,
 };
 use serde::{
@@ -97,8 +97,14 @@ struct Fields {
     major: Option<u16>,
     minor: Option<u16>,
     rssi_dbm: Option<f64>,
+    beacon: Option<BeaconId>,
+    namespace: Option<Namespace>,
+    instance: Option<Instance>,
+    eid: Option<Ephemeral>,
+    mac: Option<Mac>,
     measured_power_dbm: Option<f64>,
-    observer: Option<String>,
+    distance_m: Option<f64>,
+    observer: Option<ScannerId>,
     region: Option<RegionId>,
     edge: Option<Edge>,
     tag: Option<String>,
@@ -122,13 +128,10 @@ impl Fields {
             }),
             Kind::Sighting => Observation::Sighting(Sighting {
                 at,
-                beacon: BeaconId {
-                    uuid: self.uuid.ok_or_else(|| missing("uuid", "sighting"))?,
-                    major: self.major.ok_or_else(|| missing("major", "sighting"))?,
-                    minor: self.minor.ok_or_else(|| missing("minor", "sighting"))?,
-                },
+                heard: self.heard()?,
                 rssi_dbm: self.rssi_dbm.ok_or_else(|| missing("rssi_dbm", "sighting"))?,
                 measured_power_dbm: self.measured_power_dbm,
+                distance_m: self.distance_m,
                 observer: self.observer,
             }),
             Kind::Crossing => Observation::Crossing(Crossing {
@@ -138,6 +141,28 @@ impl Fields {
             }),
             Kind::Scan => Observation::Scan(Scan { at, tag: self.tag.ok_or_else(|| missing("tag", "scan"))? }),
         })
+    }
+}
+
+impl Fields {
+    /// Which beacon: by the first that is there of its name here, an Eddystone's parts, an address, an iBeacon's parts.
+    fn heard(&self) -> Result<Heard, Rejected> {
+        let need = |name| missing(name, "sighting");
+        let identity = match self {
+            Fields { beacon: Some(beacon), .. } => return Ok(Heard::Beacon { beacon: beacon.clone() }),
+            Fields { namespace: Some(namespace), instance, .. } => Identity::Eddystone {
+                namespace: *namespace,
+                instance: instance.ok_or_else(|| need("instance"))?,
+            },
+            Fields { eid: Some(eid), .. } => Identity::Ephemeral { eid: *eid },
+            Fields { mac: Some(mac), uuid: None, .. } => Identity::Mac { mac: *mac },
+            Fields { uuid, major, minor, .. } => Identity::Ibeacon(Ibeacon {
+                uuid: uuid.ok_or_else(|| need("uuid"))?,
+                major: major.ok_or_else(|| need("major"))?,
+                minor: minor.ok_or_else(|| need("minor"))?,
+            }),
+        };
+        Ok(identity.into())
     }
 }
 

@@ -4,7 +4,7 @@
 //! done; it must not come back for ever.
 
 use parvis_engine::{
-    beacons::BeaconId,
+    beacons::{Ibeacon, Identity},
     id::DeviceId,
     observation::{Crossing, Edge, Fix, Observation, Position, Rejected, Sighting},
 };
@@ -73,12 +73,13 @@ fn transition(message: &Value) -> Result<Observation, Rejected> {
 }
 
 fn beacon(message: &Value) -> Result<Observation, Rejected> {
-    let beacon = BeaconId::deserialize(message).map_err(|error| invalid(error.to_string()))?;
+    let beacon = Ibeacon::deserialize(message).map_err(|error| invalid(error.to_string()))?;
     Ok(Observation::Sighting(Sighting {
         at: instant(message.get("tst"), "tst")?,
-        beacon,
+        heard: Identity::Ibeacon(beacon).into(),
         rssi_dbm: number(message, "rssi")?,
         measured_power_dbm: None,
+        distance_m: None,
         observer: None,
     }))
 }
