@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use parvis_engine::id::DeviceId;
+use parvis_engine::id::{DeviceId, ScannerId};
 
 use crate::{
     config::{self, Source},
@@ -41,7 +41,7 @@ enum Action {
         device: Option<DeviceId>,
         /// The only scanner that it may speak for.
         #[arg(long)]
-        scanner: Option<String>,
+        scanner: Option<ScannerId>,
     },
     /// Lists names, scopes and bindings.
     List,
@@ -75,7 +75,7 @@ pub struct Wanted {
     /// The only device that it may speak for.
     pub device: Option<DeviceId>,
     /// The only scanner that it may speak for.
-    pub scanner: Option<String>,
+    pub scanner: Option<ScannerId>,
 }
 
 /// Makes a key, appends what is kept of it to the file, and prints the key.

@@ -150,10 +150,9 @@ impl Fields {
         let need = |name| missing(name, "sighting");
         let identity = match self {
             Fields { beacon: Some(beacon), .. } => return Ok(Heard::Beacon { beacon: beacon.clone() }),
-            Fields { namespace: Some(namespace), instance, .. } => Identity::Eddystone {
-                namespace: *namespace,
-                instance: instance.ok_or_else(|| need("instance"))?,
-            },
+            Fields { namespace: Some(namespace), instance, .. } => {
+                Identity::Eddystone { namespace: *namespace, instance: instance.ok_or_else(|| need("instance"))? }
+            }
             Fields { eid: Some(eid), .. } => Identity::Ephemeral { eid: *eid },
             Fields { mac: Some(mac), uuid: None, .. } => Identity::Mac { mac: *mac },
             Fields { uuid, major, minor, .. } => Identity::Ibeacon(Ibeacon {

@@ -22,7 +22,7 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use parvis_engine::{
-    id::{DeviceId, ShopperId},
+    id::{DeviceId, ScannerId, ShopperId},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ pub struct KeyRecord {
     pub device: Option<DeviceId>,
     /// The only scanner that it may speak for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scanner: Option<String>,
+    pub scanner: Option<ScannerId>,
 }
 
 /// Who calls.
@@ -141,7 +141,7 @@ pub struct Caller {
     /// The only device that they may speak for.
     pub device: Option<DeviceId>,
     /// The only scanner that they may speak for.
-    pub scanner: Option<String>,
+    pub scanner: Option<ScannerId>,
     /// The phone's owner, if its token names one.
     pub shopper: Option<ShopperId>,
     /// Whether this is a phone with a token.
