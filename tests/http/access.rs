@@ -76,7 +76,7 @@ async fn a_bound_key_speaks_for_its_device_or_scanner() {
     let (phone, phone_record) = key("one phone");
     let (aisle, aisle_record) = key("one scanner");
     let phone_record = KeyRecord { device: Some("phone".parse().expect("an id")), ..phone_record };
-    let aisle_record = KeyRecord { scanner: Some("aisle-3".to_owned()), ..aisle_record };
+    let aisle_record = KeyRecord { scanner: Some("aisle-3".parse().expect("an id")), ..aisle_record };
     let server = Server::start_with(Wanted { keys: vec![phone_record, aisle_record], ..Wanted::default() }).await;
     server.register("phone").await;
     server.register("other").await;
@@ -104,7 +104,7 @@ async fn a_bound_key_neither_reads_nor_changes_what_is_not_its_own() {
     let all = [Scope::Admin];
     let ((phone, phone_record), (aisle, aisle_record)) = (key("one phone", &all), key("one scanner", &all));
     let phone_record = KeyRecord { device: Some("phone".parse().expect("an id")), ..phone_record };
-    let aisle_record = KeyRecord { scanner: Some("aisle-3".to_owned()), ..aisle_record };
+    let aisle_record = KeyRecord { scanner: Some("aisle-3".parse().expect("an id")), ..aisle_record };
     let server = Server::start_with(Wanted { keys: vec![phone_record, aisle_record], ..Wanted::default() }).await;
     server.register("phone").await;
     server.register("other").await;
