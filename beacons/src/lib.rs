@@ -1,5 +1,6 @@
 //! Beacons: who they say they are. Pure: bytes and numbers in, values out; no radio, no clock.
 
+pub mod calibration;
 mod id;
 pub mod ranging;
 pub mod report;
