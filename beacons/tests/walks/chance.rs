@@ -33,9 +33,15 @@ impl Dice {
         self.unit() < probability
     }
 
-    /// Standard normal (G. E. P. Box and M. E. Muller, 1958).
-    pub(crate) fn normal(&mut self) -> f64 {
+    /// Two independent standard normals (G. E. P. Box and M. E. Muller, 1958).
+    pub(crate) fn normals(&mut self) -> (f64, f64) {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.unit()).cos()
+        let (sin, cos) = (std::f64::consts::TAU * self.unit()).sin_cos();
+        (radius * cos, radius * sin)
+    }
+
+    /// Standard normal.
+    pub(crate) fn normal(&mut self) -> f64 {
+        self.normals().0
     }
 }

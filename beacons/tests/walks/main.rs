@@ -8,5 +8,6 @@ mod properties;
 mod radio;
 mod scene;
 mod shop;
+mod survey;
 mod tables;
 mod walker;

@@ -34,7 +34,8 @@ fn more_sources_for_each_zone_are_not_worse() {
 
 #[test]
 fn in_clean_air_only_the_delay_is_wrong() {
-    let radio = Radio { shadow_db: 0.0, body_db: 0.0, offset_db: 0.0, loss: 0.0, rate_hz: 5.0, ..Radio::SHOP };
+    let still = Radio { shadow_db: 0.0, body_db: 0.0, crowd_db: 0.0, offset_db: 0.0, ..Radio::SHOP };
+    let radio = Radio { loss: 0.0, rate_hz: 5.0, ..still };
     for ears in [Ears::Scanners, Ears::Phone] {
         let scene = Scene::record(Conditions { radio, ..Conditions::new(ears, GAITS[0], 4) }, 10);
         let judgement = scene.judgement(&Settings::default());
@@ -66,7 +67,7 @@ fn standing(ears: Ears, seed: u64) -> (Shop, Walk) {
     let mut dice = Dice::new(seed);
     let zone = dice.below(shop.zones());
     let way = Way::standing(shop.at(zone, 0.5, 0.5), dice.between(0.0, 6.0), STANDING_S as f64);
-    let heard = radio::heard(&shop, &way, &conditions.radio, &mut dice);
+    let heard = radio::heard(&shop, &way, &conditions.radio, (seed, &mut dice));
     let stays = way.stays(&shop);
     (shop, Walk { stays, heard })
 }
@@ -98,7 +99,7 @@ fn walk(ears: Ears, seed: u64) -> (Shop, Vec<Heard>, Vec<Told>) {
     let conditions = Conditions::new(ears, GAITS[1], 2);
     let shop = conditions.shop();
     let way = Way::shopping(&shop, conditions.gait, LENGTH_S as f64, &mut Dice::new(seed));
-    let heard = radio::heard(&shop, &way, &conditions.radio, &mut Dice::new(seed + 1));
+    let heard = radio::heard(&shop, &way, &conditions.radio, (seed, &mut Dice::new(seed + 1)));
     let told = listen::told(&shop, ears, &heard, LENGTH_S, &Settings::default());
     (shop, heard, told)
 }

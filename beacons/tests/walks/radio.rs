@@ -20,6 +20,8 @@ pub(crate) struct Radio {
     pub(crate) shadow_m: f64,
     /// What the walker's own body takes from what is behind it, at most.
     pub(crate) body_db: f64,
+    /// What people who stand in between take, at most.
+    pub(crate) crowd_db: f64,
     /// Standard deviation of what differs from source to source for good.
     pub(crate) offset_db: f64,
     /// The share of packets that are lost however strong they are.
@@ -34,6 +36,7 @@ impl Radio {
         shadow_db: 7.0,
         shadow_m: 2.0,
         body_db: 8.0,
+        crowd_db: 12.0,
         offset_db: 3.0,
         loss: 0.3,
     };
@@ -50,10 +53,18 @@ pub(crate) struct Heard {
     pub(crate) count: u32,
 }
 
-/// Everything that is heard on a walk, in the order of time.
-pub(crate) fn heard(shop: &Shop, way: &Way, radio: &Radio, dice: &mut Dice) -> Vec<Heard> {
-    let mut links: Vec<Link> =
-        shop.sources.iter().map(|source| Link::new(*source, shop.height_m, *radio, dice)).collect();
+/// Everything that is heard on a walk, in the order of time. The seed of the site is what its sources have for good.
+pub(crate) fn heard(shop: &Shop, way: &Way, radio: &Radio, (site, dice): (u64, &mut Dice)) -> Vec<Heard> {
+    let mut site = Dice::new(site);
+    let link = |source: &Source| Link {
+        source: *source,
+        height_m: shop.height_m,
+        radio: *radio,
+        offset_db: radio.offset_db * site.normal(),
+        shadow_db: radio.shadow_db * dice.normal(),
+        crowd_db: 0.0,
+    };
+    let mut links: Vec<Link> = shop.sources.iter().map(link).collect();
     let mut all = Vec::new();
     let mut walked_m = 0.0;
     for second in 0..way.length_s as i64 {
@@ -89,32 +100,31 @@ struct Link {
 }
 
 impl Link {
-    fn new(source: Source, height_m: f64, radio: Radio, dice: &mut Dice) -> Link {
-        let (offset_db, shadow_db) = (radio.offset_db * dice.normal(), radio.shadow_db * dice.normal());
-        Link { source, height_m, radio, offset_db, shadow_db, crowd_db: 0.0 }
-    }
-
     /// To the next packet, so many metres on.
     fn move_on(&mut self, metres: f64, dice: &mut Dice) {
         let (radio, seconds) = (self.radio, 1.0 / self.radio.rate_hz);
-        let kept = (-metres / radio.shadow_m).exp();
-        self.shadow_db = kept * self.shadow_db + (1.0 - kept * kept).sqrt() * radio.shadow_db * dice.normal();
+        if metres > 0.0 {
+            let kept = (-metres / radio.shadow_m).exp();
+            self.shadow_db = kept * self.shadow_db + (1.0 - kept * kept).sqrt() * radio.shadow_db * dice.normal();
+        }
         // Somebody comes by every 17 seconds and stays for 3.
         if self.crowd_db > 0.0 {
             if dice.chance(seconds / 3.0) {
                 self.crowd_db = 0.0;
             }
         } else if dice.chance(seconds / 17.0) {
-            self.crowd_db = dice.between(4.0, 12.0);
+            self.crowd_db = dice.between(radio.crowd_db / 3.0, radio.crowd_db);
         }
     }
 
     /// The signal strength of one packet, unless it is lost.
     fn rssi_dbm(&self, pose: Pose, dice: &mut Dice) -> Option<f64> {
         let (radio, spot) = (self.radio, self.source.spot);
-        let metres = pose.spot.distance_m(spot).hypot(self.height_m).max(0.3);
-        let bearing = (spot.y_m - pose.spot.y_m).atan2(spot.x_m - pose.spot.x_m);
-        let body_db = radio.body_db * (1.0 - (bearing - pose.facing).cos()) / 2.0;
+        let flat_m = pose.spot.distance_m(spot);
+        let metres = flat_m.hypot(self.height_m).max(0.3);
+        let (along_m, across_m) = (spot.x_m - pose.spot.x_m, spot.y_m - pose.spot.y_m);
+        let ahead = (along_m * pose.facing.0 + across_m * pose.facing.1) / flat_m.max(0.01);
+        let body_db = radio.body_db * (1.0 - ahead) / 2.0;
         let level_dbm = radio.power_dbm + self.offset_db - 10.0 * radio.exponent * metres.log10() + self.shadow_db
             - body_db
             - self.crowd_db
@@ -127,6 +137,7 @@ impl Link {
 
 /// Rician fading with as much direct as scattered power: deep dips, low peaks.
 fn fading_db(dice: &mut Dice) -> f64 {
-    let (along, across) = (0.5_f64.sqrt() + 0.5 * dice.normal(), 0.5 * dice.normal());
+    let (one, other) = dice.normals();
+    let (along, across) = (0.5_f64.sqrt() + 0.5 * one, 0.5 * other);
     10.0 * (along * along + across * across).max(1e-3).log10()
 }

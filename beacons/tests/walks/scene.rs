@@ -10,6 +10,7 @@ use crate::{
     listen::{self, Ears, Told, changes},
     radio::{self, Heard, Radio},
     shop::Shop,
+    survey,
     walker::{Gait, Way},
 };
 
@@ -28,11 +29,13 @@ pub(crate) struct Conditions {
     pub(crate) sources_per_zone: usize,
     pub(crate) pitch_m: f64,
     pub(crate) radio: Radio,
+    /// Whether somebody has walked the site before with a known place at every moment, and what that taught is used.
+    pub(crate) surveyed: bool,
 }
 
 impl Conditions {
     pub(crate) fn new(ears: Ears, gait: Gait, sources_per_zone: usize) -> Conditions {
-        Conditions { ears, gait, sources_per_zone, pitch_m: 5.5, radio: Radio::SHOP }
+        Conditions { ears, gait, sources_per_zone, pitch_m: 5.5, radio: Radio::SHOP, surveyed: false }
     }
 
     pub(crate) fn shop(&self) -> Shop {
@@ -68,7 +71,11 @@ impl Scene {
         let shop = conditions.shop();
         let walk = |seed: u64| {
             let way = Way::shopping(&shop, conditions.gait, LENGTH_S as f64, &mut Dice::new(seed));
-            let heard = radio::heard(&shop, &way, &conditions.radio, &mut Dice::new(seed + 1_000));
+            let mut heard = radio::heard(&shop, &way, &conditions.radio, (seed, &mut Dice::new(seed + 1_000)));
+            if conditions.surveyed {
+                let corrections = survey::corrections(&conditions, &shop, seed);
+                heard.iter_mut().for_each(|reading| reading.rssi_dbm += corrections[reading.source]);
+            }
             Walk { stays: way.stays(&shop), heard }
         };
         Scene { ears: conditions.ears, walks: (0..walks).map(walk).collect(), shop }

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use parvis_beacons::{calibration::Judgement, ranging::Settings};
 
 use crate::{
-    listen::Ears,
+    listen::{Ears, Told},
     radio::Radio,
-    scene::{Conditions, GAITS, Offers, Scene},
+    scene::{Conditions, GAITS, Offers, Scene, Walk},
 };
 
 const PAGE: &str = include_str!("../../../docs/ranging.md");
-const WALKS: u64 = 20;
+const WALKS: u64 = 30;
 
 #[test]
 fn table_of_sources_and_speed() {
@@ -32,18 +32,21 @@ fn table_of_sources_and_speed() {
 
 #[test]
 fn table_of_sites() {
-    let mut table =
-        String::from("| who hears | advertisements | offsets | 4 m | 5.5 m | 7 m |\n|---|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| who hears | advertisements | sources differ by | 4 m | 5.5 m | 7 m |\n|---|---|---|---|---|---|\n",
+    );
     for ears in [Ears::Scanners, Ears::Phone] {
-        for (rate_hz, offset_db) in [(1.0, 3.0), (2.0, 3.0), (5.0, 3.0), (2.0, 0.0), (5.0, 0.0)] {
+        for (rate_hz, offset_db, surveyed) in
+            [(1.0, 3.0, false), (2.0, 3.0, false), (5.0, 3.0, false), (2.0, 6.0, false), (2.0, 6.0, true)]
+        {
             let cells = [4.0, 5.5, 7.0].map(|pitch_m| {
                 let radio = Radio { rate_hz, offset_db, ..Radio::SHOP };
-                let conditions = Conditions { pitch_m, radio, ..Conditions::new(ears, GAITS[1], 3) };
+                let conditions = Conditions { pitch_m, radio, surveyed, ..Conditions::new(ears, GAITS[1], 3) };
                 let judgement = Scene::record(conditions, WALKS).judgement(&Settings::default());
                 format!("{} · {}", share(&judgement), switches(&judgement))
             });
-            let known = if offset_db > 0.0 { "unknown" } else { "corrected" };
-            let head = [name(ears).to_owned(), format!("{rate_hz}/s"), known.to_owned()];
+            let known = if surveyed { ", learned" } else { "" };
+            let head = [name(ears).to_owned(), format!("{rate_hz}/s"), format!("{offset_db} dB{known}")];
             row(&mut table, head.into_iter().chain(cells));
         }
     }
@@ -115,17 +118,19 @@ fn table_of_confidence() {
 
 #[test]
 fn table_of_offers() {
-    let scenes = scenes();
+    // Neither dwell nor confidence changes which zone is told.
+    let told: Vec<(Walk, Vec<Told>)> = scenes()
+        .into_iter()
+        .flat_map(|scene| {
+            let told = scene.told(&Settings::default());
+            scene.walks.into_iter().zip(told)
+        })
+        .collect();
     let mut table = String::from("| offer_dwell_s | any confidence | 0.6 | 0.7 | 0.8 |\n|---|---|---|---|---|\n");
     for offer_dwell_s in [0.0, 3.0, 6.0, 9.0] {
         let cells = [0.0, 0.6, 0.7, 0.8].map(|offer_confidence| {
             let settings = Settings { offer_dwell_s, offer_confidence, ..Settings::default() };
-            let mut offers = Offers::default();
-            for scene in &scenes {
-                for (walk, told) in scene.walks.iter().zip(scene.told(&settings)) {
-                    offers = offers.make(walk, &told, &settings);
-                }
-            }
+            let offers = told.iter().fold(Offers::default(), |offers, (walk, told)| offers.make(walk, told, &settings));
             let right = offers.right as f64 / offers.made as f64;
             format!("{} · {}", percent(right), percent(offers.reached as f64 / offers.stays as f64))
         });

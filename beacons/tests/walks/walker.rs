@@ -11,8 +11,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pose {
     pub(crate) spot: Spot,
-    /// Radians.
-    pub(crate) facing: f64,
+    /// A direction of length 1.
+    pub(crate) facing: (f64, f64),
     /// Metres walked so far.
     pub(crate) walked_m: f64,
 }
@@ -44,17 +44,20 @@ pub(crate) struct Way {
 impl Way {
     /// From shelf to shelf until the time is over.
     pub(crate) fn shopping(shop: &Shop, gait: Gait, length_s: f64, dice: &mut Dice) -> Way {
-        let mut pose = Pose { spot: anywhere(shop, dice), facing: 0.0, walked_m: 0.0 };
+        let mut pose = Pose { spot: anywhere(shop, dice), facing: (1.0, 0.0), walked_m: 0.0 };
         let (mut legs, mut now_s) = (Vec::new(), 0.0);
         while now_s < length_s {
             let end = anywhere(shop, dice);
             let metres = pose.spot.distance_m(end);
-            let facing = (end.y_m - pose.spot.y_m).atan2(end.x_m - pose.spot.x_m);
+            let facing = direction((end.y_m - pose.spot.y_m).atan2(end.x_m - pose.spot.x_m));
             let start = Pose { facing, ..pose };
             legs.push(Leg { from_s: now_s, until_s: now_s + metres / gait.speed_mps, start, end });
             now_s += metres / gait.speed_mps;
-            pose =
-                Pose { spot: end, facing: dice.between(0.0, std::f64::consts::TAU), walked_m: pose.walked_m + metres };
+            pose = Pose {
+                spot: end,
+                facing: direction(dice.between(0.0, std::f64::consts::TAU)),
+                walked_m: pose.walked_m + metres,
+            };
             let stop_s = dice.between(gait.stops_s.0, gait.stops_s.1);
             legs.push(Leg { from_s: now_s, until_s: now_s + stop_s, start: pose, end });
             now_s += stop_s;
@@ -63,7 +66,8 @@ impl Way {
     }
 
     /// Standing at a place.
-    pub(crate) fn standing(spot: Spot, facing: f64, length_s: f64) -> Way {
+    pub(crate) fn standing(spot: Spot, angle: f64, length_s: f64) -> Way {
+        let facing = direction(angle);
         let leg = Leg { from_s: 0.0, until_s: length_s, start: Pose { spot, facing, walked_m: 0.0 }, end: spot };
         Way { legs: vec![leg], length_s }
     }
@@ -89,6 +93,10 @@ impl Way {
         }
         stays
     }
+}
+
+fn direction(angle: f64) -> (f64, f64) {
+    (angle.cos(), angle.sin())
 }
 
 /// A place in any zone, not right at its border: shelves are within zones.
