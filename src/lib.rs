@@ -1,6 +1,7 @@
 //! The daemon: sockets, stores, providers, clock and shutdown around the pure engine.
 
 pub mod app;
+pub mod calibrate;
 pub mod catalog;
 pub mod check;
 pub mod client;
@@ -24,3 +25,4 @@ pub mod sandbox;
 pub mod shard;
 pub mod store;
 pub mod waker;
+pub mod walk;

