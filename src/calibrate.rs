@@ -27,31 +27,23 @@ use crate::{
 /// What a beacon is taken to announce of which nobody knows, dBm at one metre.
 const ANNOUNCED_DBM: f64 = -59.0;
 
-/// Who heard a beacon.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Listener {
-    Scanner(ScannerId),
-    Phone(DeviceId),
-}
-
 /// Learns from a recording, which `open` gives anew each time it is asked, and prints what is to stand in the registry.
 ///
 /// # Errors
 /// If the recording can't be read, nothing can be learned from it, or the output can't be written.
 pub fn run<R: BufRead>(world: &World, open: impl Fn() -> Result<R>, truth: &Truth, out: &mut impl Write) -> Result<()> {
-    let samples = samples(&world.registry, replay::lines(open()?), truth)?;
-    let announced: BTreeMap<BeaconId, f64> =
-        samples.iter().map(|(sample, announced)| (sample.beacon.clone(), *announced)).collect();
-    let samples: Vec<Sample<Listener, BeaconId>> = samples.into_iter().map(|(sample, _)| sample).collect();
-    let announced = |beacon: &BeaconId| announced.get(beacon).copied().unwrap_or(ANNOUNCED_DBM);
-    let learned = learn(&samples, announced, world.settings.ranging.path_loss_exponent);
+    let samples = Samples::read(&world.registry, replay::lines(open()?), truth)?;
+    let announced = |beacon: &BeaconId| samples.announced.get(beacon).copied().unwrap_or(ANNOUNCED_DBM);
+    let exponent = world.settings.ranging.path_loss_exponent;
+    let by_scanners = learn(&samples.of_scanners, announced, exponent);
+    let by_phones = learn(&samples.of_phones, announced, exponent);
+    let advice = Advice::new(&world.registry, &by_scanners, &by_phones);
     ensure!(
-        learned.offsets.values().chain(learned.powers.values()).any(Estimate::is_sound),
-        "too little to learn from: {} sightings of the recording are of a beacon in a place that is known relative to \
-         who heard it (both on the floor plan and not too near or far, or both in one zone)",
-        samples.len()
+        !(advice.scanners.is_empty() && advice.beacons.is_empty()),
+        "too little to learn from: in {} sightings the place of the beacon is known relative to who heard it (both on \
+         the floor plan and 1.5 to 12 m apart, or both in one zone)",
+        samples.of_scanners.len() + samples.of_phones.len()
     );
-    let advice = Advice::new(&world.registry, &learned);
     let verdict = |world: &World| {
         let mut replay = Replay::judged(world, truth);
         replay.observations(open()?)?;
@@ -59,11 +51,10 @@ pub fn run<R: BufRead>(world: &World, open: impl Fn() -> Result<R>, truth: &Trut
     };
     let corrected = world.clone().with_registry(advice.registry(&world.registry)?);
     let (before, after) = (verdict(world)?, verdict(&corrected)?);
-    let readings: usize = learned.powers.values().map(|estimate| estimate.count).sum();
-    write!(out, "# Learned from {readings} readings.")?;
-    match learned.exponent {
-        Some(exponent) => writeln!(out, " Signal strength falls with the exponent {exponent:.1}.")?,
-        None => writeln!(out, " No distances are known, so only differences were learned.")?,
+    for (who, exponent) in [("scanners", by_scanners.exponent), ("phones", by_phones.exponent)] {
+        if let Some(exponent) = exponent {
+            writeln!(out, "# What {who} hear falls with the exponent {exponent:.1}.")?;
+        }
     }
     compare(out, &before, &after)?;
     advice.write(out)
@@ -78,10 +69,15 @@ struct Advice {
 }
 
 impl Advice {
-    fn new(registry: &Registry, learned: &Learned<Listener, BeaconId>) -> Advice {
+    /// What scanners hear tells of tags and references, and what phones hear of what hangs there for them; how phones
+    /// differ is nothing that the registry could know.
+    fn new(
+        registry: &Registry,
+        by_scanners: &Learned<ScannerId, BeaconId>,
+        by_phones: &Learned<DeviceId, BeaconId>,
+    ) -> Advice {
         let mut advice = Advice { scanners: Vec::new(), beacons: Vec::new(), scant: Vec::new() };
-        for (listener, estimate) in &learned.offsets {
-            let Listener::Scanner(id) = listener else { continue };
+        for (id, estimate) in &by_scanners.offsets {
             match registry.scanner(id) {
                 Some(scanner) if estimate.is_sound() => {
                     let spec = ScannerSpec { offset_db: tenth(estimate.value), ..scanner.spec.clone() };
@@ -90,13 +86,16 @@ impl Advice {
                 Some(_) | None => advice.scant.push((format!("scanner {id}"), estimate.count)),
             }
         }
-        for (id, estimate) in &learned.powers {
-            match registry.beacon(id) {
-                Some(beacon) if estimate.is_sound() => {
-                    let measured_power_dbm = Some(tenth(estimate.value));
-                    advice.beacons.push((BeaconSpec { measured_power_dbm, ..beacon.spec.clone() }, *estimate));
-                }
-                Some(_) | None => advice.scant.push((format!("beacon {id}"), estimate.count)),
+        let powers = by_scanners.powers.iter().map(|power| (power, false));
+        for ((id, estimate), to_phones) in powers.chain(by_phones.powers.iter().map(|power| (power, true))) {
+            let Some(beacon) = registry.beacon(id).filter(|it| (it.spec.role == Role::Fixed) == to_phones) else {
+                continue;
+            };
+            if estimate.is_sound() {
+                let measured_power_dbm = Some(tenth(estimate.value));
+                advice.beacons.push((BeaconSpec { measured_power_dbm, ..beacon.spec.clone() }, *estimate));
+            } else {
+                advice.scant.push((format!("beacon {id}"), estimate.count));
             }
         }
         advice
@@ -171,50 +170,47 @@ fn tenth(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// Every sighting whose beacon's place is known relative to who heard it, and the power that the beacon announces.
-fn samples(
-    registry: &Registry,
-    lines: impl Iterator<Item = Result<Line>>,
-    truth: &Truth,
-) -> Result<Vec<(Sample<Listener, BeaconId>, f64)>> {
-    let mut samples = Vec::new();
-    for line in lines {
-        let Line { device, observation } = line?;
-        if let Observation::Sighting(sighting) = observation {
-            samples.extend(sample(registry, &device, &sighting, truth));
-        }
-    }
-    Ok(samples)
+/// Every sighting whose beacon's place is known relative to who heard it.
+#[derive(Default)]
+struct Samples {
+    of_scanners: Vec<Sample<ScannerId, BeaconId>>,
+    of_phones: Vec<Sample<DeviceId, BeaconId>>,
+    /// The power that each beacon announces.
+    announced: BTreeMap<BeaconId, f64>,
 }
 
-fn sample(
-    registry: &Registry,
-    device: &DeviceId,
-    sighting: &Sighting,
-    truth: &Truth,
-) -> Option<(Sample<Listener, BeaconId>, f64)> {
-    let beacon = &registry.heard(&sighting.heard)?.spec;
-    let scanner = match &sighting.observer {
-        Some(observer) => Some(&registry.scanner(observer)?.spec),
-        None => None,
-    };
-    let fixed = Place { plan: beacon.plan, zone: beacon.zone.as_ref() };
-    let known = || {
-        let known = truth.at(device, sighting.at)?;
-        Some(Place { plan: known.plan, zone: known.zone.as_ref() })
-    };
-    let distance_m = match scanner {
-        Some(scanner) => {
-            let heard = if beacon.role == Role::Tag { known()? } else { fixed };
-            heard.from(&Place { plan: scanner.plan, zone: scanner.zone.as_ref() })?
+impl Samples {
+    fn read(registry: &Registry, lines: impl Iterator<Item = Result<Line>>, truth: &Truth) -> Result<Samples> {
+        let mut samples = Samples::default();
+        for line in lines {
+            let Line { device, observation } = line?;
+            if let Observation::Sighting(sighting) = observation {
+                let place = truth.at(&device, sighting.at);
+                let place = place.map(|known| Place { plan: known.plan, zone: known.zone.as_ref() });
+                samples.take(registry, device.clone(), &sighting, place);
+            }
         }
-        None => known()?.from(&fixed)?,
-    };
-    let listener =
-        scanner.map_or_else(|| Listener::Phone(device.clone()), |scanner| Listener::Scanner(scanner.id.clone()));
-    let announced = beacon.measured_power_dbm.or(sighting.measured_power_dbm).unwrap_or(ANNOUNCED_DBM);
-    let beacon = beacon.id.clone();
-    Some((Sample { scanner: listener, beacon, rssi_dbm: sighting.rssi_dbm, distance_m }, announced))
+        Ok(samples)
+    }
+
+    /// Takes a sighting of a device whose place is known, or of a beacon that hangs.
+    fn take(&mut self, registry: &Registry, device: DeviceId, sighting: &Sighting, place: Option<Place<'_>>) {
+        let Some(spec) = registry.heard(&sighting.heard).map(|beacon| &beacon.spec) else { return };
+        let (beacon, rssi_dbm) = (spec.id.clone(), sighting.rssi_dbm);
+        let hangs = Place { plan: spec.plan, zone: spec.zone.as_ref() };
+        if let Some(observer) = &sighting.observer {
+            let heard = if spec.role == Role::Tag { place } else { Some(hangs) };
+            let scanner = registry.scanner(observer).map(|scanner| &scanner.spec);
+            let listens = scanner.map(|scanner| Place { plan: scanner.plan, zone: scanner.zone.as_ref() });
+            let Some(distance_m) = apart(heard, listens) else { return };
+            self.of_scanners.push(Sample { scanner: observer.clone(), beacon, rssi_dbm, distance_m });
+        } else {
+            let Some(distance_m) = apart(place, Some(hangs)) else { return };
+            self.of_phones.push(Sample { scanner: device, beacon, rssi_dbm, distance_m });
+        }
+        let announced = spec.measured_power_dbm.or(sighting.measured_power_dbm).unwrap_or(ANNOUNCED_DBM);
+        self.announced.insert(spec.id.clone(), announced);
+    }
 }
 
 /// Where something is.
@@ -223,12 +219,11 @@ struct Place<'a> {
     zone: Option<&'a RegionId>,
 }
 
-impl Place<'_> {
-    /// How far from something else, or that both are in one zone, or that neither is known.
-    fn from(&self, other: &Place<'_>) -> Option<Option<f64>> {
-        if let (Some(here), Some(there)) = (self.plan, other.plan) {
-            return (here.floor == there.floor).then(|| Some((here.x_m - there.x_m).hypot(here.y_m - there.y_m)));
-        }
-        (self.zone.is_some() && self.zone == other.zone).then_some(None)
+/// How far apart two are, or nothing inside if it is only known that both are in one zone.
+fn apart(one: Option<Place<'_>>, other: Option<Place<'_>>) -> Option<Option<f64>> {
+    let (one, other) = (one?, other?);
+    if let (Some(here), Some(there)) = (one.plan, other.plan) {
+        return (here.floor == there.floor).then(|| Some((here.x_m - there.x_m).hypot(here.y_m - there.y_m)));
     }
+    (one.zone.is_some() && one.zone == other.zone).then_some(None)
 }

@@ -12,8 +12,11 @@ use crate::ranging::usable;
 /// Nearer than this, a difference in height that no floor plan knows matters most, and beyond it the model says little,
 /// metres.
 const DISTANCES_M: std::ops::RangeInclusive<f64> = 1.5..=12.0;
-/// Below this, only the lucky ones of the packets are heard, so that what is heard looks stronger than it is.
-const RSSI_MIN_DBM: f64 = -90.0;
+/// Where less than this is expected, only the lucky ones of the packets are heard, so that what is heard looks stronger
+/// than it is, dBm. Judged by what is expected, not by what was heard: leaving out the unlucky ones would do the same.
+const EXPECTED_MIN_DBM: f64 = -88.0;
+/// What is expected depends on what was learned, which changes little after the second pass.
+const PASSES: usize = 3;
 /// With fewer readings an estimate is chance.
 const COUNT_MIN: usize = 20;
 /// Both medians are repeated until they agree; they do so to a thousandth of a decibel long before.
@@ -65,25 +68,27 @@ pub struct Learned<S, B> {
 }
 
 /// Learns from samples, where `announced_dbm` is the power that a beacon announces and `exponent` is used while nothing
-/// better is learned. Unusable and very weak readings are left out, and so are those from very near or very far.
+/// better is learned. Unusable readings are left out, and so are those from where little is heard, from very near or very
+/// far.
 pub fn learn<S: Ord + Clone, B: Ord + Clone>(
     samples: &[Sample<S, B>],
     announced_dbm: impl Fn(&B) -> f64,
     exponent: f64,
 ) -> Learned<S, B> {
-    let samples: Vec<&Sample<S, B>> = samples.iter().filter(|sample| teaches(sample)).collect();
-    let learned = slope(&samples);
-    let exponent = learned.unwrap_or(exponent);
-    let mut fit = Fit::new(&samples, &announced_dbm);
-    for _ in 0..ROUNDS_MAX {
-        if fit.round(&samples, exponent, &announced_dbm) < 1e-3 {
-            break;
-        }
+    let all: Vec<&Sample<S, B>> = samples.iter().filter(|sample| teaches(sample)).collect();
+    let mut samples: Vec<&Sample<S, B>> = all.clone();
+    samples.retain(|sample| sample.rssi_dbm >= EXPECTED_MIN_DBM);
+    let (mut learned, mut fit) = fit(&samples, &announced_dbm, exponent);
+    for _ in 0..PASSES {
+        samples.clone_from(&all);
+        samples.retain(|sample| fit.expected_dbm(sample).is_some_and(|expected_dbm| expected_dbm >= EXPECTED_MIN_DBM));
+        (learned, fit) = self::fit(&samples, &announced_dbm, exponent);
     }
-    let mut by_scanner: BTreeMap<S, Vec<f64>> = BTreeMap::new();
-    let mut by_beacon: BTreeMap<B, Vec<f64>> = BTreeMap::new();
+    // Whoever was heard at all has an estimate, be it of no reading.
+    let mut by_scanner: BTreeMap<S, Vec<f64>> = all.iter().map(|it| (it.scanner.clone(), Vec::new())).collect();
+    let mut by_beacon: BTreeMap<B, Vec<f64>> = all.iter().map(|it| (it.beacon.clone(), Vec::new())).collect();
     for sample in &samples {
-        let off_db = (sample.rssi_dbm - fit.expected_dbm(sample, exponent)).abs();
+        let off_db = fit.rest_db(sample).abs();
         by_scanner.entry(sample.scanner.clone()).or_default().push(off_db);
         by_beacon.entry(sample.beacon.clone()).or_default().push(off_db);
     }
@@ -97,8 +102,23 @@ pub fn learn<S: Ord + Clone, B: Ord + Clone>(
 }
 
 fn teaches<S, B>(sample: &Sample<S, B>) -> bool {
-    let near = sample.distance_m.is_none_or(|distance_m| DISTANCES_M.contains(&distance_m));
-    usable(sample.rssi_dbm) && sample.rssi_dbm >= RSSI_MIN_DBM && near
+    usable(sample.rssi_dbm) && sample.distance_m.is_none_or(|distance_m| DISTANCES_M.contains(&distance_m))
+}
+
+/// The exponent that was learned, and what fits the samples best with it.
+fn fit<S: Ord + Clone, B: Ord + Clone>(
+    samples: &[&Sample<S, B>],
+    announced_dbm: &impl Fn(&B) -> f64,
+    exponent: f64,
+) -> (Option<f64>, Fit<S, B>) {
+    let learned = slope(samples);
+    let mut fit = Fit::new(samples, announced_dbm, learned.unwrap_or(exponent));
+    for _ in 0..ROUNDS_MAX {
+        if fit.round(samples, announced_dbm) < 1e-3 {
+            break;
+        }
+    }
+    (learned, fit)
 }
 
 /// The exponent, by least squares within each pair of scanner and beacon: there neither offset nor power matters.
@@ -133,41 +153,47 @@ fn decades_db(distance_m: f64) -> f64 {
 struct Fit<S, B> {
     offsets: BTreeMap<S, f64>,
     powers: BTreeMap<B, f64>,
+    exponent: f64,
     home_loss_db: f64,
     anchored: bool,
 }
 
 impl<S: Ord + Clone, B: Ord + Clone> Fit<S, B> {
-    fn new(samples: &[&Sample<S, B>], announced_dbm: &impl Fn(&B) -> f64) -> Fit<S, B> {
+    fn new(samples: &[&Sample<S, B>], announced_dbm: &impl Fn(&B) -> f64, exponent: f64) -> Fit<S, B> {
         Fit {
             offsets: samples.iter().map(|sample| (sample.scanner.clone(), 0.0)).collect(),
             powers: samples.iter().map(|sample| (sample.beacon.clone(), announced_dbm(&sample.beacon))).collect(),
+            exponent,
             home_loss_db: 0.0,
             anchored: samples.iter().any(|sample| sample.distance_m.is_some()),
         }
     }
 
-    fn expected_dbm(&self, sample: &Sample<S, B>, exponent: f64) -> f64 {
-        let offset_db = self.offsets.get(&sample.scanner).copied().unwrap_or_default();
-        let power_dbm = self.powers.get(&sample.beacon).copied().unwrap_or_default();
-        power_dbm - offset_db - sample.distance_m.map_or(self.home_loss_db, |m| exponent * decades_db(m))
+    /// Nothing is expected of whom nothing is known.
+    fn expected_dbm(&self, sample: &Sample<S, B>) -> Option<f64> {
+        let (power_dbm, offset_db) = (self.powers.get(&sample.beacon)?, self.offsets.get(&sample.scanner)?);
+        Some(power_dbm - offset_db - sample.distance_m.map_or(self.home_loss_db, |m| self.exponent * decades_db(m)))
+    }
+
+    /// By how much a reading is above what is expected, dB.
+    fn rest_db(&self, sample: &Sample<S, B>) -> f64 {
+        self.expected_dbm(sample).map_or(0.0, |expected_dbm| sample.rssi_dbm - expected_dbm)
     }
 
     /// Moves each number to where half of its readings are above and half below; tells the greatest step, dB.
-    fn round(&mut self, samples: &[&Sample<S, B>], exponent: f64, announced_dbm: &impl Fn(&B) -> f64) -> f64 {
-        let off = |fit: &Fit<S, B>, sample: &Sample<S, B>| sample.rssi_dbm - fit.expected_dbm(sample, exponent);
+    fn round(&mut self, samples: &[&Sample<S, B>], announced_dbm: &impl Fn(&B) -> f64) -> f64 {
         let home = samples.iter().filter(|sample| sample.distance_m.is_none());
-        let home_step = median(home.map(|sample| off(self, sample)).collect()).unwrap_or(0.0);
+        let home_step = median(home.map(|sample| self.rest_db(sample)).collect()).unwrap_or(0.0);
         self.home_loss_db -= home_step;
 
         let mut rests: BTreeMap<&S, Vec<f64>> = BTreeMap::new();
-        samples.iter().for_each(|sample| rests.entry(&sample.scanner).or_default().push(off(self, sample)));
+        samples.iter().for_each(|sample| rests.entry(&sample.scanner).or_default().push(self.rest_db(sample)));
         let mut greatest = home_step.abs() + step(&mut self.offsets, rests, -1.0);
         let centre_db = median(self.offsets.values().copied().collect()).unwrap_or(0.0);
         self.offsets.values_mut().for_each(|offset_db| *offset_db -= centre_db);
 
         let mut rests: BTreeMap<&B, Vec<f64>> = BTreeMap::new();
-        samples.iter().for_each(|sample| rests.entry(&sample.beacon).or_default().push(off(self, sample)));
+        samples.iter().for_each(|sample| rests.entry(&sample.beacon).or_default().push(self.rest_db(sample)));
         greatest += step(&mut self.powers, rests, 1.0);
         if !self.anchored {
             let lifted = self.powers.iter().map(|(beacon, power_dbm)| power_dbm - announced_dbm(beacon));
@@ -253,6 +279,16 @@ mod tests {
     }
 
     #[test]
+    fn a_deaf_scanner_is_not_flattered_by_what_it_misses() {
+        let mut samples = samples(&[0.0, 0.0, 9.0, 0.0], 2.7, 6.0);
+        samples.retain(|sample| sample.rssi_dbm >= -93.0);
+        let learned = learn(&samples, |_| -59.0, 2.7);
+        assert!((learned.offsets[&2].value - 9.0).abs() < 1.0, "{:?}", learned.offsets);
+        let exponent = learned.exponent.expect("learned");
+        assert!((exponent - 2.7).abs() < 0.2, "{exponent}");
+    }
+
+    #[test]
     fn without_distances_differences_are_learned() {
         let mut samples = samples(&[4.0, 0.0, 0.0, -4.0], 2.4, 2.0);
         samples.iter_mut().for_each(|sample| sample.distance_m = None);
@@ -267,7 +303,7 @@ mod tests {
     fn too_little_is_not_sound() {
         let few: Vec<_> = samples(&[0.0; 4], 2.4, 1.0).into_iter().take(40).collect();
         let learned = learn(&few, |_| -59.0, 2.7);
-        assert!(learned.offsets.values().all(|estimate| !estimate.is_sound() && estimate.count == 10));
+        assert!(learned.offsets.values().all(|estimate| !estimate.is_sound() && estimate.count <= 10));
         assert!(learn(&[] as &[Sample<u8, u8>], |_| -59.0, 2.7).offsets.is_empty());
         let still = vec![Sample { scanner: 1, beacon: 1, rssi_dbm: -70.0, distance_m: Some(3.0) }; 100];
         assert_eq!(learn(&still, |_| -59.0, 2.7).exponent, None, "nobody moved");
