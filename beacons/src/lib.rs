@@ -4,6 +4,7 @@ pub mod advertisement;
 pub mod eid;
 pub mod frame;
 mod id;
+pub mod ranging;
 pub mod report;
 
 pub use frame::Frame;
