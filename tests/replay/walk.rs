@@ -1,9 +1,10 @@
-//! A recorded walk with its truth: `parvis replay --truth` judges it, `parvis calibrate` learns from it, and what it
+//! Recorded walks with their truth: `parvis replay --truth` judges them, `parvis calibrate` learns from them, and what it
 //! prints can be put into the registry and is worth what it says.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command};
 
 use parvis::entropy::Entropy;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::{Dice, START_MS, rfc_3339};
@@ -11,12 +12,30 @@ use super::{Dice, START_MS, rfc_3339};
 const UUID: &str = "f7826da6-4fa2-4e98-8024-bc5b71e0893e";
 const ZONES: [&str; 3] = ["coffee", "tea", "wine"];
 const ZONE_M: f64 = 6.0;
-/// What the scanners of the tea aisle report too little, dB.
-const DEAF_DB: f64 = 9.0;
+/// What is weaker of everything that hangs in the tea aisle, dB.
+const FAINT_DB: f64 = 9.0;
 const WALK_S: i64 = 600;
 
-/// Two scanners in each of three aisles.
-fn scanners() -> Vec<(String, usize, f64, f64)> {
+/// What hangs in the aisles, and who walks.
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    /// Scanners, and a cart with a tag.
+    Scanners,
+    /// Beacons, and somebody with a phone.
+    Beacons,
+}
+
+impl Direction {
+    fn walker(self) -> &'static str {
+        match self {
+            Direction::Scanners => "cart",
+            Direction::Beacons => "phone",
+        }
+    }
+}
+
+/// Two in each of three aisles: name, zone and place.
+fn hung() -> Vec<(String, usize, f64, f64)> {
     let of_zone = |zone: usize| {
         let left_m = ZONE_M * zone as f64;
         [
@@ -27,24 +46,29 @@ fn scanners() -> Vec<(String, usize, f64, f64)> {
     (0..ZONES.len()).flat_map(of_zone).collect()
 }
 
-fn registry(scanners: &str) -> String {
+fn registry(entries: &str) -> String {
     let mut text = String::new();
     for zone in ZONES {
         writeln!(text, "[[zone]]\nid = \"{zone}\"\nstore = \"opera\"\ngroup = \"drinks\"").expect("a string takes it");
     }
     writeln!(text, "[[zone]]\nid = \"drinks\"\nstore = \"opera\"").expect("a string takes it");
-    format!("{text}{scanners}")
+    format!("{text}{entries}")
 }
 
-fn as_hung() -> String {
-    let mut text = format!("[[beacon]]\nid = \"cart\"\nrole = \"tag\"\nuuid = \"{UUID}\"\nmajor = 9\nminor = 1\n");
-    for (id, zone, x_m, y_m) in scanners() {
+fn as_hung(direction: Direction) -> String {
+    let mut text = String::new();
+    if direction == Direction::Scanners {
+        text = format!("[[beacon]]\nid = \"cart\"\nrole = \"tag\"\nuuid = \"{UUID}\"\nmajor = 9\nminor = 1\n");
+    }
+    for (minor, (id, zone, x_m, y_m)) in hung().into_iter().enumerate() {
         let zone = ZONES[zone];
-        writeln!(
-            text,
-            "[[scanner]]\nid = \"{id}\"\nstore = \"opera\"\nzone = \"{zone}\"\nplan = {{ x_m = {x_m}, y_m = {y_m} }}"
-        )
-        .expect("a string takes it");
+        let (kind, more) = match direction {
+            Direction::Scanners => ("scanner", String::new()),
+            Direction::Beacons => ("beacon", format!("uuid = \"{UUID}\"\nmajor = 1\nminor = {minor}\n")),
+        };
+        let place = format!("plan = {{ x_m = {x_m}, y_m = {y_m} }}");
+        writeln!(text, "[[{kind}]]\nid = \"{id}\"\nstore = \"opera\"\nzone = \"{zone}\"\n{place}\n{more}")
+            .expect("a string takes it");
     }
     text
 }
@@ -56,39 +80,44 @@ fn x_m(second: i64) -> f64 {
     1.0 + if along_m < length_m { along_m } else { 2.0 * length_m - along_m }
 }
 
-fn record(folder: &Path) {
+fn record(folder: &Path, direction: Direction, knows_places: bool) {
     let dice = Dice(Entropy::seeded(20_261_122));
     let (mut heard, mut truth) = (String::new(), String::new());
+    let walker = direction.walker();
     for second in 0..WALK_S {
         let (x_m, at_ms) = (x_m(second), START_MS + second * 1_000);
-        let zone = ZONES[(x_m / ZONE_M) as usize];
         let (from, until) = (rfc_3339(at_ms), rfc_3339(at_ms + 1_000));
-        writeln!(
-            truth,
-            r#"{{"device":"cart","from":"{from}","until":"{until}","zone":"{zone}","plan":{{"x_m":{x_m},"y_m":3.0}}}}"#
-        )
-        .expect("a string takes it");
-        for (id, of, scanner_x_m, y_m) in scanners() {
-            let metres = (x_m - scanner_x_m).hypot(y_m - 3.0);
-            let deaf_db = if ZONES[of] == "tea" { DEAF_DB } else { 0.0 };
-            let rssi_dbm = (-59.0 - 25.0 * metres.log10() - deaf_db + dice.between(-4.0, 4.0)).round();
-            writeln!(
-                heard,
-                r#"{{"device":"cart","kind":"sighting","at":"{from}","uuid":"{UUID}","major":9,"minor":1,"rssi_dbm":{rssi_dbm},"count":3,"observer":"{id}"}}"#
-            )
-            .expect("a string takes it");
+        let mut known = json!({"device": walker, "from": from, "until": until, "zone": ZONES[(x_m / ZONE_M) as usize]});
+        if knows_places {
+            known["plan"] = json!({"x_m": x_m, "y_m": 3.0});
+        }
+        writeln!(truth, "{known}").expect("a string takes it");
+        for (at, (id, zone, its_x_m, its_y_m)) in hung().into_iter().enumerate() {
+            let metres = (x_m - its_x_m).hypot(3.0 - its_y_m);
+            let faint_db = if ZONES[zone] == "tea" { FAINT_DB } else { 0.0 };
+            let rssi_dbm = (-59.0 - 25.0 * metres.log10() - faint_db + dice.between(-4.0, 4.0)).round();
+            let mut line = json!({"device": walker, "kind": "sighting", "at": from, "uuid": UUID, "rssi_dbm": rssi_dbm, "count": 3});
+            let (major, minor) = match direction {
+                Direction::Scanners => {
+                    line["observer"] = json!(id);
+                    (9, 1)
+                }
+                Direction::Beacons => (1, at),
+            };
+            (line["major"], line["minor"]) = (json!(major), json!(minor));
+            writeln!(heard, "{line}").expect("a string takes it");
         }
     }
     fs::write(folder.join("observations.ndjson"), heard).expect("the folder is writable");
     fs::write(folder.join("truth.ndjson"), truth).expect("the folder is writable");
 }
 
-fn recording() -> TempDir {
+fn recording(direction: Direction, knows_places: bool) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = "[[store]]\nid = \"opera\"\nname = \"Opera\"\ntime_zone = \"Europe/Paris\"\n";
     fs::write(folder.path().join("stores.toml"), store).expect("the folder is writable");
-    fs::write(folder.path().join("beacons.toml"), registry(&as_hung())).expect("the folder is writable");
-    record(folder.path());
+    fs::write(folder.path().join("beacons.toml"), registry(&as_hung(direction))).expect("the folder is writable");
+    record(folder.path(), direction, knows_places);
     folder
 }
 
@@ -113,44 +142,58 @@ fn right(report: &str) -> &str {
     line.split_whitespace().nth(1).expect("a number")
 }
 
-#[test]
-fn what_is_learned_makes_the_registry_right() {
-    let folder = recording();
-    let before = parvis("replay", folder.path()).expect("a report");
-    let learned = parvis("calibrate", folder.path()).expect("advice");
-
-    let advice: toml::Table = learned.parse().expect("TOML, comments and all");
-    let offsets: Vec<(String, f64)> = advice["scanner"]
-        .as_array()
-        .expect("scanners")
-        .iter()
-        .map(|entry| {
-            let offset_db = entry.get("offset_db").map_or(0.0, |offset| offset.as_float().expect("a number"));
-            (entry["id"].as_str().expect("an id").to_owned(), offset_db)
-        })
-        .collect();
-    assert_eq!(offsets.len(), 6, "{learned}");
-    let loud =
-        offsets.iter().filter(|(id, _)| !id.starts_with("tea")).map(|(_, offset_db)| offset_db).sum::<f64>() / 4.0;
-    for (id, offset_db) in &offsets {
-        let expected = if id.starts_with("tea") { DEAF_DB } else { 0.0 };
-        assert!((offset_db - loud - expected).abs() < 1.5, "{id}: {offset_db} {loud}");
-    }
-    let power = advice["beacon"][0]["measured_power_dbm"].as_float().expect("a number");
-    assert!((power + 59.0).abs() < 3.0, "{power}");
-
-    fs::write(folder.path().join("beacons.toml"), registry(&learned)).expect("the folder is writable");
-    let after = parvis("replay", folder.path()).expect("a report");
+/// What calibrating learns of everything that hangs, relative to what hangs outside the tea aisle, dB; after the advice
+/// has been followed and found to be worth what it says.
+fn learned(folder: &Path, kind: &str, number: &str) -> BTreeMap<String, f64> {
+    let before = parvis("replay", folder).expect("a report");
+    let learned = parvis("calibrate", folder).expect("advice");
+    fs::write(folder.join("beacons.toml"), registry(&learned)).expect("the folder is writable");
+    let after = parvis("replay", folder).expect("a report");
     let share = |report: &str| right(report).parse::<f64>().expect("a number");
     assert!(share(&after) > share(&before) + 10.0, "{before}\n{after}");
-    assert!(share(&after) > 80.0, "{after}");
+    assert!(share(&after) > 75.0, "{after}");
     let promise = format!("told for {} % of the time instead of {} %", right(&after), right(&before));
     assert!(learned.contains(&promise), "{promise}\n{learned}");
+
+    let advice: toml::Table = learned.parse().expect("TOML, comments and all");
+    let entries = advice[kind].as_array().expect("entries").iter().map(|entry| {
+        let id = entry["id"].as_str().expect("an id").to_owned();
+        (id, entry.get(number).map_or(0.0, |number| number.as_float().expect("a number")))
+    });
+    let numbers: BTreeMap<String, f64> = entries.filter(|(id, _)| id != "cart").collect();
+    assert_eq!(numbers.len(), 6, "{learned}");
+    let sound = numbers.iter().filter(|(id, _)| !id.starts_with("tea")).map(|(_, number)| number).sum::<f64>() / 4.0;
+    numbers.into_iter().map(|(id, number)| (id, number - sound)).collect()
+}
+
+fn assert_tea_differs_by(expected_db: f64, within_db: f64, learned: &BTreeMap<String, f64>) {
+    for (id, number) in learned {
+        let expected = if id.starts_with("tea") { expected_db } else { 0.0 };
+        assert!((number - expected).abs() < within_db, "{id}: {learned:?}");
+    }
+}
+
+#[test]
+fn offsets_of_scanners_are_learned_from_places() {
+    let folder = recording(Direction::Scanners, true);
+    assert_tea_differs_by(FAINT_DB, 1.2, &learned(folder.path(), "scanner", "offset_db"));
+}
+
+#[test]
+fn offsets_of_scanners_are_learned_from_zones() {
+    let folder = recording(Direction::Scanners, false);
+    assert_tea_differs_by(FAINT_DB, 2.5, &learned(folder.path(), "scanner", "offset_db"));
+}
+
+#[test]
+fn power_of_beacons_is_learned_from_places() {
+    let folder = recording(Direction::Beacons, true);
+    assert_tea_differs_by(-FAINT_DB, 1.2, &learned(folder.path(), "beacon", "measured_power_dbm"));
 }
 
 #[test]
 fn a_walk_is_judged_zone_by_zone() {
-    let report = parvis("replay", recording().path()).expect("a report");
+    let report = parvis("replay", recording(Direction::Scanners, true).path()).expect("a report");
     let lines: Vec<&str> = report.lines().collect();
     assert_eq!(lines[0], "judged     600.0 s of 1 device");
     let zone = |second: i64| (x_m(second) / ZONE_M) as usize;
@@ -165,7 +208,7 @@ fn a_walk_is_judged_zone_by_zone() {
 
 #[test]
 fn what_can_not_be_learned_from_is_told() {
-    let folder = recording();
+    let folder = recording(Direction::Scanners, true);
     fs::write(folder.path().join("truth.ndjson"), "").expect("the folder is writable");
     let nothing = parvis("calibrate", folder.path()).expect_err("nothing is known");
     assert!(nothing.contains("too little to learn from: 0 sightings"), "{nothing}");
