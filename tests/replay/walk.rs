@@ -211,7 +211,7 @@ fn what_can_not_be_learned_from_is_told() {
     let folder = recording(Direction::Scanners, true);
     fs::write(folder.path().join("truth.ndjson"), "").expect("the folder is writable");
     let nothing = parvis("calibrate", folder.path()).expect_err("nothing is known");
-    assert!(nothing.contains("too little to learn from: 0 sightings"), "{nothing}");
+    assert!(nothing.contains("too little to learn from: in 0 sightings"), "{nothing}");
     let report = parvis("replay", folder.path()).expect("a report");
     assert!(report.contains("nothing to judge by"), "{report}");
     let line = r#"{"device":"cart","from":"2026-11-21T10:00:00Z","until":"2026-11-21T10:01:00Z","zone":"beer"}"#;
