@@ -123,12 +123,14 @@ impl Batch {
         let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
         let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
         let settings = &self.world.settings.marketing;
+        let carried = registration.link.is_some();
         let gone =
             change::register(Arc::make_mut(&mut work.shopper), before, (device, registration), settings, self.now);
         for device in &gone {
             work.release(device);
         }
-        if let Some(track) = previous.as_mut().and_then(|previous| previous.release(device)) {
+        let track = previous.as_mut().and_then(|previous| previous.release(device));
+        if let Some(track) = track.filter(|_| !carried) {
             work.adopt(device, track);
         }
         work.forget_positions_without_consent();
@@ -140,16 +142,10 @@ impl Batch {
 
 /// No device, no consent: no processing.
 fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observation>, now: Timestamp) -> Observed {
-    let refusal = if !work.shopper.devices.contains_key(device) {
-        Some((
-            Rejection::UnknownDevice,
-            format!("the device {device} is not registered; PUT /v1/devices/{device} first"),
-        ))
-    } else if !work.shopper.profile.consents.allow_location() {
-        Some((Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
-    } else {
-        None
-    };
+    let refusal = unknown(world, work, device, now).or_else(|| {
+        let silent = !work.shopper.profile.consents.allow_location();
+        silent.then(|| (Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
+    });
     match refusal {
         None => {
             let (observed, decided) = pipeline::observe(world, work, device, raw, now);
@@ -161,6 +157,25 @@ fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observat
             Observed { results, ..Observed::default() }
         }
     }
+}
+
+/// Why nobody speaks through a device now, if nobody does.
+fn unknown(world: &World, work: &Work, device: &DeviceId, now: Timestamp) -> Option<(Rejection, String)> {
+    let known = work.shopper.devices.get(device);
+    let until = known.and_then(|known| known.linked_until.as_deref());
+    if let Some(until) = until.filter(|until| **until <= now) {
+        let detail = format!("the tag {device} was linked until {until}; PUT /v1/beacons/{device}/link links it again");
+        return Some((Rejection::UnlinkedTag, detail));
+    }
+    if known.is_some() {
+        return None;
+    }
+    if world.registry.tag(device).is_some() {
+        let detail = format!("nobody carries the tag {device}; PUT /v1/beacons/{device}/link links it to a shopper");
+        return Some((Rejection::UnlinkedTag, detail));
+    }
+    let detail = format!("the device {device} is not registered; PUT /v1/devices/{device} first");
+    Some((Rejection::UnknownDevice, detail))
 }
 
 /// What time alone has caused on all devices of a shopper.

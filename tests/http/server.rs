@@ -352,6 +352,7 @@ fn as_device(registration: parvis_engine::change::Registration) -> Device {
         registered_at: now(),
         presences: Vec::new(),
         left_at: None,
+        linked_until: None,
     }
 }
 
