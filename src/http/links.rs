@@ -71,10 +71,9 @@ pub(super) async fn put_link(
 ) -> Result<Json<Linked>, Problem> {
     caller.speaks_for_many()?;
     must_be_tag(&services, &tag)?;
-    let now = services.clock.now();
     let registration = Registration::of_tag(shopper.clone(), Link { until });
     let mut problems = registration.problems();
-    if until.is_some_and(|until| until <= now) {
+    if until.is_some_and(|until| until <= services.clock.now()) {
         problems.push(engine::Problem::new("/until", "has passed already; leave it out to link for good"));
     }
     if !problems.is_empty() {
@@ -84,8 +83,8 @@ pub(super) async fn put_link(
         let detail = format!("{tag} is a registered device that is no tag; give the beacon another id");
         return Err(Problem::new(Kind::Conflict, detail));
     }
-    services.shards.ask(shopper.clone(), Input::Register { device: tag.clone(), registration }).await?;
-    Ok(Json(Linked { beacon: tag, shopper, linked_at: now, until }))
+    services.shards.ask(shopper, Input::Register { device: tag.clone(), registration }).await?;
+    show(&services, tag).await
 }
 
 /// Who carries a tag.
@@ -97,9 +96,7 @@ pub(super) async fn get_link(
     Id(tag): Id<DeviceId>,
 ) -> Result<Json<Linked>, Problem> {
     caller.speaks_for_many()?;
-    let (shopper, known) = linked(&services, &tag).await?;
-    let until = known.linked_until.map(|until| *until);
-    Ok(Json(Linked { beacon: tag, shopper, linked_at: known.registered_at, until }))
+    show(&services, tag).await
 }
 
 /// Ends a link.
@@ -216,6 +213,12 @@ fn must_be_tag(services: &Services, tag: &DeviceId) -> Result<(), Problem> {
         }
         None => Err(Problem::not_found("beacon", tag.as_str())),
     }
+}
+
+async fn show(services: &Services, tag: DeviceId) -> Result<Json<Linked>, Problem> {
+    let (shopper, known) = linked(services, &tag).await?;
+    let until = known.linked_until.map(|until| *until);
+    Ok(Json(Linked { beacon: tag, shopper, linked_at: known.registered_at, until }))
 }
 
 async fn linked(services: &Services, tag: &DeviceId) -> Result<(ShopperId, Device), Problem> {
