@@ -240,6 +240,6 @@ fn tags_whose_time_is_over_make_room() {
         let gone = register(owner, None, (&cart, carried("C-1", Some(visit * 10_000 + 5_000))), &settings, now);
         assert_eq!(gone.len(), usize::from(visit > 0), "the cart of the visit before");
     }
-    assert!(owner.devices.contains_key("phone"));
+    assert!(owner.devices.contains_key(&phone()));
     assert_eq!(owner.devices.len(), 2);
 }
