@@ -3,11 +3,13 @@
 //! Nothing here knows HTTP: a broker's message is read by the same functions.
 
 pub mod amazon;
+pub mod gateway;
 pub mod lines;
 pub mod native;
 pub mod osmand;
 pub mod overland;
 pub mod owntracks;
+pub mod ranging;
 pub mod transistorsoft;
 
 use std::collections::BTreeMap;
@@ -319,6 +321,7 @@ mod tests {
             let _ = overland::batch(bytes.as_bytes(), None);
             let _ = transistorsoft::batch(bytes.as_bytes(), None);
             let _ = amazon::batch(bytes.as_bytes(), None);
+            let _ = ranging::batch(bytes.as_bytes(), None, Timestamp::default());
             let _ = native::batch(bytes.as_bytes());
         }
 

@@ -12,7 +12,7 @@ use super::name_problem;
 use crate::{
     id::{RegionId, StoreId},
     problem::Problem,
-    region::Region,
+    region::{Region, RegionKind},
     schedule::Hours,
 };
 
@@ -140,6 +140,7 @@ impl Zone {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::Zone,
             name: spec.name.clone(),
             store: Some(spec.store.clone()),
             tags: spec.tags.clone(),
@@ -166,6 +167,7 @@ impl BeaconRegion {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::BeaconRegion,
             name: spec.name.clone(),
             store: spec.store.clone(),
             tags: spec.tags.clone(),
