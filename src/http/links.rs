@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Json, extract::State, http::StatusCode};
 use parvis_engine::{
-    change::{Link, Registration},
+    change::{Link, Registration, TAG_PLATFORM},
     id::{BeaconId, DeviceId, ShopperId},
     observation::{Rejected, Rejection},
     problem as engine,
@@ -238,7 +238,7 @@ async fn known(services: &Services, tag: &DeviceId) -> Result<Option<(ShopperId,
 }
 
 fn is_tag(known: &Device) -> bool {
-    &*known.platform == Device::TAG
+    &*known.platform == TAG_PLATFORM
 }
 
 fn is_carried(services: &Services, known: &Device) -> bool {

@@ -19,6 +19,9 @@ const TOKEN_MAX: usize = 4_096;
 /// The longest endpoint of a browser's subscription, in bytes.
 const ENDPOINT_MAX: usize = 2_048;
 
+/// What the platform of a carried tag is called.
+pub const TAG_PLATFORM: &str = "tag";
+
 /// The body of `PUT /v1/devices/{device}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +63,7 @@ impl Registration {
     pub fn of_tag(shopper: ShopperId, link: Link) -> Registration {
         Registration {
             shopper: Some(shopper),
-            platform: Device::TAG.to_owned(),
+            platform: TAG_PLATFORM.to_owned(),
             target: None,
             locale: None,
             time_zone: None,
