@@ -173,11 +173,13 @@ pub enum Rejection {
     UnknownBeacon,
     /// No tag of the catalog has this value.
     UnknownTag,
+    /// The beacon is heard in two places at once, so one of the two is a copy.
+    Cloned,
 }
 
 impl Rejection {
     /// Every rejection, in the order of the enum.
-    pub const ALL: [Rejection; 8] = [
+    pub const ALL: [Rejection; 9] = [
         Rejection::Invalid,
         Rejection::Stale,
         Rejection::Future,
@@ -186,6 +188,7 @@ impl Rejection {
         Rejection::UnknownRegion,
         Rejection::UnknownBeacon,
         Rejection::UnknownTag,
+        Rejection::Cloned,
     ];
 
     /// The name in the API and in metrics.
@@ -199,6 +202,7 @@ impl Rejection {
             Rejection::UnknownRegion => "unknown_region",
             Rejection::UnknownBeacon => "unknown_beacon",
             Rejection::UnknownTag => "unknown_tag",
+            Rejection::Cloned => "cloned",
         }
     }
 }

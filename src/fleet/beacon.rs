@@ -105,7 +105,8 @@ impl Entry {
         self.recent.add(sighting.rssi_dbm);
         self.hearer(sighting.scanner, at, sighting.rssi_dbm + sighting.scanner.spec.offset_db);
         if self.beacon.spec.role != Role::Tag {
-            self.elsewhere_since = self.is_elsewhere(registry, now, config).then(|| self.elsewhere_since.unwrap_or(now));
+            self.elsewhere_since =
+                self.is_elsewhere(registry, now, config).then(|| self.elsewhere_since.unwrap_or(now));
         }
     }
 

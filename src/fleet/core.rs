@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use parvis_beacons::{Identity, Namespace, Uuid, report::Health};
+use parvis_beacons::{Ephemeral, Identity, Namespace, Uuid, report::Health};
 use parvis_engine::{
     beacons as parvis_beacons,
     id::{BeaconId, ScannerId, StoreId},
@@ -15,7 +15,9 @@ use parvis_engine::{
 };
 
 use super::{
-    Config, beacon, scanner,
+    Config, beacon,
+    rotating::{Keys, Rotating},
+    scanner,
     serial::{Serial, Standing},
     status::{BeaconState, BeaconStatus, Change, Changed, Counts, ScannerState, ScannerStatus},
     unknown::{Table, Unknown},
@@ -71,6 +73,8 @@ pub struct Noted {
     pub cloned: Vec<bool>,
     /// What changed.
     pub changes: Vec<Change>,
+    /// Whether a beacon was heard for the first time.
+    pub newly_heard: bool,
 }
 
 /// Which part of a list is wanted.
@@ -97,6 +101,7 @@ pub(super) struct Core {
     scanners: BTreeMap<ScannerId, scanner::Entry>,
     beacons: BTreeMap<BeaconId, beacon::Entry>,
     unknown: Table,
+    rotating: Rotating,
 }
 
 impl Core {
@@ -110,15 +115,17 @@ impl Core {
             scanners: BTreeMap::new(),
             beacons: BTreeMap::new(),
             unknown: Table::default(),
+            rotating: Rotating::default(),
         }
     }
 
     /// Learns what is registered now. True if that is news.
-    pub(super) fn renew(&mut self, world: &World, now: Timestamp) -> bool {
+    pub(super) fn renew(&mut self, world: &World, keys: &Keys, now: Timestamp) -> bool {
         if world.generation <= self.generation {
             return false;
         }
         self.generation = world.generation;
+        self.rotating.renew(world, keys, now);
         if Arc::ptr_eq(&self.registry, &world.registry) {
             return false;
         }
@@ -148,6 +155,11 @@ impl Core {
         }
         self.registry = registry;
         true
+    }
+
+    /// Which beacon called itself so.
+    pub(super) fn resolve(&mut self, eid: Ephemeral, at: Timestamp, now: Timestamp) -> Option<&BeaconId> {
+        self.rotating.resolve(eid, at, now)
     }
 
     /// Whether a report may be taken.
@@ -198,6 +210,7 @@ impl Core {
             let id = &beacon.spec.id;
             if !beacons.contains_key(id) {
                 beacons.insert(id.clone(), beacon::Entry::new(beacon.clone(), now));
+                noted.newly_heard = true;
             }
             let Some(entry) = beacons.get_mut(id) else { continue };
             if fresh {
@@ -238,6 +251,11 @@ impl Core {
     /// Whether a beacon was in two places at once until lately.
     pub(super) fn is_cloned(&self, beacon: &BeaconId, now: Timestamp) -> bool {
         self.beacons.get(beacon).is_some_and(|entry| entry.is_cloned(now, &self.config))
+    }
+
+    /// Whether some beacon was told to be cloned and not yet that it no longer is.
+    pub(super) fn has_cloned(&self) -> bool {
+        self.beacons.values().any(|entry| entry.told == BeaconState::Cloned)
     }
 
     /// Whether a stranger says that it is the retailer's.

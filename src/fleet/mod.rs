@@ -8,6 +8,7 @@ pub mod cli;
 mod config;
 mod core;
 mod rate;
+mod rotating;
 mod scanner;
 mod serial;
 mod status;
@@ -15,9 +16,12 @@ mod status;
 mod tests;
 mod unknown;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
-use parvis_beacons::Identity;
+use parvis_beacons::{Ephemeral, Identity};
 use parvis_engine::{
     beacons as parvis_beacons,
     id::{BeaconId, ScannerId},
@@ -30,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     config::Config,
     core::{Admission, Noted, Part, Report, Sighting},
+    rotating::Keys,
     serial::Serial,
     status::{BeaconState, BeaconStatus, Change, Changed, Counts, ScannerState, ScannerStatus},
     unknown::Unknown,
@@ -42,35 +47,41 @@ pub struct Fleet {
     core: Arc<Mutex<core::Core>>,
     /// Told when something may be due sooner than was thought.
     woken: Arc<Notify>,
+    /// Whether some beacon may be cloned, so that the many who ask need not wait for each other.
+    has_cloned: Arc<AtomicBool>,
 }
 
 impl Fleet {
     /// A fleet of which nothing is known yet.
     pub fn new(config: Config) -> Fleet {
-        Fleet { core: Arc::new(Mutex::new(core::Core::new(config))), woken: Arc::default() }
+        Fleet { core: Arc::new(Mutex::new(core::Core::new(config))), woken: Arc::default(), has_cloned: Arc::default() }
     }
 
     /// Learns what is registered now; cheap if that is no news.
-    pub fn renew(&self, world: &World, now: Timestamp) {
-        if self.lock().renew(world, now) {
+    pub fn renew(&self, world: &World, keys: &Keys, now: Timestamp) {
+        if self.lock().renew(world, keys, now) {
             self.woken.notify_one();
         }
     }
 
+    /// Which beacons called themselves so, and when.
+    pub fn resolve(&self, heard: &[(Ephemeral, Timestamp)], now: Timestamp) -> Vec<Option<BeaconId>> {
+        let mut core = self.lock();
+        heard.iter().map(|(eid, at)| core.resolve(*eid, *at, now).cloned()).collect()
+    }
+
     /// Whether a report may be taken; an unregistered scanner is remembered as quarantined. With it comes what changed.
-    pub fn admit(
-        &self,
-        scanner: &ScannerId,
-        serial: Option<&Serial>,
-        now: Timestamp,
-    ) -> (Admission, Option<Change>) {
+    pub fn admit(&self, scanner: &ScannerId, serial: Option<&Serial>, now: Timestamp) -> (Admission, Option<Change>) {
         self.lock().admit(scanner, serial, now)
     }
 
     /// Notes what a report of a registered scanner says, and judges which of its beacons are believed.
     pub fn note(&self, report: &Report<'_>, now: Timestamp) -> Noted {
         let noted = self.lock().note(report, now);
-        if !noted.changes.is_empty() {
+        if noted.cloned.contains(&true) {
+            self.has_cloned.store(true, Ordering::Relaxed);
+        }
+        if noted.newly_heard || !noted.changes.is_empty() {
             self.woken.notify_one();
         }
         noted
@@ -87,6 +98,11 @@ impl Fleet {
         strangers.into_iter().filter(|identity| core.is_ours(identity)).collect()
     }
 
+    /// Whether it is worth while to ask of a beacon whether it is cloned.
+    pub fn has_cloned(&self) -> bool {
+        self.has_cloned.load(Ordering::Relaxed)
+    }
+
     /// Whether a beacon is heard in two places at once.
     pub fn is_cloned(&self, beacon: &BeaconId, now: Timestamp) -> bool {
         self.lock().is_cloned(beacon, now)
@@ -94,7 +110,10 @@ impl Fleet {
 
     /// What has changed because time has passed, and when time alone may change something again.
     pub fn settle(&self, now: Timestamp) -> (Vec<Change>, Option<Timestamp>) {
-        self.lock().settle(now)
+        let mut core = self.lock();
+        let settled = core.settle(now);
+        self.has_cloned.store(core.has_cloned(), Ordering::Relaxed);
+        settled
     }
 
     /// Scanners by id.
@@ -130,7 +149,7 @@ pub async fn run(fleet: Fleet, catalog: Catalog, reporter: Reporter, clock: Cloc
     while !shutdown.is_cancelled() {
         changed.mark_unchanged();
         let now = clock.now();
-        fleet.renew(&catalog.world(), now);
+        fleet.renew(&catalog.world(), &Keys::new(), now);
         let (changes, due) = fleet.settle(now);
         changes.into_iter().for_each(|change| reporter.fleet(change));
         tokio::select! { biased;

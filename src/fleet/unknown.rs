@@ -53,8 +53,7 @@ impl Table {
             inherited = count;
         }
         let count = inherited + 1;
-        let unknown =
-            Unknown { identity, count, overestimate: inherited, heard_at: now, scanner: scanner.clone() };
+        let unknown = Unknown { identity, count, overestimate: inherited, heard_at: now, scanner: scanner.clone() };
         self.entries.insert(identity, unknown);
     }
 

@@ -111,6 +111,7 @@ pub(crate) enum Rejection {
     UnknownRegion,
     UnknownBeacon,
     UnknownTag,
+    Cloned,
 }
 
 /// Something happened between a device and a region.
