@@ -16,7 +16,7 @@ use parvis_engine::{
     id::{NotificationId, RegionId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
-    shopper::{Consent, Device, Interest, Presence, PresenceState, PushTarget, Shopper},
+    shopper::{Consent, Device, Interest, Presence, PresenceState, PushTarget, Shopper, Witness},
     time::Timestamp,
 };
 use tokio::runtime::Runtime;
@@ -189,8 +189,14 @@ fn shopper(id: ShopperId, version: u64, now: Timestamp) -> Shopper {
             .interests
             .insert(interest.to_owned(), Interest { weight: 0.5 + version as f64, at: at(0), signals: Vec::new() });
     }
-    let presence =
-        Presence { region: name("shop-117"), state: PresenceState::Inside, since: now, seen: now, dwelled: false };
+    let presence = Presence {
+        region: name("shop-117"),
+        state: PresenceState::Inside,
+        since: now,
+        seen: now,
+        dwelled: false,
+        witness: Witness::Position,
+    };
     let device = Device {
         platform: "android".into(),
         target: Some(PushTarget::Fcm { token: Some("f".repeat(140)), fid: None }),

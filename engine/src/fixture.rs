@@ -9,7 +9,7 @@ use crate::{
     notification::Notification,
     order::OrderEvent,
     region::Geofence,
-    shopper::{Consent, Device, Presence, PresenceState, PushTarget, Shopper},
+    shopper::{Consent, Device, Presence, PresenceState, PushTarget, Shopper, Witness},
     store::Store,
     time::Timestamp,
     world::World,
@@ -100,7 +100,14 @@ pub(crate) fn device(token: &str, registered_at: &str) -> Device {
 /// Puts the phone into a region.
 pub(crate) fn inside(shopper: &mut Arc<Shopper>, region: &str, since: Timestamp) {
     let region = region.parse().expect("an id");
-    let presence = Presence { region, state: PresenceState::Inside, since, seen: since, dwelled: false };
+    let presence = Presence {
+        region,
+        state: PresenceState::Inside,
+        since,
+        seen: since,
+        dwelled: false,
+        witness: Witness::Position,
+    };
     Arc::make_mut(shopper).devices.get_mut("phone").expect("a phone").presences.push(presence);
 }
 

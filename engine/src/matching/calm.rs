@@ -64,8 +64,8 @@ pub(super) fn room_to_m(fence: &Geofence, state: Option<PresenceState>, outlook:
         Some(PresenceState::Inside) => return border_m,
         Some(PresenceState::Near) if own > 0.0 => REARM * approach_m * own - outlook.gap_m() / shrink,
         Some(PresenceState::Near) => 0.0,
-        None if own > 0.0 => outlook.gap_m() * shrink - approach_m / own,
-        None => 0.0,
+        Some(PresenceState::Left) | None if own > 0.0 => outlook.gap_m() * shrink - approach_m / own,
+        Some(PresenceState::Left) | None => 0.0,
     };
     border_m.min(ring_m - rounding_m).max(0.0)
 }

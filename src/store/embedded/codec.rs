@@ -123,7 +123,7 @@ mod tests {
         order::{Arrival, Arrived, Fulfilment, Order, OrderState, Told},
         shopper::{
             ApnsEnvironment, Attribute, Consent, Device, Interest, Loyalty, Presence, PresenceState, PushTarget, Send,
-            Shopper, Subscription, SubscriptionKeys,
+            Shopper, Subscription, SubscriptionKeys, Witness,
         },
     };
     use proptest::prelude::*;
@@ -170,7 +170,14 @@ mod tests {
 
     fn device(bits: &mut Bits, at: Timestamp) -> Device {
         let state = bits.one_of(PresenceState::Near, PresenceState::Inside);
-        let presence = Presence { region: name("shop"), state, since: at, seen: at, dwelled: bits.flip() };
+        let presence = Presence {
+            region: name("shop"),
+            state,
+            since: at,
+            seen: at,
+            dwelled: bits.flip(),
+            witness: Witness::Position,
+        };
         let target = target(bits);
         Device {
             platform: "ios".into(),
