@@ -16,6 +16,7 @@ use parvis_engine::{
     id::{NotificationId, RegionId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
+    region::RegionKind,
     shopper::{Consent, Device, Interest, Presence, PresenceState, PushTarget, Shopper, Witness},
     time::Timestamp,
 };
@@ -216,6 +217,7 @@ fn event(shopper: &str, now: Timestamp) -> Event {
         kind: TransitionKind::Enter,
         device: name("phone"),
         region: name("shop-117"),
+        region_kind: RegionKind::Geofence,
         store: None,
         at: now,
         received_at: now,

@@ -11,6 +11,7 @@ use crate::{
     matching::TransitionKind,
     notification::{Cause, Purpose},
     order::OrderState,
+    region::RegionKind,
     schedule::{self, QuietAction},
     shopper::{Device, Presence, PresenceState, PushTarget, Send},
     time::Timestamp,
@@ -231,7 +232,7 @@ fn audience(case: &Case<'_>, notes: &mut Notes) -> Answer {
 
 /// "In an aisle only once they linger, and once on a visit."
 fn zone(case: &Case<'_>, notes: &mut Notes) -> Answer {
-    let zone = case.region.filter(|region| case.world.registry.zone(&region.id).is_some());
+    let zone = case.region.filter(|region| region.kind == RegionKind::Zone);
     let (Some(zone), Cause::Transition { transition, .. }) = (zone, case.cause) else {
         notes.add(|| "about no zone".to_owned());
         return Answer::Pass;
@@ -254,7 +255,7 @@ fn presence(case: &Case<'_>, notes: &mut Notes) -> Answer {
         return Answer::Pass;
     };
     // A tag is in the zone, and the phone gets the message.
-    let any = case.world.registry.zone(region).is_some();
+    let any = case.region.is_some_and(|region| region.kind == RegionKind::Zone);
     let devices = case.shopper.devices.iter().filter(|(id, _)| any || Some(*id) == case.device_id);
     let there = |presence: &&Presence| presence.region == *region && presence.state == PresenceState::Inside;
     let inside = devices.flat_map(|(_, device)| &device.presences).filter(there).min_by_key(|it| it.since);

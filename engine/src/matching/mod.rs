@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{DeviceId, RegionId, StoreId},
+    region::RegionKind,
     shopper::{Presence, Track},
     time::Timestamp,
     track::Movement,
@@ -123,6 +124,9 @@ pub struct Transition {
     pub device: DeviceId,
     /// Which region.
     pub region: RegionId,
+    /// Of what kind it is; a geofence if it is no longer in the catalog.
+    #[serde(default)]
+    pub region_kind: RegionKind,
     /// The region's store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreId>,

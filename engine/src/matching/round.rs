@@ -9,7 +9,7 @@ use crate::{
     id::{DeviceId, RegionId},
     observation::{Crossing, Edge, Place},
     region::{Geofence, Region, gaussian::half_plane, index::REARM},
-    shopper::{Calm, Mark, Presence, PresenceState, Stretch, Track, Witness},
+    shopper::{Mark, Presence, PresenceState, Stretch, Track, Witness},
     time::Timestamp,
     world::World,
 };
@@ -32,11 +32,11 @@ pub(super) struct Round<'a> {
     implied_at: Timestamp,
     /// Whether the fix at hand is the newest and not only one of the newest time.
     newest: bool,
-    undecided: bool,
+    pub(super) undecided: bool,
     /// The radius of the disc around the fix at hand that no border crosses, as far as is known.
-    calm_m: f64,
+    pub(super) calm_m: f64,
     /// How far borders were looked for.
-    searched_m: f64,
+    pub(super) searched_m: f64,
 }
 
 /// A decisive word on one region.
@@ -104,7 +104,7 @@ impl<'a> Round<'a> {
             }
         });
         if newest {
-            self.track.calm = self.settled_disc(&sight);
+            self.track.calm = calm::settled_disc(self, &sight);
         } else if self.undecided || self.transitions.len() > told {
             self.track.calm = None;
         }
@@ -157,6 +157,7 @@ impl<'a> Round<'a> {
             kind,
             device: self.device.clone(),
             region: region.id.clone(),
+            region_kind: region.kind,
             store: region.store.clone(),
             at,
             received_at: self.now,
@@ -351,37 +352,6 @@ impl<'a> Round<'a> {
                     self.tell(&fence.region, TransitionKind::Approach, sight.fix.at).confidence = rounded(sure);
                 }
             }
-        }
-    }
-
-    fn settled_disc(&mut self, sight: &Sight) -> Option<Calm> {
-        let settled = !self.undecided && self.track.held.is_none() && self.track.marks.iter().all(|mark| mark.inside);
-        if !settled {
-            return None;
-        }
-        self.widen(sight);
-        let radius_m = self.calm_m.min(calm::RADIUS_MAX_M);
-        (radius_m > 0.0).then_some(Calm { center: sight.fix.position, radius_m, generation: self.world.generation })
-    }
-
-    /// Looks for borders further away, as long as none limits the disc.
-    fn widen(&mut self, sight: &Sight) {
-        let world = self.world;
-        while self.calm_m >= self.searched_m && self.searched_m < calm::RADIUS_MAX_M {
-            self.searched_m = (2.0 * self.searched_m).min(calm::RADIUS_MAX_M);
-            self.calm_m = self.searched_m;
-            for presence in self.after.as_deref().unwrap_or(self.before) {
-                if let Some(fence) = world.regions.get(&presence.region) {
-                    self.calm_m = self.calm_m.min(calm::room_m_around(fence, Some(presence.state), sight, self.calm_m));
-                }
-            }
-            world.regions.near(&sight.site, self.searched_m, |candidate| {
-                if candidate.looks_small() {
-                    self.calm_m = self.calm_m.min(candidate.lower_m);
-                } else if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.region.id).is_none() {
-                    self.calm_m = self.calm_m.min(calm::room_m_around(candidate.fence, None, sight, self.calm_m));
-                }
-            });
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     id::StoreId,
-    region::Region,
+    region::{Region, RegionKind},
     shopper::{Presence, PresenceState, Stretch, Witness},
     time::Timestamp,
     world::World,
@@ -26,6 +26,7 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
         kind,
         device: device.clone(),
         region: presence.region.clone(),
+        region_kind: world.region(&presence.region).map_or_else(RegionKind::default, |region| region.kind),
         store,
         at,
         received_at: now,
@@ -43,7 +44,7 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
         let store = || region.and_then(|region| region.store.clone());
         let end = due_end(world, &presence, region).filter(|(at, _)| *at <= until);
         let last = end.map_or(until, |(at, _)| at);
-        if let Some(at) = due_dwell(world, &presence, region).filter(|at| *at <= last) {
+        if let Some(at) = due_dwell(&presence, region).filter(|at| *at <= last) {
             presence.dwelled = true;
             due.push((at, tell(&presence, store(), TransitionKind::Dwell, TransitionCause::Timer, at)));
         }
@@ -80,7 +81,7 @@ pub fn next_wake(world: &World, presences: &[Presence]) -> Option<Timestamp> {
         .filter_map(|presence| {
             let region = world.region(&presence.region);
             let end = due_end(world, presence, region).map(|(at, _)| at);
-            due_dwell(world, presence, region).into_iter().chain(end).min()
+            due_dwell(presence, region).into_iter().chain(end).min()
         })
         .min()
 }
@@ -102,9 +103,9 @@ fn due_end(world: &World, presence: &Presence, region: Option<&Region>) -> Optio
 }
 
 /// In a zone it takes confidence to dwell, which no timer has: sightings tell it.
-fn due_dwell(world: &World, presence: &Presence, region: Option<&Region>) -> Option<Timestamp> {
-    let dwell = region?.dwell?;
+fn due_dwell(presence: &Presence, region: Option<&Region>) -> Option<Timestamp> {
+    let region = region?;
+    let dwell = region.dwell?;
     let waits = presence.state == PresenceState::Inside && !presence.dwelled;
-    let timed = presence.witness == Witness::Position || world.registry.zone(&presence.region).is_none();
-    (waits && timed).then(|| presence.since.plus(dwell))
+    (waits && region.kind != RegionKind::Zone).then(|| presence.since.plus(dwell))
 }

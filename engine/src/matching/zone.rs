@@ -12,7 +12,7 @@ use super::{TransitionCause, TransitionKind, round::Round, verdict::rounded};
 use crate::{
     id::RegionId,
     observation::{Crossing, Edge},
-    region::Region,
+    region::{Region, RegionKind},
     registry::BeaconRegion,
     shopper::{Presence, PresenceState, Radio, Source, SourceName, Witness},
     time::Timestamp,
@@ -269,7 +269,7 @@ impl Told<'_, '_> {
     fn exit(&mut self, region: &Region, confidence: f64) {
         let Some(presence) = self.inside(&region.id).cloned() else { return };
         self.round.forget(&region.id);
-        if presence.dwelled && self.round.world.registry.zone(&region.id).is_some() {
+        if presence.dwelled && region.kind == RegionKind::Zone {
             let left = self.round.put(region, PresenceState::Left, self.at);
             (left.dwelled, left.witness) = (true, presence.witness);
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{RegionId, StoreId},
     problem::Problem,
-    region::Region,
+    region::{Region, RegionKind},
     schedule::Hours,
 };
 
@@ -128,6 +128,7 @@ impl Zone {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::Zone,
             name: spec.name.clone(),
             store: Some(spec.store.clone()),
             tags: spec.tags.clone(),
@@ -153,6 +154,7 @@ impl BeaconRegion {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::BeaconRegion,
             name: spec.name.clone(),
             store: spec.store.clone(),
             tags: spec.tags.clone(),

@@ -121,6 +121,7 @@ mod tests {
         matching::{Transition, TransitionCause, TransitionKind},
         notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
         order::{Arrival, Arrived, Fulfilment, Order, OrderState, Told},
+        region::RegionKind,
         shopper::{
             ApnsEnvironment, Attribute, Consent, Device, Interest, Loyalty, Presence, PresenceState, PushTarget, Send,
             Shopper, Subscription, SubscriptionKeys, Witness,
@@ -262,6 +263,7 @@ mod tests {
             kind: TransitionKind::Dwell,
             device: name("phone"),
             region: name("r"),
+            region_kind: RegionKind::Geofence,
             store: bits.maybe(name("s")),
             at,
             received_at: at,
