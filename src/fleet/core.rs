@@ -1,11 +1,8 @@
 //! All that is known of scanners and beacons. Pure: time is an argument, changes are results.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use parvis_beacons::{Ephemeral, Identity, Namespace, Uuid, report::Health};
+use parvis_beacons::{Ephemeral, Identity, report::Health};
 use parvis_engine::{
     beacons as parvis_beacons,
     id::{BeaconId, ScannerId, StoreId},
@@ -20,7 +17,7 @@ use super::{
     scanner,
     serial::{Serial, Standing},
     status::{BeaconState, BeaconStatus, Change, Changed, Counts, ScannerState, ScannerStatus},
-    unknown::{Table, Unknown},
+    unknown::{Strangers, Unknown},
 };
 use crate::catalog::eid_keys::EidKeys;
 
@@ -97,11 +94,9 @@ pub(super) struct Core {
     config: Config,
     generation: u64,
     registry: Arc<Registry>,
-    uuids: BTreeSet<Uuid>,
-    namespaces: BTreeSet<Namespace>,
     scanners: BTreeMap<ScannerId, scanner::Entry>,
     beacons: BTreeMap<BeaconId, beacon::Entry>,
-    unknown: Table,
+    strangers: Strangers,
     rotating: Rotating,
 }
 
@@ -111,11 +106,9 @@ impl Core {
             config,
             generation: 0,
             registry: Arc::default(),
-            uuids: BTreeSet::new(),
-            namespaces: BTreeSet::new(),
             scanners: BTreeMap::new(),
             beacons: BTreeMap::new(),
-            unknown: Table::default(),
+            strangers: Strangers::default(),
             rotating: Rotating::default(),
         }
     }
@@ -138,7 +131,7 @@ impl Core {
             }
             None => false,
         });
-        self.learn_names(&registry);
+        self.strangers.renew(&registry);
         let references = references(&registry);
         self.scanners.retain(|id, entry| entry.registered.is_none() || registry.scanner(id).is_some());
         for scanner in registry.scanners() {
@@ -185,7 +178,7 @@ impl Core {
     /// Notes what a report that may be taken says. The same report again is noted once, but judged each time.
     pub(super) fn note(&mut self, report: &Report<'_>, now: Timestamp) -> Noted {
         let mut noted = Noted::default();
-        let Core { config, registry, scanners, beacons, unknown, .. } = self;
+        let Core { config, registry, scanners, beacons, strangers, .. } = self;
         let Some(registered) = registry.scanner(report.scanner) else {
             noted.cloned = vec![false; report.sightings.len()];
             return noted;
@@ -204,7 +197,7 @@ impl Core {
                 }
             }
             for identity in report.strangers {
-                unknown.add(*identity, report.scanner, now, config.unknown_max);
+                strangers.add(*identity, report.scanner, now, config.unknown_max);
             }
         }
         for Sighting { beacon, at, rssi_dbm, battery_v } in report.sightings {
@@ -261,11 +254,7 @@ impl Core {
 
     /// Whether a stranger says that it is the retailer's.
     pub(super) fn is_ours(&self, identity: &Identity) -> bool {
-        match identity {
-            Identity::Ibeacon(ibeacon) => self.uuids.contains(&ibeacon.uuid),
-            Identity::Eddystone { namespace, .. } => self.namespaces.contains(namespace),
-            Identity::Ephemeral { .. } | Identity::Mac { .. } => false,
-        }
+        self.strangers.is_ours(identity)
     }
 
     pub(super) fn scanners(&self, part: &Part<'_, ScannerState>, now: Timestamp) -> Vec<ScannerStatus> {
@@ -292,11 +281,11 @@ impl Core {
     }
 
     pub(super) fn unknown(&self) -> Vec<Unknown> {
-        self.unknown.list()
+        self.strangers.list()
     }
 
     pub(super) fn counts(&self, now: Timestamp) -> Counts {
-        let mut counts = Counts { unknown: self.unknown.list().len() as u64, ..Counts::default() };
+        let mut counts = Counts { unknown: self.strangers.list().len() as u64, ..Counts::default() };
         for entry in self.scanners.values() {
             counts.scanners[entry.state(now, &self.config) as usize] += 1;
             counts.deaf += u64::from(entry.deaf);
@@ -311,24 +300,6 @@ impl Core {
 
     fn state(&self, entry: &beacon::Entry, now: Timestamp) -> BeaconState {
         entry.state(now, &self.config, |id| self.scanners.get(id).is_some_and(|it| it.listens(now, &self.config)))
-    }
-
-    fn learn_names(&mut self, registry: &Registry) {
-        let identities = || registry.beacons().filter_map(|beacon| beacon.identity);
-        self.uuids = registry.beacon_regions().map(|region| region.spec.uuid).collect();
-        self.uuids.extend(identities().filter_map(|identity| match identity {
-            Identity::Ibeacon(ibeacon) => Some(ibeacon.uuid),
-            Identity::Eddystone { .. } | Identity::Ephemeral { .. } | Identity::Mac { .. } => None,
-        }));
-        let namespaces = identities().filter_map(|identity| match identity {
-            Identity::Eddystone { namespace, .. } => Some(namespace),
-            Identity::Ibeacon(_) | Identity::Ephemeral { .. } | Identity::Mac { .. } => None,
-        });
-        self.namespaces = namespaces.collect();
-        let known: BTreeSet<Identity> = identities().collect();
-        let mut unknown = std::mem::take(&mut self.unknown);
-        unknown.retain(|identity| self.is_ours(identity) && !known.contains(identity));
-        self.unknown = unknown;
     }
 
     /// Remembers a scanner that nobody registered; the one that was heard longest ago makes way.

@@ -14,8 +14,14 @@ use parvis_engine::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::{
+    catalog,
+    report::{self, News},
+    store::memory::Memory,
+};
 
 const UUID: &str = "f7826da6-4fa2-4e98-8024-bc5b71e0893e";
 
@@ -82,6 +88,12 @@ impl Rig {
         self.report_of(scanner, seconds, &heard)
     }
 
+    fn report_all(&mut self, scanners: &[&str], second: u64, heard: &[(&str, f64)]) {
+        for scanner in scanners {
+            self.report(scanner, second, heard);
+        }
+    }
+
     fn report_of(&mut self, scanner: &str, seconds: u64, heard: &[(&str, f64, Option<f64>, u64)]) -> Vec<bool> {
         let sighting = |(beacon, rssi_dbm, battery_v, heard_at): &(&str, f64, Option<f64>, u64)| Sighting {
             beacon: self.registry.beacon(&beacon.parse().expect("an id")).expect("registered").clone(),
@@ -131,10 +143,10 @@ fn told(change: &Change) -> String {
 fn a_scanner_is_late_then_silent_then_back() {
     let mut rig = Rig::new();
     for second in 0..10 {
-        ["s1", "s2", "s3"].map(|scanner| rig.report(scanner, second, &[]));
+        rig.report_all(&["s1", "s2", "s3"], second, &[]);
     }
     for second in 10..300 {
-        ["s2", "s3"].map(|scanner| rig.report(scanner, second, &[]));
+        rig.report_all(&["s2", "s3"], second, &[]);
         rig.settle(second);
         let state = rig.scanner("s1", second).state;
         let away = second - 9;
@@ -210,7 +222,7 @@ fn a_beacon_is_silent_if_somebody_would_hear_it() {
         } else {
             rig.report("s1", second, &[("reference", -50.0)]);
         }
-        ["s2", "s3"].map(|scanner| rig.report(scanner, second, &[]));
+        rig.report_all(&["s2", "s3"], second, &[]);
         rig.settle(second);
     }
     assert_eq!(rig.news(), ["beacon.silent fixed"], "a tag comes and goes");
@@ -296,7 +308,7 @@ fn a_tag_in_two_shops_at_once_is_cloned_until_it_is_quiet() {
 fn time_alone_ends_a_clone() {
     let mut rig = Rig::new();
     for second in 0..5 {
-        ["s1", "s3"].map(|scanner| rig.report(scanner, second, &[("tag", -60.0)]));
+        rig.report_all(&["s1", "s3"], second, &[("tag", -60.0)]);
     }
     rig.settle(5);
     let (_, due) = rig.fleet.settle(at(200));
@@ -493,6 +505,39 @@ fn lists_have_pages_and_filters() {
     assert_eq!(ids(&Part { state: Some(BeaconState::Ok), ..all.clone() }), ["fixed"]);
     assert_eq!(ids(&Part { store: Some(&store), ..all }), ["fixed", "reference"]);
     assert_eq!(rig.fleet.counts(at(2)).beacons, [1, 3, 0, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_noticed_without_anybody_reporting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stores = "[[store]]\nid = \"opera\"\nname = \"Opera\"\ntime_zone = \"Europe/Paris\"\n";
+    std::fs::write(folder.path().join("stores.toml"), stores).expect("writable");
+    let sources = catalog::Sources {
+        folder: folder.path().to_owned(),
+        config: catalog::Config::default(),
+        settings: world::Settings::default(),
+    };
+    let (catalog, worker) = Catalog::open(sources, Arc::new(Memory::new())).await.expect("sound files");
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(worker.run());
+    let (fleet, clock) = (Fleet::new(Config::default()), Clock::simulated(at(0)));
+    let reporter = Reporter::new(&report::Config::default());
+    let mut news = reporter.subscribe();
+    tasks.spawn(run(fleet.clone(), catalog.clone(), reporter.clone(), clock.clone(), shutdown.clone()));
+    clock.sleep(Duration::from_secs(5_000)).await;
+    assert!(news.is_empty(), "there is nobody to be silent");
+    let scanner = json!({"id": "s1", "store": "opera"});
+    catalog.put(catalog::Kind::Scanner, vec![scanner]).await.expect("put");
+    let since = clock.now();
+    let first = news.recv().await.expect("news");
+    let News::Fleet(change) = &*first else { panic!("of the fleet: {first:?}") };
+    assert_eq!(told(change), "scanner.silent s1");
+    let after = change.at.since(since);
+    assert!((Duration::from_secs(120)..Duration::from_secs(123)).contains(&after), "{after:?}");
+    shutdown.cancel();
+    drop(catalog);
+    tasks.close();
+    tasks.wait().await;
 }
 
 proptest! {

@@ -2,10 +2,10 @@
 //!
 //! Only what says that it is the retailer's comes here. Never people's own devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use parvis_beacons::Identity;
-use parvis_engine::{beacons as parvis_beacons, id::ScannerId, time::Timestamp};
+use parvis_beacons::{Identity, Namespace, Uuid};
+use parvis_engine::{beacons as parvis_beacons, id::ScannerId, registry::Registry, time::Timestamp};
 use serde::Serialize;
 
 /// A beacon that is not registered.
@@ -24,14 +24,46 @@ pub struct Unknown {
     pub scanner: ScannerId,
 }
 
-/// The most heard, after Metwally, Agrawal, El Abbadi: Efficient computation of frequent and top-k elements in data
+/// The most heard of those that bear the retailer's names, after Metwally, Agrawal, El Abbadi: Efficient computation of frequent and top-k elements in data
 /// streams (2005): when there is no room the least heard makes way, and who comes inherits its count.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table {
+pub(super) struct Strangers {
     entries: BTreeMap<Identity, Unknown>,
+    uuids: BTreeSet<Uuid>,
+    namespaces: BTreeSet<Namespace>,
 }
 
-impl Table {
+impl Strangers {
+    /// Learns what the retailer's beacons are called, and forgets those that are no longer strangers.
+    pub(super) fn renew(&mut self, registry: &Registry) {
+        let known: BTreeSet<Identity> = registry.beacons().filter_map(|beacon| beacon.identity).collect();
+        self.uuids = registry.beacon_regions().map(|region| region.spec.uuid).collect();
+        self.namespaces = BTreeSet::new();
+        for identity in &known {
+            match identity {
+                Identity::Ibeacon(ibeacon) => {
+                    self.uuids.insert(ibeacon.uuid);
+                }
+                Identity::Eddystone { namespace, .. } => {
+                    self.namespaces.insert(*namespace);
+                }
+                Identity::Ephemeral { .. } | Identity::Mac { .. } => {}
+            }
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|identity, _| self.is_ours(identity) && !known.contains(identity));
+        self.entries = entries;
+    }
+
+    /// Whether a stranger says that it is the retailer's.
+    pub(super) fn is_ours(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Ibeacon(ibeacon) => self.uuids.contains(&ibeacon.uuid),
+            Identity::Eddystone { namespace, .. } => self.namespaces.contains(namespace),
+            Identity::Ephemeral { .. } | Identity::Mac { .. } => false,
+        }
+    }
+
     pub(super) fn add(&mut self, identity: Identity, scanner: &ScannerId, now: Timestamp, room: usize) {
         if room == 0 {
             return;
@@ -57,11 +89,6 @@ impl Table {
         self.entries.insert(identity, unknown);
     }
 
-    /// Forgets those that are not (or no longer) strangers.
-    pub(super) fn retain(&mut self, is_stranger: impl Fn(&Identity) -> bool) {
-        self.entries.retain(|identity, _| is_stranger(identity));
-    }
-
     /// Most heard first.
     pub(super) fn list(&self) -> Vec<Unknown> {
         let mut list: Vec<Unknown> = self.entries.values().cloned().collect();
@@ -85,7 +112,7 @@ mod tests {
         #[test]
         fn who_is_heard_often_is_kept_and_the_table_is_bounded(noise in prop::collection::vec(2_u16..500, 0..300)) {
             let scanner: ScannerId = "s".parse().expect("an id");
-            let mut table = Table::default();
+            let mut table = Strangers::default();
             for minor in noise {
                 for minor in [1, minor] {
                     table.add(identity(minor), &scanner, Timestamp::default(), 8);
