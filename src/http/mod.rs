@@ -210,6 +210,7 @@ fn reporting() -> Paths {
         .routes(routes!(formats::owntracks))
         .routes(routes!(formats::overland))
         .routes(routes!(formats::transistorsoft))
+        .routes(routes!(formats::ranging))
         .routes(routes!(formats::amazon))
         .routes(routes!(formats::osmand_get, formats::osmand_post))
         .routes(routes!(scanners::post))

@@ -9,6 +9,7 @@ pub mod native;
 pub mod osmand;
 pub mod overland;
 pub mod owntracks;
+pub mod ranging;
 pub mod scanners;
 pub mod transistorsoft;
 
@@ -337,6 +338,7 @@ mod tests {
             let _ = overland::batch(bytes.as_bytes(), None);
             let _ = transistorsoft::batch(bytes.as_bytes(), None);
             let _ = amazon::batch(bytes.as_bytes(), None);
+            let _ = ranging::batch(bytes.as_bytes(), None, Timestamp::default());
             let _ = native::batch(bytes.as_bytes());
         }
 

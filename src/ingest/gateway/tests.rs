@@ -1,4 +1,5 @@
-//! Samples as gateways send them; those of Ruuvi and OpenMQTTGateway are from their documentation.
+//! Samples in the shapes that gateways send. The files of Ruuvi and ESPresense, the first two rows of Theengs and
+//! `minew-milliseconds` are as published; the others are put together from published parts.
 
 use parvis_engine::{beacons::report::Report, observation::Rejection};
 use proptest::prelude::*;
