@@ -240,9 +240,16 @@ pub struct Device {
     /// history, also when a crash has taken the [`Track`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
+    /// Until when a carried tag speaks for the shopper; none for a phone, and for a tag that is the shopper's own. In a
+    /// box because it is rare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_until: Option<Box<Timestamp>>,
 }
 
 impl Device {
+    /// What the platform of a carried tag is called.
+    pub const TAG: &str = "tag";
+
     /// A device that is nowhere yet.
     pub fn new(platform: impl Into<Box<str>>, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
         Device {
@@ -254,6 +261,7 @@ impl Device {
             registered_at,
             presences: Vec::new(),
             left_at: None,
+            linked_until: None,
         }
     }
 }

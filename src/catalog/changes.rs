@@ -59,6 +59,9 @@ struct Entering {
     before: Option<Arc<Entry>>,
 }
 
+/// Problems, each with the place of its object in what was put.
+type Numbered = Vec<(usize, Problem)>;
+
 impl Checked {
     pub(super) fn new(state: State, changes: Vec<Change>) -> Checked {
         let mut checked = Checked { state, items: BTreeMap::new(), verdicts: Vec::new(), claims: None };
@@ -107,7 +110,7 @@ impl Checked {
     }
 
     /// Compiles each object by itself.
-    fn compile(&self, kind: Kind, objects: Vec<Value>) -> Result<(Vec<Entering>, Vec<(usize, Problem)>), Refusal> {
+    fn compile(&self, kind: Kind, objects: Vec<Value>) -> Result<(Vec<Entering>, Numbered), Refusal> {
         let mut entering: BTreeMap<Arc<str>, Entering> = BTreeMap::new();
         let mut problems = Vec::new();
         for (index, object) in objects.into_iter().enumerate() {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use parvis_beacons::Identity;
+use parvis_engine::beacons::Identity;
 use parvis_engine::problem::Problem;
 
 use super::{

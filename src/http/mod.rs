@@ -1,6 +1,8 @@
 //! The HTTP edge: who may call what, how it is read, how it fails. Decides nothing.
 
+mod around;
 pub mod auth;
+mod beacons;
 mod body;
 mod catalog;
 mod devices;
@@ -10,6 +12,7 @@ mod fleet;
 mod formats;
 pub mod health;
 pub mod idempotency;
+mod links;
 mod notifications;
 pub mod observations;
 mod openapi;
@@ -218,6 +221,7 @@ fn reporting() -> Paths {
         .routes(routes!(shoppers::put))
         .routes(routes!(shoppers::signal))
         .routes(routes!(notifications::receipt))
+        .routes(routes!(links::put_link, links::delete_link))
 }
 
 fn marketing() -> Paths {
@@ -226,6 +230,11 @@ fn marketing() -> Paths {
         .routes(routes!(catalog::post_fences))
         .routes(routes!(catalog::put_store, catalog::delete_store))
         .routes(routes!(catalog::put_campaign, catalog::delete_campaign))
+        .routes(routes!(beacons::put_beacon, beacons::delete_beacon))
+        .routes(routes!(beacons::post_beacons))
+        .routes(routes!(beacons::put_scanner, beacons::delete_scanner))
+        .routes(routes!(beacons::put_zone, beacons::delete_zone))
+        .routes(routes!(beacons::put_region, beacons::delete_region))
         .routes(routes!(explain::post))
 }
 
@@ -237,11 +246,21 @@ fn catalog_reading() -> Paths {
         .routes(routes!(catalog::list_stores))
         .routes(routes!(catalog::get_campaign))
         .routes(routes!(catalog::list_campaigns))
+        .routes(routes!(beacons::get_beacon))
+        .routes(routes!(beacons::list_beacons))
+        .routes(routes!(beacons::get_scanner))
+        .routes(routes!(beacons::list_scanners))
+        .routes(routes!(beacons::get_zone))
+        .routes(routes!(beacons::list_zones))
+        .routes(routes!(beacons::get_region))
+        .routes(routes!(beacons::list_regions))
+        .routes(routes!(around::get))
 }
 
 fn reading() -> Paths {
     OpenApiRouter::new()
         .routes(routes!(devices::get))
+        .routes(routes!(links::get_link))
         .routes(routes!(shoppers::get))
         .routes(routes!(notifications::get))
         .routes(routes!(notifications::list))

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Services,
     auth::Caller,
-    body,
+    body, links,
     problem::{Kind, Problem, Progress},
     schema,
 };
@@ -111,6 +111,7 @@ pub(super) async fn post(
 
 /// Hands a batch to the shoppers' owners.
 pub(super) async fn submit(services: &Services, mut batch: Batch) -> Result<Taken, ingest::Refused> {
+    links::refuse_unlinked(services, &mut batch).await?;
     scanners::refuse_cloned(&mut batch, &services.catalog, &services.fleet, services.clock.now());
     ingest::submit(&services.shards, services.store.as_ref(), &services.reporter, batch).await
 }

@@ -202,7 +202,8 @@ async fn observe(shards: &Shards, shopper: &ShopperId, input: Input) -> Result<O
 
 fn is_stranger(observed: &Observed) -> bool {
     let unknown = |result: &Result<(), Rejected>| {
-        result.as_ref().is_err_and(|rejected| rejected.reason == Rejection::UnknownDevice)
+        let nobodys = |reason| matches!(reason, Rejection::UnknownDevice | Rejection::UnlinkedTag);
+        result.as_ref().is_err_and(|rejected| nobodys(rejected.reason))
     };
     !observed.results.is_empty() && observed.results.iter().all(unknown)
 }

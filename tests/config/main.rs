@@ -5,6 +5,7 @@ mod beacons;
 mod broken;
 mod catalog;
 mod ledger;
+mod registry;
 mod shipped;
 
 use std::{fs, path::Path};

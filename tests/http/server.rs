@@ -378,6 +378,7 @@ fn as_device(registration: parvis_engine::change::Registration) -> Device {
         registered_at: now(),
         presences: Vec::new(),
         left_at: None,
+        linked_until: registration.link.and_then(|link| link.until).map(Box::new),
     }
 }
 
