@@ -383,8 +383,8 @@ async fn submit(tools: Tools<'_>, reports: Vec<Report>, taken: &mut Taken) -> Re
     taken.unlinked += handed.strangers.iter().map(|(_, places)| places.len() as u64).sum::<u64>();
     taken.accepted += handed.taken.accepted;
     for (index, rejected) in handed.taken.rejected {
-        // Unlinked since its owner was looked up.
-        if rejected.reason == Rejection::UnknownDevice {
+        // The link is over, or was ended since the owner was looked up.
+        if matches!(rejected.reason, Rejection::UnknownDevice | Rejection::UnlinkedTag) {
             taken.unlinked += 1;
         } else {
             taken.rejected.push((index, rejected));

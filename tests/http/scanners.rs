@@ -51,8 +51,14 @@ const BEGAN: &str = "2026-11-01T00:00:00Z";
 
 async fn start() -> Server {
     let server = Server::start_with(Wanted { files: files(), ..Wanted::default() }).await;
-    server.register("tag").await;
+    link(&server, "tag").await;
     server
+}
+
+async fn link(server: &Server, tag: &str) {
+    let path = format!("/v1/beacons/{tag}/link");
+    let reply = server.call(Scope::Ingest, Method::PUT, &path, &json!({"shopper": "C-1"})).await;
+    assert_eq!(reply.status, StatusCode::OK, "{:?}", reply.body);
 }
 
 async fn post_as(server: &Server, key: &str, path: &str, body: impl Into<Bytes>) -> Reply {
@@ -101,7 +107,7 @@ async fn a_tag_is_reported_to_its_owner_and_the_rest_is_counted() {
     assert_eq!((&answer["rejected"][0]["index"], &answer["rejected"][0]["reason"]), (&json!(6), &json!("invalid")));
     let observed = server.owner.observed.lock().expect("not poisoned").clone();
     let [(shopper, device, observations)] = observed.as_slice() else { panic!("one tag: {observed:?}") };
-    assert_eq!((shopper.as_str(), device.as_str()), ("~tag", "tag"));
+    assert_eq!((shopper.as_str(), device.as_str()), ("C-1", "tag"));
     let [Observation::Sighting(Sighting { at, observer, count, .. })] = observations.as_slice() else {
         panic!("one sighting: {observations:?}")
     };
@@ -305,7 +311,7 @@ async fn a_beacon_in_two_shops_at_once_causes_nothing() {
 #[tokio::test]
 async fn rotating_identities_are_told_by_the_beacon_behind_them() {
     let server = start().await;
-    server.register("rotating").await;
+    link(&server, "rotating").await;
     let began: Timestamp = BEGAN.parse().expect("a time");
     let clock_s = u32::try_from(now().since(began).as_secs()).expect("days");
     let eid = ephemeral(&IdentityKey::new([7; 16]), Exponent::try_from(10).expect("an exponent"), clock_s);
@@ -383,7 +389,7 @@ async fn a_thousand_scanners_report_at_once() {
     (0..1_000).for_each(|number| beacons += &format!("[[scanner]]\nid = \"s{number}\"\nstore = \"opera\"\n\n"));
     files[1].1 += &format!("\n{beacons}");
     let server = Server::start_with(Wanted { files, inbox: 4_096, ..Wanted::default() }).await;
-    server.register("tag").await;
+    link(&server, "tag").await;
     let (server, body) = (&server, [heard(1, 5), heard(3, 5), heard(9, 5)]);
     let body = &body;
     let replies =
