@@ -97,3 +97,38 @@ impl Config {
         must.into_problems()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        assert_eq!(Config::default().problems(), []);
+        let wrong = Config {
+            scanner_silent_after: Duration::from_secs(5),
+            deaf_after: Duration::ZERO,
+            battery_low_v: f64::NAN,
+            moved_margin_db: -1.0,
+            apart_max_m: 0.0,
+            travel_max_mps: f64::INFINITY,
+            clone_jumps: 0,
+            unknown_max: 1_000_000,
+            quarantined_max: 0,
+            ..Config::default()
+        };
+        let paths: Vec<String> = wrong.problems().into_iter().map(|problem| problem.path).collect();
+        let expected = [
+            "/deaf_after",
+            "/scanner_silent_after",
+            "/battery_low_v",
+            "/moved_margin_db",
+            "/apart_max_m",
+            "/travel_max_mps",
+            "/clone_jumps",
+            "/unknown_max",
+            "/quarantined_max",
+        ];
+        assert_eq!(paths, expected);
+    }
+}
