@@ -226,3 +226,61 @@ impl Connection {
         must.into_problems()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let config: Config = toml::from_str(text).expect("the keys are known");
+        config.values().iter().map(ToString::to_string).collect()
+    }
+
+    const GOOD: &str = r#"
+        [[connection]]
+        url = "mqtts://broker.example"
+        client_id = "node"
+        [[connection.subscription]]
+        topic = "owntracks/#"
+        format = "owntracks"
+    "#;
+
+    #[test]
+    fn a_broker_and_what_to_listen_to_are_enough() {
+        assert_eq!(problems(GOOD), [""; 0]);
+        assert_eq!(problems(""), [""; 0]);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let wrong = |from: &str, to: &str| {
+            let found = problems(&GOOD.replace(from, to));
+            assert_eq!(found.len(), 1, "{to}: {found:?}");
+            found[0].clone()
+        };
+        let node = "client_id = \"node\"";
+        let with = |line: &str| wrong(node, &format!("{node}\n{line}"));
+        assert!(wrong("mqtts:", "https:").starts_with("/connection/0/url"));
+        assert!(wrong("\"node\"", "\"\"").starts_with("/connection/0/client_id"));
+        assert!(with("password_file = \"secret\"").starts_with("/connection/0/username"));
+        assert!(with("key = \"key.pem\"").starts_with("/connection/0/key"));
+        assert!(with("keep_alive = \"1s\"").starts_with("/connection/0/keep_alive"));
+        assert!(with("session_expiry = \"0s\"").starts_with("/connection/0/session_expiry"));
+        assert!(with("backoff_max = \"1ms\"").starts_with("/connection/0/backoff_max"));
+        assert!(with("packet_max = \"10B\"").starts_with("/connection/0/packet_max"));
+        assert!(with("inflight_max = 0").starts_with("/connection/0/inflight_max"));
+        assert!(with("waiting_max = \"1KiB\"").starts_with("/connection/0/waiting_max"));
+        assert!(wrong("owntracks/#", "owntracks/#/x").starts_with("/connection/0/subscription/0/topic"));
+        let shared = "topic = \"owntracks/#\"\nshared = \"a/b\"";
+        assert!(wrong("topic = \"owntracks/#\"", shared).starts_with("/connection/0/subscription/0/shared"));
+        let old = problems(
+            &GOOD
+                .replace(node, &format!("{node}\nversion = \"3.1.1\""))
+                .replace("\"owntracks/#\"", "\"owntracks/#\"\nshared = \"a\""),
+        );
+        assert!(old[0].contains("version = \"5\""), "{old:?}");
+        assert!(problems(&GOOD.repeat(2))[0].starts_with("/connection/1/client_id"));
+        let plain = GOOD.replace("mqtts:", "mqtt:").replace(node, &format!("{node}\nca = \"ca.pem\""));
+        assert!(problems(&plain)[0].starts_with("/connection/0/ca"));
+    }
+}
