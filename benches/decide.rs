@@ -112,6 +112,7 @@ fn enter() -> Transition {
         kind: TransitionKind::Enter,
         device: "phone".parse().expect("an id"),
         region: "rivoli".parse().expect("an id"),
+        region_kind: Default::default(),
         store: Some("paris-1".parse().expect("an id")),
         at: now(),
         received_at: now(),

@@ -45,7 +45,7 @@ lease = "5s"
         "parvis.toml:11: engine.presence.exit_probability: 0.6 must be less than enter_probability (0.3), or presences \
          would flap",
         "parvis.toml:12: engine.presence.timeuot: unknown field `timeuot`, expected one of `enter_probability`, \
-         `exit_probability`, `timeout`",
+         `exit_probability`, `timeout`, `sighting_age_max`",
         "parvis.toml:15: lanes.lease: must be longer than delivery.deadline (20s), or a message would be sent twice",
     ];
     let unknown =

@@ -90,12 +90,19 @@ async fn the_shapes_are_those_that_are_read() {
         json!({"kind": "fix", "at": NOW, "lat": 1.0, "lon": 2.0, "accuracy_m": 3.0,
         "speed_mps": 4.0, "course_deg": 5.0, "floor": 6}),
     );
-    agree::<Observation>(
-        &document,
-        "Sighting",
-        json!({"kind": "sighting", "at": NOW, "rssi_dbm": -60.0, "major": 1,
-        "minor": 2, "uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "measured_power_dbm": -59.0, "observer": "s"}),
-    );
+    let heard = [
+        ("Sighting", json!({"uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "major": 1, "minor": 2})),
+        ("EddystoneSighting", json!({"namespace": "00112233445566778899", "instance": "0a0b0c0d0e0f"})),
+        ("EphemeralSighting", json!({"eid": "0011223344556677"})),
+        ("MacSighting", json!({"mac": "c6:a5:b9:e0:ad:06"})),
+        ("NamedSighting", json!({"beacon": "b"})),
+    ];
+    for (name, mut sighting) in heard {
+        let rest = json!({"kind": "sighting", "at": NOW, "rssi_dbm": -60.0, "measured_power_dbm": -59.0, "count": 2,
+            "distance_m": 1.0, "observer": "s"});
+        sighting.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+        agree::<Observation>(&document, name, sighting);
+    }
     agree::<Observation>(&document, "Crossing", json!({"kind": "crossing", "at": NOW, "region": "r", "edge": "enter"}));
     agree::<Observation>(&document, "Scan", json!({"kind": "scan", "at": NOW, "tag": "t"}));
     let reasons: Vec<_> = Rejection::ALL.into_iter().map(Rejection::name).collect();

@@ -6,7 +6,7 @@ mod beacon;
 mod scanner;
 mod zone;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parvis_beacons::Identity;
 use rstar::{AABB, PointDistance, RTree, RTreeObject};
@@ -205,6 +205,13 @@ impl Registry {
     pub fn region(&self, id: &RegionId) -> Option<&Region> {
         let zone = self.zones.get(id).map(|zone| &zone.region);
         zone.or_else(|| self.regions.get(id).map(|region| &region.region))
+    }
+
+    /// How long nothing may be heard in a zone or a beacon region, if it says so itself.
+    pub fn exit_after(&self, id: &RegionId) -> Option<Duration> {
+        let zone = self.zones.get(id).map(|zone| zone.spec.exit_after_s);
+        let seconds = zone.or_else(|| self.regions.get(id).map(|region| region.spec.exit_after_s));
+        seconds.flatten().map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// What hangs within a radius, nearest first, with its distance in metres.

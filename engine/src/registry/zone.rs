@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use parvis_beacons::{Identity, Uuid};
+use parvis_beacons::{Identity, Uuid, ranging::Proximity};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{RegionId, StoreId},
     problem::Problem,
-    region::Region,
+    region::{Region, RegionKind},
     schedule::Hours,
 };
 
@@ -38,7 +38,7 @@ pub struct ZoneSpec {
     /// Opening hours of this place, instead of its store's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
-    /// The weakest signal with which the zone is entered, dBm; the shop's setting if absent.
+    /// The weakest signal with which the zone is entered, dBm, if that is more than the shop's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_dbm: Option<f64>,
     /// How long nothing may be heard before a device counts as gone, seconds; the shop's setting if absent.
@@ -69,6 +69,9 @@ pub struct BeaconRegionSpec {
     /// and this minor, if there is one here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minor: Option<u16>,
+    /// How near to one of the beacons counts as being there; hearing it if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proximity: Option<Proximity>,
     /// By which campaigns select it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
@@ -125,6 +128,7 @@ impl Zone {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::Zone,
             name: spec.name.clone(),
             store: Some(spec.store.clone()),
             tags: spec.tags.clone(),
@@ -150,6 +154,7 @@ impl BeaconRegion {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::BeaconRegion,
             name: spec.name.clone(),
             store: spec.store.clone(),
             tags: spec.tags.clone(),
