@@ -3,6 +3,7 @@
 //! Nothing here knows HTTP: a broker's message is read by the same functions.
 
 pub mod amazon;
+pub mod gateway;
 pub mod lines;
 pub mod native;
 pub mod osmand;
