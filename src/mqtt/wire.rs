@@ -237,3 +237,90 @@ fn told(why: MqttError) -> String {
 fn refused(why: MqttError) -> String {
     format!("can't be said in MQTT: {why:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mqtt::config::Config;
+
+    fn config(version: &str) -> Connection {
+        let text = format!(
+            "[[connection]]\nurl = \"mqtt://broker\"\nclient_id = \"node\"\nusername = \"jane\"\nversion = \"{version}\"\n\
+             [[connection.subscription]]\ntopic = \"owntracks/#\"\nformat = \"owntracks\"\nshared = \"shop\""
+        );
+        toml::from_str::<Config>(&text).expect("sound").connection.remove(0)
+    }
+
+    /// The content of the only packet in `bytes`, whose length fits into one byte.
+    fn content(bytes: &[u8]) -> &[u8] {
+        assert_eq!(usize::from(bytes[1]) + 2, bytes.len());
+        &bytes[2..]
+    }
+
+    #[test]
+    fn the_session_is_kept_and_what_may_be_under_way_is_told() {
+        let mut out = BytesMut::new();
+        connect(&config("5"), Some(b"secret"), &mut out).expect("fits");
+        let (packet, _) = v5_0::Connect::parse(content(&out)).expect("a greeting");
+        assert_eq!((packet.clean_start(), packet.keep_alive(), packet.client_id()), (false, 30, "node"));
+        assert_eq!((packet.user_name(), packet.password()), (Some("jane"), Some(b"secret".as_slice())));
+        let told: Vec<String> = packet.props().iter().map(|property| property.id().to_string()).collect();
+        assert_eq!(told, ["session_expiry_interval", "receive_maximum", "maximum_packet_size"]);
+        out.clear();
+        connect(&config("3.1.1"), None, &mut out).expect("fits");
+        let (packet, _) = v3_1_1::Connect::parse(content(&out)).expect("a greeting");
+        assert_eq!((packet.clean_session(), packet.keep_alive(), packet.password()), (false, 30, None));
+    }
+
+    #[test]
+    fn a_shared_subscription_names_its_group_and_asks_for_nothing_kept() {
+        let mut out = BytesMut::new();
+        subscribe(Version::V5, &config("5").subscription, &mut out).expect("fits");
+        let (packet, _) = v5_0::Subscribe::parse(content(&out)).expect("a request");
+        let entry = &packet.entries()[0];
+        assert_eq!((entry.topic_filter(), entry.sub_opts().qos()), ("$share/shop/owntracks/#", Qos::AtLeastOnce));
+    }
+
+    #[test]
+    fn what_is_written_by_hand_is_what_the_library_reads() {
+        let mut out = BytesMut::new();
+        acknowledge(513, &mut out);
+        assert_eq!(v5_0::Puback::parse(content(&out)).expect("a packet").0.packet_id(), 513);
+        assert_eq!(v3_1_1::Puback::parse(content(&out)).expect("a packet").0.packet_id(), 513);
+        out.clear();
+        disconnect(&mut out);
+        assert_eq!(v5_0::Disconnect::parse(content(&out)).expect("a packet").0.reason_code(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_panics(first in any::<u8>(), body in prop::collection::vec(any::<u8>(), 0..60)) {
+            for version in [Version::V5, Version::V3] {
+                let _ = read(version, first, Arc::from(body.as_slice()));
+            }
+        }
+
+        #[test]
+        fn no_damaged_packet_panics(at in 0_usize..20, byte in any::<u8>(), cut in 0_usize..20) {
+            // CONNACK with receive maximum and packet size; PUBLISH with a property; SUBACK; DISCONNECT with a reason.
+            let samples: [(u8, &[u8]); 4] = [
+                (0x20, &[0, 0, 8, 0x21, 0, 10, 0x27, 0, 1, 0, 0]),
+                (0x32, &[0, 1, b't', 0, 7, 2, 0x01, 1, b'{', b'}']),
+                (0x90, &[0, 1, 0, 1]),
+                (0xe0, &[0x8e, 0]),
+            ];
+            for (first, body) in samples {
+                let mut body = body.to_vec();
+                if let Some(place) = body.get_mut(at) {
+                    *place = byte;
+                }
+                body.truncate(body.len().saturating_sub(cut));
+                for version in [Version::V5, Version::V3] {
+                    let _ = read(version, first, Arc::from(body.as_slice()));
+                }
+            }
+        }
+    }
+}
