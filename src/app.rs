@@ -17,6 +17,7 @@ use crate::{
     delivery::{self, Couriers, transport},
     document::Finding,
     entropy::Entropy,
+    fleet::{self, Fleet},
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
     mqtt, pipeline,
@@ -51,14 +52,15 @@ struct Core {
     store: Arc<dyn Store>,
     catalog: Catalog,
     shards: Shards,
+    fleet: Fleet,
     reporter: Reporter,
     clock: Clock,
 }
 
 impl Core {
     fn mqtt_tools(&self, entropy: Entropy) -> mqtt::Tools {
-        let Core { store, shards, reporter, clock, .. } = self.clone();
-        mqtt::Tools { store, shards, reporter, clock, entropy }
+        let Core { store, catalog, shards, fleet, reporter, clock } = self.clone();
+        mqtt::Tools { store, catalog, shards, fleet, reporter, clock, entropy }
     }
 }
 
@@ -107,7 +109,8 @@ impl App {
         };
         let shards = start_shards(&config.shards, &tools, &deciders);
         deciders.spawn(worker.run());
-        let core = Core { store, catalog, shards, reporter, clock };
+        let fleet = Fleet::new(config.fleet.clone());
+        let core = Core { store, catalog, shards, fleet, reporter, clock };
         let out = start_out(&config, core.clone(), couriers, entropy.clone());
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
@@ -187,8 +190,9 @@ fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracke
 }
 
 fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entropy) -> Part {
-    let Core { store, catalog, shards, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, reporter, clock } = core;
     let out = Part::new();
+    out.tasks.spawn(fleet::run(fleet, catalog.clone(), reporter.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(retention::run(store.clone(), config.store.clone(), clock.clone(), out.stop.clone()));
     let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
@@ -207,13 +211,14 @@ fn open_door(
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {
-    let Core { store, catalog, shards, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, reporter, clock } = core;
     let door = Part::new();
     let (http, time, stop) = (config.http.clone(), clock.clone(), door.stop.clone());
     let router = http::router(Services {
         shards,
         store,
         catalog,
+        fleet,
         clock,
         keys,
         reporter,

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod demo;
 pub mod document;
 pub mod entropy;
+pub mod fleet;
 pub mod http;
 pub mod ingest;
 pub mod json;

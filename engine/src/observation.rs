@@ -191,11 +191,13 @@ pub enum Rejection {
     WrongRole,
     /// It places the device where it can't be: too far from where it was just now.
     Elsewhere,
+    /// The beacon is heard in two places at once, so one of the two is a copy.
+    Cloned,
 }
 
 impl Rejection {
     /// Every rejection, in the order of the enum.
-    pub const ALL: [Rejection; 11] = [
+    pub const ALL: [Rejection; 12] = [
         Rejection::Invalid,
         Rejection::Stale,
         Rejection::Future,
@@ -207,6 +209,7 @@ impl Rejection {
         Rejection::UnknownScanner,
         Rejection::WrongRole,
         Rejection::Elsewhere,
+        Rejection::Cloned,
     ];
 
     /// The name in the API and in metrics.
@@ -223,6 +226,7 @@ impl Rejection {
             Rejection::UnknownScanner => "unknown_scanner",
             Rejection::WrongRole => "wrong_role",
             Rejection::Elsewhere => "elsewhere",
+            Rejection::Cloned => "cloned",
         }
     }
 }

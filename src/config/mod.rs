@@ -21,7 +21,7 @@ pub use node::Node;
 use crate::{
     catalog, delivery,
     document::{self, Document, Finding, Place},
-    lane, log, mqtt, report, shard, store,
+    fleet, lane, log, mqtt, report, shard, store,
 };
 
 /// The name of the configuration file in its folder.
@@ -71,6 +71,8 @@ sections! {
     catalog: catalog::Config => |catalog, _| catalog.problems();
     /// How observations are judged.
     engine: world::Settings => |settings, _| engine::problems(settings);
+    /// When a scanner or a beacon counts as unwell.
+    fleet: fleet::Config => |fleet, _| fleet.problems();
     /// What is told of what happened.
     report: report::Config => |report, _| report.problems();
     /// How logs are written.

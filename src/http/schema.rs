@@ -27,6 +27,7 @@ pub(crate) enum Rejection {
     UnknownScanner,
     WrongRole,
     Elsewhere,
+    Cloned,
 }
 
 /// Something happened between a device and a region.

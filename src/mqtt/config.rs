@@ -10,7 +10,7 @@ use parvis_engine::{
 use serde::{Deserialize, Serialize};
 
 use super::{address::Address, topic};
-use crate::config::size;
+use crate::{config::size, ingest::gateway};
 
 /// The longest keep alive that the protocol can say, seconds; and the shortest in which half of it is whole seconds.
 const KEEP_ALIVE_S: std::ops::RangeInclusive<u64> = 2..=65_535;
@@ -89,6 +89,10 @@ pub struct Subscription {
     pub topic: String,
     /// How messages on it are read.
     pub format: Format,
+    /// 1: the broker keeps messages for a node that is away, and sends again what was not acknowledged. 0: it does not.
+    /// Unless told otherwise 1 where messages tell their own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<u8>,
     /// The nodes that name the same group share the messages: each goes to one of them. MQTT 5 only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<String>,
@@ -111,18 +115,62 @@ pub enum Version {
 
 /// How a message is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
 pub enum Format {
     /// The OwnTracks app.
     OwnTracks,
+    /// A scanner.
+    Gateway(gateway::Format),
 }
+
+const OWNTRACKS: &str = "owntracks";
 
 impl Format {
     /// Its name in the configuration and in metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Format::OwnTracks => "owntracks",
+            Format::OwnTracks => OWNTRACKS,
+            Format::Gateway(format) => format.name(),
         }
+    }
+
+    /// Whether messages tell their own time, so that one that comes late is known to be late.
+    fn dated(self) -> bool {
+        match self {
+            Format::OwnTracks | Format::Gateway(gateway::Format::Minew | gateway::Format::Ruuvi) => true,
+            // Ages count from the sending, and others count as heard on arrival.
+            Format::Gateway(
+                gateway::Format::Parvis
+                | gateway::Format::Theengs
+                | gateway::Format::Espresense
+                | gateway::Format::Raw,
+            ) => false,
+        }
+    }
+}
+
+impl TryFrom<String> for Format {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Format, String> {
+        if name == OWNTRACKS {
+            return Ok(Format::OwnTracks);
+        }
+        name.parse().map(Format::Gateway).map_err(|why: String| format!("{why}, {OWNTRACKS}"))
+    }
+}
+
+impl From<Format> for String {
+    fn from(format: Format) -> String {
+        format.name().to_owned()
+    }
+}
+
+impl Subscription {
+    /// The quality of service that is asked for: 1 where messages tell their own time, otherwise 0. What waited at the
+    /// broker for a node that was away would else count as heard on arrival, and somebody who is gone would be told.
+    pub(super) fn quality(&self) -> u8 {
+        self.qos.unwrap_or(self.format.dated().into())
     }
 }
 
@@ -218,6 +266,7 @@ impl Connection {
             }
             let again = self.subscription[..index].iter().any(|other| other.topic == subscription.topic);
             must.require(!again, &path("topic"), "stands twice");
+            must.require(subscription.qos.is_none_or(|qos| qos <= 1), &path("qos"), "must be 0 or 1");
             let Some(group) = &subscription.shared else { continue };
             let sound = !group.is_empty() && !group.contains(['/', '+', '#']) && !topic::has_odd(group);
             must.require(sound, &path("shared"), "must be a name without /, + and #");
@@ -273,6 +322,8 @@ mod tests {
         assert!(wrong("owntracks/#", "owntracks/#/x").starts_with("/connection/0/subscription/0/topic"));
         let shared = "topic = \"owntracks/#\"\nshared = \"a/b\"";
         assert!(wrong("topic = \"owntracks/#\"", shared).starts_with("/connection/0/subscription/0/shared"));
+        let twice = "topic = \"owntracks/#\"\nqos = 2";
+        assert!(wrong("topic = \"owntracks/#\"", twice).starts_with("/connection/0/subscription/0/qos"));
         let old = problems(
             &GOOD
                 .replace(node, &format!("{node}\nversion = \"3.1.1\""))
@@ -282,5 +333,20 @@ mod tests {
         assert!(problems(&GOOD.repeat(2))[0].starts_with("/connection/1/client_id"));
         let plain = GOOD.replace("mqtts:", "mqtt:").replace(node, &format!("{node}\nca = \"ca.pem\""));
         assert!(problems(&plain)[0].starts_with("/connection/0/ca"));
+    }
+
+    #[test]
+    fn what_does_not_tell_its_time_is_not_kept_by_the_broker() {
+        let quality = |format: &str, more: &str| {
+            let text = GOOD.replace("\"owntracks\"", &format!("\"{format}\"\n{more}"));
+            toml::from_str::<Config>(&text).expect("a format").connection[0].subscription[0].quality()
+        };
+        for (format, expected) in
+            [("owntracks", 1), ("minew", 1), ("ruuvi", 1), ("theengs", 0), ("espresense", 0), ("raw", 0), ("parvis", 0)]
+        {
+            assert_eq!(quality(format, ""), expected, "{format}");
+        }
+        assert_eq!([quality("raw", "qos = 1"), quality("owntracks", "qos = 0")], [1, 0]);
+        assert!(toml::from_str::<Config>(&GOOD.replace("\"owntracks\"", "\"owntrack\"")).is_err());
     }
 }

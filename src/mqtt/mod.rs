@@ -18,13 +18,16 @@ mod link;
 mod open;
 mod reading;
 mod session;
+mod taking;
 mod topic;
 mod waiting;
 mod wire;
 
 pub use config::{Config, Connection, Format, Naming, Subscription, Version};
 
-use crate::{clock::Clock, entropy::Entropy, report::Reporter, shard::Shards, store::Store};
+use crate::{
+    catalog::Catalog, clock::Clock, entropy::Entropy, fleet::Fleet, report::Reporter, shard::Shards, store::Store,
+};
 use link::Link;
 use open::Opener;
 
@@ -33,8 +36,12 @@ use open::Opener;
 pub struct Tools {
     /// Who owns devices.
     pub store: Arc<dyn Store>,
+    /// Which scanners and beacons there are.
+    pub catalog: Catalog,
     /// Who decides.
     pub shards: Shards,
+    /// How scanners and beacons fare.
+    pub fleet: Fleet,
     /// Who is told what became of messages.
     pub reporter: Reporter,
     /// What time it is.

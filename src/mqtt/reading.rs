@@ -1,18 +1,20 @@
-//! From messages to what is handed on, and from what became of it to what becomes of each message. Knows formats by
-//! their readers in [`crate::ingest`]; acknowledges nothing.
+//! What a message says, read as its subscription tells. Takes nothing.
+//!
+//! The topic is the identity: whom a message names besides must be the same.
+
+use parvis_engine::id::ScannerId;
 
 use super::{
-    Tools,
     config::{Format, Subscription},
     topic,
     waiting::{Message, Said},
 };
-use crate::ingest::{self, Batch, Cause, Report, owntracks};
+use crate::ingest::{Batch, gateway, owntracks, scanners, scanners::Delivery};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Something in it was taken, and is durable.
+    /// It is done, and what it caused is durable.
     Taken,
     /// It was read, and everything in it was refused by name.
     Rejected,
@@ -24,6 +26,8 @@ pub(super) enum Outcome {
     TooLarge,
     /// Nobody subscribes to its topic any more.
     Unexpected,
+    /// The broker had kept it, and nothing in it tells how old it is.
+    Retained,
 }
 
 impl Outcome {
@@ -36,80 +40,61 @@ impl Outcome {
             Outcome::Unreadable => "unreadable",
             Outcome::TooLarge => "too_large",
             Outcome::Unexpected => "unexpected",
+            Outcome::Retained => "retained",
         }
     }
 }
 
-/// What became of a message, and how it was read.
-pub(super) type Told = (Option<Format>, Outcome);
-
-/// Takes messages together, waits until what they caused is durable, and tells what became of each.
-///
-/// # Errors
-/// If they could not be taken; trying all of them again is harmless.
-pub(super) async fn take(tools: &Tools, wanted: &[Subscription], round: &[Message]) -> Result<Vec<Told>, String> {
-    let mut told = Vec::with_capacity(round.len());
-    // How many observations each message holds.
-    let mut asked = Vec::with_capacity(round.len());
-    let mut together = Batch::default();
-    for (place, message) in round.iter().enumerate() {
-        let (format, read) = read(wanted, message);
-        match read {
-            Ok(batch) => {
-                asked.push(batch.reports.len() + batch.rejected.len());
-                told.push((format, Outcome::Ignored));
-                join(&mut together, batch, place);
-            }
-            Err(outcome) => {
-                asked.push(0);
-                told.push((format, outcome));
-            }
-        }
-    }
-    if together == Batch::default() {
-        return Ok(told);
-    }
-    let submitted = ingest::submit(&tools.shards, tools.store.as_ref(), &tools.reporter, together).await;
-    let taken = submitted.map_err(|refused| match refused.cause {
-        Cause::Shard(refusal) => format!("{refusal:?}"),
-        Cause::Store(error) => error.to_string(),
-    })?;
-    let mut refused = vec![0; round.len()];
-    for (place, _) in &taken.rejected {
-        refused[*place] += 1;
-    }
-    for (((_, outcome), asked), refused) in told.iter_mut().zip(asked).zip(refused) {
-        match asked {
-            0 => {}
-            _ if refused == asked => *outcome = Outcome::Rejected,
-            _ => *outcome = Outcome::Taken,
-        }
-    }
-    Ok(told)
+/// What a message was read as.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// What a phone says.
+    Observations(Batch),
+    /// What a scanner heard; its sightings have their times.
+    Report(ScannerId, Delivery),
+    /// Nothing that could be taken.
+    Nothing(Outcome),
 }
 
-/// Adds what one message holds to what is handed on together; its place stands for each of its observations.
-fn join(together: &mut Batch, batch: Batch, place: usize) {
-    together.ignored += batch.ignored;
-    together.rejected.extend(batch.rejected.into_iter().map(|(_, rejected)| (place, rejected)));
-    together.reports.extend(batch.reports.into_iter().map(|report| Report { index: place, ..report }));
-}
-
-fn read(wanted: &[Subscription], message: &Message) -> (Option<Format>, Result<Batch, Outcome>) {
-    let Some(said) = &message.said else { return (None, Err(Outcome::TooLarge)) };
+/// Reads a message as the first subscription does that selects its topic.
+pub(super) fn read(wanted: &[Subscription], message: &Message) -> (Option<Format>, Read) {
+    let Some(said) = &message.said else { return (None, Read::Nothing(Outcome::TooLarge)) };
     // A session outlives the configuration that made it.
     let Some(subscription) = wanted.iter().find(|wanted| topic::matches(&wanted.topic, &said.topic)) else {
-        return (None, Err(Outcome::Unexpected));
+        return (None, Read::Nothing(Outcome::Unexpected));
     };
-    (Some(subscription.format), read_as(subscription, said))
+    let read = match subscription.format {
+        Format::OwnTracks => match topic::owntracks_device(&said.topic, subscription.device) {
+            Some(device) => Read::Observations(owntracks::batch(said.payload.as_slice(), Some(&device))),
+            None => Read::Nothing(Outcome::Unreadable),
+        },
+        Format::Gateway(_) if said.retained => Read::Nothing(Outcome::Retained),
+        Format::Gateway(format) => report(format, said),
+    };
+    (Some(subscription.format), read)
 }
 
-fn read_as(subscription: &Subscription, said: &Said) -> Result<Batch, Outcome> {
-    match subscription.format {
-        Format::OwnTracks => {
-            let device = topic::owntracks_device(&said.topic, subscription.device).ok_or(Outcome::Unreadable)?;
-            Ok(owntracks::batch(said.payload.as_slice(), Some(&device)))
-        }
+fn report(format: gateway::Format, said: &Said) -> Read {
+    let Ok(mut delivery) = scanners::read(format, Some(&said.topic), said.payload.as_slice(), said.received_at) else {
+        return Read::Nothing(Outcome::Unreadable);
+    };
+    let batch = &mut delivery.batch;
+    let silent = batch.sightings.is_empty() && batch.rejected.is_empty() && delivery.serial.is_none();
+    if silent && batch.ignored > 0 {
+        return Read::Nothing(Outcome::Ignored);
+    }
+    for heard in &mut batch.sightings {
+        heard.at.get_or_insert(said.received_at);
+    }
+    let scanner = match format {
+        // Their readers know the scanner from the topic alone.
+        gateway::Format::Theengs | gateway::Format::Espresense | gateway::Format::Raw => batch.scanner.clone(),
+        gateway::Format::Minew | gateway::Format::Ruuvi => gateway::scanner_in(&said.topic),
+        gateway::Format::Parvis => said.topic.rsplit('/').next().and_then(|level| level.parse().ok()),
+    };
+    match scanner {
+        Some(scanner) => Read::Report(scanner, delivery),
+        None => Read::Nothing(Outcome::Unreadable),
     }
 }
 
@@ -130,7 +115,7 @@ mod tests {
 
     fn wanted() -> Vec<Subscription> {
         let topic = "owntracks/#".to_owned();
-        vec![Subscription { topic, format: Format::OwnTracks, shared: None, device: Naming::UserDevice }]
+        vec![Subscription { topic, format: Format::OwnTracks, qos: None, shared: None, device: Naming::UserDevice }]
     }
 
     #[test]
@@ -138,16 +123,71 @@ mod tests {
         let text = r#"{"_type":"location","topic":"owntracks/bob/phone","tid":"bp","tst":1497349316,"lat":1,"lon":2}"#;
         let (format, read) = read(&wanted(), &said("owntracks/jane/phone", text));
         assert_eq!(format, Some(Format::OwnTracks));
-        assert_eq!(read.expect("read").reports[0].device.as_str(), "jane:phone");
+        let Read::Observations(batch) = read else { panic!("{read:?}") };
+        assert_eq!(batch.reports[0].device.as_str(), "jane:phone");
     }
 
     #[test]
     fn what_names_nobody_or_is_not_wanted_is_told_apart() {
-        let outcome = |message: &Message| read(&wanted(), message).1.expect_err("not read");
+        let outcome = |message: &Message| match read(&wanted(), message).1 {
+            Read::Nothing(outcome) => outcome,
+            read @ (Read::Observations(_) | Read::Report(..)) => panic!("{read:?}"),
+        };
         assert_eq!(outcome(&said("owntracks/jane", "{}")), Outcome::Unreadable);
         assert_eq!(outcome(&said("elsewhere", "{}")), Outcome::Unexpected);
         assert_eq!(outcome(&Message { id: Some(1), said: None }), Outcome::TooLarge);
-        let junk = read(&wanted(), &said("owntracks/jane/phone", "\u{0}")).1.expect("counted");
+        let Read::Observations(junk) = read(&wanted(), &said("owntracks/jane/phone", "\u{0}")).1 else { panic!("read") };
         assert_eq!((junk.ignored, junk.reports.len()), (1, 0));
+    }
+
+    fn as_format(name: &str) -> Vec<Subscription> {
+        let format = name.to_owned().try_into().expect("a format");
+        vec![Subscription { format, topic: "#".to_owned(), ..wanted().remove(0) }]
+    }
+
+    #[test]
+    fn a_scanner_is_named_by_its_topic_in_every_format() {
+        for (format, topic, payload, scanner) in [
+            ("theengs", "home/door/BTtoMQTT/60877", include_str!("../ingest/gateway/samples/theengs.json"), "door"),
+            ("minew", "/gw/ac233fc001ea/status", include_str!("../ingest/gateway/samples/minew.json"), "ac233fc001ea"),
+            (
+                "ruuvi",
+                "ruuvi/C8:25:2D:8E:9C:2C/C6:A5:B9:E0:AD:06",
+                include_str!("../ingest/gateway/samples/ruuvi-mqtt.json"),
+                "c8252d8e9c2c",
+            ),
+            (
+                "espresense",
+                "espresense/devices/iBeacon:x/kitchen",
+                include_str!("../ingest/gateway/samples/espresense.json"),
+                "kitchen",
+            ),
+            ("raw", "air/door", include_str!("../ingest/gateway/samples/raw.json"), "door"),
+        ] {
+            let (_, read) = read(&as_format(format), &said(topic, payload));
+            let Read::Report(named, delivery) = read else { panic!("{format}: {read:?}") };
+            assert_eq!(named.as_str(), scanner, "{format}");
+            assert!(!delivery.batch.sightings.is_empty(), "{format}");
+            assert!(delivery.batch.sightings.iter().all(|heard| heard.at.is_some()), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_scanner_without_a_name_in_the_topic_is_nobody() {
+        for (format, topic, payload) in [
+            ("minew", "gateways", include_str!("../ingest/gateway/samples/minew.json")),
+            ("theengs", "home", include_str!("../ingest/gateway/samples/theengs.json")),
+            ("ruuvi", "ruuvi", include_str!("../ingest/gateway/samples/ruuvi-mqtt.json")),
+        ] {
+            let (_, read) = read(&as_format(format), &said(topic, payload));
+            assert!(matches!(read, Read::Nothing(Outcome::Unreadable)), "{format}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_broker_kept_of_a_scanner_may_be_of_any_age() {
+        let mut kept = said("air/door", include_str!("../ingest/gateway/samples/raw.json"));
+        kept.said.as_mut().expect("it says something").retained = true;
+        assert!(matches!(read(&as_format("raw"), &kept).1, Read::Nothing(Outcome::Retained)));
     }
 }

@@ -14,7 +14,7 @@ use super::{
     frame::{Frame, Frames},
     link::Link,
     open::Stream,
-    reading::{self, Told},
+    taking::{self, Told},
     waiting::{Message, Said, Waiting},
     wire::{self, Packet, Welcome},
 };
@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
         let messages = self.waiting.next_round();
         let (tools, wanted) = (self.link.tools.clone(), self.link.config.subscription.clone());
         *round = Some(Box::pin(async move {
-            let told = reading::take(&tools, &wanted, &messages).await;
+            let told = taking::take(&tools, &wanted, &messages).await;
             (messages, told)
         }));
     }

@@ -112,7 +112,8 @@ pub(super) fn subscribe(version: Version, wanted: &[Subscription], out: &mut Byt
             Some(group) => format!("$share/{group}/{}", subscription.topic),
             None => subscription.topic.clone(),
         };
-        let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
+        let qos = if subscription.quality() == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+        let options = SubOpts::new().set_qos(qos);
         // What the broker keeps is told once, when the subscription is new. 3.1.1 knows no such option, nor do shared
         // subscriptions, which never get it.
         let new_only = version == Version::V5 && subscription.shared.is_none();

@@ -24,6 +24,7 @@ use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
     entropy::Entropy,
+    fleet::{self, Fleet},
     http::{
         self as edge, Config, Services,
         auth::{KeyRecord, Keys, Scope, new_key},
@@ -138,6 +139,7 @@ impl Server {
             shards: Shards::new(vec![inbox]),
             store: Arc::new(store.clone()),
             catalog,
+            fleet: Fleet::new(fleet::Config::default()),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             reporter: reporter.clone(),
