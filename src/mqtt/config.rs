@@ -140,10 +140,7 @@ impl Format {
             Format::OwnTracks | Format::Gateway(gateway::Format::Minew | gateway::Format::Ruuvi) => true,
             // Ages count from the sending, and others count as heard on arrival.
             Format::Gateway(
-                gateway::Format::Parvis
-                | gateway::Format::Theengs
-                | gateway::Format::Espresense
-                | gateway::Format::Raw,
+                gateway::Format::Parvis | gateway::Format::Theengs | gateway::Format::Espresense | gateway::Format::Raw,
             ) => false,
         }
     }

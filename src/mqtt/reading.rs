@@ -136,7 +136,9 @@ mod tests {
         assert_eq!(outcome(&said("owntracks/jane", "{}")), Outcome::Unreadable);
         assert_eq!(outcome(&said("elsewhere", "{}")), Outcome::Unexpected);
         assert_eq!(outcome(&Message { id: Some(1), said: None }), Outcome::TooLarge);
-        let Read::Observations(junk) = read(&wanted(), &said("owntracks/jane/phone", "\u{0}")).1 else { panic!("read") };
+        let Read::Observations(junk) = read(&wanted(), &said("owntracks/jane/phone", "\u{0}")).1 else {
+            panic!("read")
+        };
         assert_eq!((junk.ignored, junk.reports.len()), (1, 0));
     }
 
@@ -176,7 +178,6 @@ mod tests {
     fn a_scanner_without_a_name_in_the_topic_is_nobody() {
         for (format, topic, payload) in [
             ("minew", "gateways", include_str!("../ingest/gateway/samples/minew.json")),
-            ("theengs", "home", include_str!("../ingest/gateway/samples/theengs.json")),
             ("ruuvi", "ruuvi", include_str!("../ingest/gateway/samples/ruuvi-mqtt.json")),
         ] {
             let (_, read) = read(&as_format(format), &said(topic, payload));

@@ -27,6 +27,9 @@ const READ_BYTES: usize = 64 * 1024;
 const REST_MIN: Duration = Duration::from_millis(20);
 const REST_MAX: Duration = Duration::from_secs(1);
 
+type Reader = ReadHalf<Box<dyn Stream>>;
+type Writer = WriteHalf<Box<dyn Stream>>;
+
 /// Messages that are being taken.
 type Round = Pin<Box<dyn Future<Output = (Vec<Message>, Result<Vec<Told>, String>)> + Send>>;
 
@@ -91,7 +94,7 @@ async fn receive(reader: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut
 }
 
 /// Writes all of it. Given up in the middle, it goes on where it was.
-async fn send(writer: &mut WriteHalf<Box<dyn Stream>>, out: &mut BytesMut) -> Result<(), String> {
+async fn send(writer: &mut Writer, out: &mut BytesMut) -> Result<(), String> {
     while out.has_remaining() {
         writer.write_buf(out).await.map_err(broken)?;
     }
@@ -146,7 +149,7 @@ impl<'a> Session<'a> {
 
     async fn serve(
         &mut self,
-        (reader, writer): (&mut ReadHalf<Box<dyn Stream>>, &mut WriteHalf<Box<dyn Stream>>),
+        (reader, writer): (&mut Reader, &mut Writer),
         stop: &CancellationToken,
         round: &mut Option<Round>,
     ) -> Result<(), String> {

@@ -268,7 +268,7 @@ mod tests {
         assert_eq!((packet.clean_start(), packet.keep_alive(), packet.client_id()), (false, 30, "node"));
         assert_eq!((packet.user_name(), packet.password()), (Some("jane"), Some(b"secret".as_slice())));
         let told: Vec<String> = packet.props().iter().map(|property| property.id().to_string()).collect();
-        assert_eq!(told, ["session_expiry_interval", "receive_maximum", "maximum_packet_size"]);
+        assert_eq!(told, ["\"session_expiry_interval\"", "\"receive_maximum\"", "\"maximum_packet_size\""]);
         out.clear();
         connect(&config("3.1.1"), None, &mut out).expect("fits");
         let (packet, _) = v3_1_1::Connect::parse(content(&out)).expect("a greeting");
