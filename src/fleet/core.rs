@@ -16,12 +16,13 @@ use parvis_engine::{
 
 use super::{
     Config, beacon,
-    rotating::{Keys, Rotating},
+    rotating::Rotating,
     scanner,
     serial::{Serial, Standing},
     status::{BeaconState, BeaconStatus, Change, Changed, Counts, ScannerState, ScannerStatus},
     unknown::{Table, Unknown},
 };
+use crate::catalog::eid_keys::EidKeys;
 
 /// What a report is allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl Core {
     }
 
     /// Learns what is registered now. True if that is news.
-    pub(super) fn renew(&mut self, world: &World, keys: &Keys, now: Timestamp) -> bool {
+    pub(super) fn renew(&mut self, world: &World, keys: &EidKeys, now: Timestamp) -> bool {
         if world.generation <= self.generation {
             return false;
         }

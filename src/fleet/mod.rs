@@ -34,12 +34,15 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     config::Config,
     core::{Admission, Noted, Part, Report, Sighting},
-    rotating::Keys,
     serial::Serial,
     status::{BeaconState, BeaconStatus, Change, Changed, Counts, ScannerState, ScannerStatus},
     unknown::Unknown,
 };
-use crate::{catalog::Catalog, clock::Clock, report::Reporter};
+use crate::{
+    catalog::{Catalog, eid_keys::EidKeys},
+    clock::Clock,
+    report::Reporter,
+};
 
 /// The fleet. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -58,7 +61,7 @@ impl Fleet {
     }
 
     /// Learns what is registered now; cheap if that is no news.
-    pub fn renew(&self, world: &World, keys: &Keys, now: Timestamp) {
+    pub fn renew(&self, world: &World, keys: &EidKeys, now: Timestamp) {
         if self.lock().renew(world, keys, now) {
             self.woken.notify_one();
         }
@@ -149,7 +152,7 @@ pub async fn run(fleet: Fleet, catalog: Catalog, reporter: Reporter, clock: Cloc
     while !shutdown.is_cancelled() {
         changed.mark_unchanged();
         let now = clock.now();
-        fleet.renew(&catalog.world(), &Keys::new(), now);
+        fleet.renew(&catalog.world(), &catalog.eid_keys(), now);
         let (changes, due) = fleet.settle(now);
         changes.into_iter().for_each(|change| reporter.fleet(change));
         tokio::select! { biased;

@@ -8,8 +8,7 @@ use parvis_beacons::{
 };
 use parvis_engine::{beacons as parvis_beacons, id::BeaconId, registry::Rotation, time::Timestamp, world::World};
 
-/// The identity keys of beacons.
-pub type Keys = BTreeMap<BeaconId, [u8; 16]>;
+use crate::catalog::eid_keys::EidKeys;
 
 /// Knows rotating beacons by what they say now.
 pub(super) struct Rotating {
@@ -33,14 +32,14 @@ impl Default for Rotating {
 
 impl Rotating {
     /// Learns which beacons rotate, and how.
-    pub(super) fn renew(&mut self, world: &World, keys: &Keys, now: Timestamp) {
+    pub(super) fn renew(&mut self, world: &World, keys: &EidKeys, now: Timestamp) {
         let lateness = world.settings.observations.lateness_max;
         if lateness != self.lateness {
             *self = Rotating { lateness, resolver: Resolver::new(lateness), known: BTreeMap::new() };
         }
         self.resolver.refresh(now.as_millis());
         let mut wanted = BTreeMap::new();
-        for (id, key) in keys {
+        for (id, key) in keys.iter() {
             if let Some(rotation) = world.registry.beacon(id).and_then(|beacon| beacon.spec.eid) {
                 wanted.insert(id.clone(), (*key, rotation));
             }

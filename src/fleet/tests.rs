@@ -72,7 +72,7 @@ impl Rig {
         let fleet = Fleet::new(config);
         let world = World::new(1, Vec::new(), Vec::new(), Vec::new(), world::Settings::default());
         let world = world.with_registry(registry);
-        fleet.renew(&world, &Keys::new(), at(0));
+        fleet.renew(&world, &EidKeys::default(), at(0));
         Rig { fleet, registry: world.registry, told: Vec::new() }
     }
 
@@ -438,7 +438,7 @@ fn rotating_identities_are_resolved_and_outlive_other_changes() {
         let world = World::new(generation, Vec::new(), Vec::new(), Vec::new(), world::Settings::default());
         world.with_registry(registry())
     };
-    let keys = Keys::from([("rotating".parse().expect("an id"), [7; 16])]);
+    let keys = EidKeys::from_iter([("rotating".parse().expect("an id"), [7; 16])]);
     let exponent = Exponent::try_from(10).expect("an exponent");
     let sent = |seconds| ephemeral(&IdentityKey::new([7; 16]), exponent, seconds);
     let resolved = |seconds: u64| {
@@ -450,7 +450,7 @@ fn rotating_identities_are_resolved_and_outlive_other_changes() {
     assert_eq!(resolved(50_000), [true, false]);
     fleet.renew(&world(2), &keys, at(90_000));
     assert_eq!(resolved(90_000), [true, false]);
-    fleet.renew(&world(3), &Keys::new(), at(90_000));
+    fleet.renew(&world(3), &EidKeys::default(), at(90_000));
     assert_eq!(resolved(90_000), [false, false]);
 }
 
@@ -473,7 +473,7 @@ fn quarantined_scanners_are_shown_bounded_and_leave_when_they_are_registered() {
     let scanner = Scanner::compile(serde_json::from_value(value).expect("well formed")).expect("sound");
     parts.scanners.push(Arc::new(scanner));
     let world = World::new(2, Vec::new(), Vec::new(), Vec::new(), world::Settings::default());
-    rig.fleet.renew(&world.with_registry(Registry::new(parts)), &Keys::new(), at(1_000));
+    rig.fleet.renew(&world.with_registry(Registry::new(parts)), &EidKeys::default(), at(1_000));
     let (changes, _) = rig.fleet.settle(at(1_001));
     assert_eq!(changes.iter().map(told).collect::<Vec<_>>(), ["scanner.back stranger-999"]);
     assert_eq!(rig.fleet.counts(at(1_001)).scanners, [1, 0, 0, 99], "those that are no longer registered are gone");

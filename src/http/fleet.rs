@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Services, auth::Caller, body::Asked, problem::Problem};
-use crate::fleet::{BeaconState, BeaconStatus, Keys, Part, ScannerState, ScannerStatus, Unknown};
+use crate::fleet::{BeaconState, BeaconStatus, Part, ScannerState, ScannerStatus, Unknown};
 
 /// Which scanners are wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -122,7 +122,7 @@ pub(super) async fn unknown(
 /// What is registered may be newer than what the fleet has heard of.
 fn renewed(services: &Services) -> Timestamp {
     let now = services.clock.now();
-    services.fleet.renew(&services.catalog.world(), &Keys::new(), now);
+    services.fleet.renew(&services.catalog.world(), &services.catalog.eid_keys(), now);
     now
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
 };
 use parvis_engine::id::ScannerId;
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,14 @@ use utoipa::ToSchema;
 use super::{
     Services,
     auth::Caller,
-    body::{self, Asked},
+    body::{self, Asked, Id},
     observations::Refused,
     problem::{Kind, Problem},
 };
-use crate::ingest::scanners::{self, Delivery, Speaker, Taken, Tools};
+use crate::ingest::{
+    gateway::Format,
+    scanners::{self, Speaker, Taken, Tools},
+};
 
 /// Who sends, where the body does not say so.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -72,7 +75,7 @@ impl Answer {
 pub(super) async fn post(
     State(services): State<Arc<Services>>,
     caller: Caller,
-    Path(format): Path<String>,
+    Id(format): Id<Format>,
     Asked(Named { scanner: named }): Asked<Named>,
     request: Request,
 ) -> Result<Json<Answer>, Problem> {
@@ -81,7 +84,7 @@ pub(super) async fn post(
     }
     let now = services.clock.now();
     let bytes = body::collect(request, services.config.body_max).await?;
-    let delivery = read(&format, &bytes, now)?;
+    let delivery = scanners::read(format, None, &bytes, now)?;
     let tools = Tools {
         shards: &services.shards,
         store: services.store.as_ref(),
@@ -92,11 +95,4 @@ pub(super) async fn post(
     let speaker = Speaker { bound: caller.scanner, named };
     let taken = scanners::take(tools, &speaker, delivery, now).await?;
     Ok(Json(Answer::new(taken, services.config.listed_max)))
-}
-
-fn read(format: &str, bytes: &[u8], now: parvis_engine::time::Timestamp) -> Result<Delivery, Problem> {
-    match format {
-        "parvis" => Ok(scanners::read(bytes, now)?),
-        odd => Err(Problem::not_found("format", odd)),
-    }
 }

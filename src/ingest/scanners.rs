@@ -3,7 +3,7 @@
 //! A scanner speaks for itself only, and hears only what is registered: other people's devices leave no trace but a
 //! number. Knows neither HTTP nor brokers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use parvis_beacons::{Identity, report};
 use parvis_engine::{
@@ -14,9 +14,12 @@ use parvis_engine::{
     time::Timestamp,
     world::World,
 };
-use serde_json::Value;
 
-use super::{Batch, Cause, Report, gateway, hand_on, invalid};
+use super::{
+    Batch, Cause, Report,
+    gateway::{self, Format},
+    hand_on, invalid,
+};
 use crate::{
     catalog::Catalog,
     fleet::{self, Admission, Fleet, Serial},
@@ -116,66 +119,32 @@ pub enum Refusal {
 /// The longest name of a boot, bytes.
 const BOOT_MAX: usize = 128;
 
-/// Reads a report of Parvis' own scanner host. A sighting that can't be read costs only itself.
+/// Reads what a scanner host or a gateway sends. `topic` is a broker's.
 ///
 /// # Errors
-/// Where the report can't be read.
-pub fn read(bytes: &[u8], received_at: Timestamp) -> Result<Delivery, Malformed> {
-    let Read { report, heard, rejected } = Read::new(bytes)?;
+/// Where it can't be read.
+pub fn read(format: Format, topic: Option<&str>, bytes: &[u8], received_at: Timestamp) -> Result<Delivery, Malformed> {
+    match format {
+        Format::Parvis => read_own(bytes, received_at),
+        Format::Theengs | Format::Minew | Format::Ruuvi | Format::Espresense | Format::Raw => {
+            gateway::read(format, topic, bytes, received_at).map(Delivery::from)
+        }
+    }
+}
+
+/// In one pass if all is right, otherwise once more to name the mistake.
+fn read_own(bytes: &[u8], received_at: Timestamp) -> Result<Delivery, Malformed> {
+    let report: report::Report = match serde_json::from_slice(bytes) {
+        Ok(report) => report,
+        Err(_) => json::typed(bytes)?,
+    };
     let at = |pointer: &str, detail: String| Malformed { pointer: pointer.to_owned(), detail };
-    let scanner = report.scanner.parse().map_err(|why| at("/scanner", why))?;
     if report.boot.is_empty() || report.boot.len() > BOOT_MAX {
         return Err(at("/boot", format!("`boot` has from 1 to {BOOT_MAX} bytes")));
     }
-    let sent_at = report.sent_at.map(|text| text.parse()).transpose().map_err(|why| at("/sent_at", why))?;
-    let sightings = heard.into_iter().map(|(index, heard)| gateway::Heard {
-        index,
-        identity: heard.identity,
-        rssi_dbm: heard.rssi_dbm,
-        measured_power_dbm: heard.measured_power_dbm,
-        battery_v: heard.battery_v,
-        at: Some(received_at.minus(Duration::from_millis(heard.age_ms))),
-        mac: None,
-    });
-    let batch = gateway::Batch { scanner: Some(scanner), sightings: sightings.collect(), rejected, ignored: 0 };
-    let serial = Some(Serial { boot: report.boot, seq: report.seq });
-    Ok(Delivery { batch, serial, sent_at, health: report.health })
-}
-
-/// A report with its sightings by place.
-struct Read {
-    /// All of it but its sightings.
-    report: report::Report,
-    heard: Vec<(usize, report::Heard)>,
-    rejected: Vec<(usize, Rejected)>,
-}
-
-impl Read {
-    /// In one pass if all is right, otherwise again, sighting by sighting.
-    fn new(bytes: &[u8]) -> Result<Read, Malformed> {
-        if let Ok(mut report) = serde_json::from_slice::<report::Report>(bytes) {
-            let heard = std::mem::take(&mut report.heard).into_iter().enumerate().collect();
-            return Ok(Read { report, heard, rejected: Vec::new() });
-        }
-        let mut value = json::value(bytes)?;
-        let elements = match value.as_object_mut().and_then(|fields| fields.remove("heard")) {
-            Some(Value::Array(elements)) => elements,
-            Some(_) => {
-                let detail = "`heard` is a list of sightings".to_owned();
-                return Err(Malformed { pointer: "/heard".to_owned(), detail });
-            }
-            None => Vec::new(),
-        };
-        let report = json::typed(value.to_string().as_bytes())?;
-        let (mut heard, mut rejected) = (Vec::new(), Vec::new());
-        for (index, element) in elements.into_iter().enumerate() {
-            match serde_json::from_value(element) {
-                Ok(sighting) => heard.push((index, sighting)),
-                Err(error) => rejected.push((index, invalid(format!("not a sighting: {error}")))),
-            }
-        }
-        Ok(Read { report, heard, rejected })
-    }
+    let sent_at = report.sent_at.as_deref().map(str::parse).transpose().map_err(|why| at("/sent_at", why))?;
+    let batch = gateway::report::sightings(&report, received_at)?;
+    Ok(Delivery { batch, serial: Some(Serial { boot: report.boot, seq: report.seq }), sent_at, health: report.health })
 }
 
 /// Takes a report: what it says of tags goes to the tags' owners, what it says of beacons and of the scanner itself to
@@ -223,7 +192,7 @@ async fn try_take(
     let Delivery { batch, serial, sent_at, health } = delivery;
     let scanner = who(speaker, batch.scanner.as_ref())?;
     let world = tools.catalog.world();
-    tools.fleet.renew(&world, &fleet::Keys::new(), received_at);
+    tools.fleet.renew(&world, &tools.catalog.eid_keys(), received_at);
     let (admission, change) = tools.fleet.admit(&scanner, serial.as_ref(), received_at);
     change.into_iter().for_each(|change| tools.reporter.fleet(change));
     match admission {
@@ -287,6 +256,7 @@ struct Sorted {
 struct More {
     index: usize,
     measured_power_dbm: Option<f64>,
+    count: Option<u32>,
     /// Whether what was heard changes, so that the engine must be told who it was.
     rotates: bool,
     identity: Identity,
@@ -314,8 +284,8 @@ impl Sorted {
             };
             let (at, rssi_dbm) = (heard.at.unwrap_or(now), heard.rssi_dbm);
             known.push(fleet::Sighting { beacon: beacon.clone(), at, rssi_dbm, battery_v: heard.battery_v });
-            let (index, measured_power_dbm) = (heard.index, heard.measured_power_dbm);
-            more.push(More { index, measured_power_dbm, rotates, identity });
+            let gateway::Heard { index, measured_power_dbm, count, .. } = heard;
+            more.push(More { index, measured_power_dbm, count, rotates, identity });
         }
         Sorted { known, more, unknown, strangers: fleet.ours(strangers) }
     }
@@ -365,6 +335,7 @@ fn reports(sorted: Sorted, cloned: &[bool], scanner: &ScannerId, taken: &mut Tak
                     heard,
                     rssi_dbm,
                     measured_power_dbm: more.measured_power_dbm,
+                    count: more.count,
                     distance_m: None,
                     observer: Some(scanner.clone()),
                 });
