@@ -22,6 +22,7 @@ impl Link {
     pub(super) async fn run(self, stop: CancellationToken) {
         let (name, clock) = (self.config.client_id.as_str(), &self.tools.clock);
         let mut failures = 0;
+        self.tools.reporter.mqtt_connected(name, false);
         loop {
             let began = clock.now();
             let ended = session::run(&self, &stop).await;

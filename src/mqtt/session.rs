@@ -222,6 +222,7 @@ impl<'a> Session<'a> {
         if granted.iter().all(Result::is_err) {
             return Err("the broker refuses every subscription".to_owned());
         }
+        tracing::info!(mqtt.client_id = name, "listening to MQTT");
         self.link.tools.reporter.mqtt_connected(name, true);
         Ok(())
     }

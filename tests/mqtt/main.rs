@@ -18,6 +18,7 @@ mod phones;
 #[allow(dead_code, unused_imports, reason = "shared with the black-box tests, which need more of it")]
 #[path = "../blackbox/rig.rs"]
 mod rig;
+mod scanners;
 mod security;
 
 use std::{fs::OpenOptions, io::Write};
