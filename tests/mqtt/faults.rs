@@ -83,7 +83,7 @@ async fn interrupted(guests: usize, mut rig: Rig, broker: Broker, happens: impl 
 async fn told_each_once(rig: &Rig, guests: usize) {
     for number in 0..guests {
         let lives = rig.ended_lives(&format!("C-{number}"), 1).await;
-        assert_eq!(crate::life::terminal(&lives[0]), ["accepted"]);
+        assert_eq!(crate::life::terminal(&lives[0]), ["accepted"], "{}", lives[0]);
     }
     let mut ids: Vec<String> = rig.accepted().iter().map(|received| crate::life::carried(received)).collect();
     ids.sort_unstable();
@@ -92,10 +92,49 @@ async fn told_each_once(rig: &Rig, guests: usize) {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_killed_gets_again_what_it_had_not_acknowledged() {
+async fn a_daemon_that_is_killed_under_load_goes_on_later() {
     let broker = Broker::start().await;
     let rig = open(&connection(&broker, "")).await;
     interrupted(60, rig, broker, async |rig| rig.kill().await).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_gets_again_what_it_had_not_acknowledged() {
+    for version in ["5", "3.1.1"] {
+        let broker = Broker::start().await;
+        let mut rig = open(&connection(&broker, &format!("version = \"{version}\""))).await;
+        put_guests(&rig, 5).await;
+        // The broker hands them out, and nobody is there to read them.
+        rig.signal("STOP").await;
+        for number in 0..5 {
+            broker.publish(&phone(number), &inside(now())).await;
+        }
+        rig.kill().await;
+        rig.boot().await;
+        told_once(&rig, 0..5).await;
+        until_became(&rig, "taken", 5.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_again_and_again_while_it_catches_up_tells_everybody_once() {
+    const GUESTS: usize = 40;
+    let broker = Broker::start().await;
+    let mut rig = open(&connection(&broker, "inflight_max = 8")).await;
+    put_guests(&rig, GUESTS).await;
+    rig.stop().await;
+    for number in 0..GUESTS {
+        broker.publish_all(&phone(number), &[outside(ago(60)), inside(now())]).await;
+    }
+    for _ in 0..4 {
+        rig.boot().await;
+        until("some to be taken", async || (became(&rig, "taken").await >= 1.0).then_some(())).await;
+        rig.kill().await;
+        // Something is left for the next life.
+        broker.publish(&phone(0), &inside(now())).await;
+    }
+    rig.boot().await;
+    told_each_once(&rig, GUESTS).await;
 }
 
 #[tokio::test]

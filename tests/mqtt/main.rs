@@ -111,7 +111,7 @@ fn phone(number: usize) -> String {
 async fn told_once(rig: &Rig, guests: std::ops::Range<usize>) {
     for number in guests.clone() {
         let lives: Vec<Value> = rig.ended_lives(&format!("C-{number}"), 1).await;
-        assert_eq!(life::terminal(&lives[0]), ["accepted"]);
+        assert_eq!(life::terminal(&lives[0]), ["accepted"], "{}", lives[0]);
     }
     assert_eq!(rig.accepted().len(), guests.len());
 }
