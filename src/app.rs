@@ -20,7 +20,7 @@ use crate::{
     fleet::{self, Fleet},
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
-    pipeline,
+    mqtt, pipeline,
     report::Reporter,
     retention,
     shard::{self, Shard, Shards},
@@ -57,6 +57,13 @@ struct Core {
     clock: Clock,
 }
 
+impl Core {
+    fn mqtt_tools(&self, entropy: Entropy) -> mqtt::Tools {
+        let Core { store, catalog, shards, fleet, reporter, clock } = self.clone();
+        mqtt::Tools { store, catalog, shards, fleet, reporter, clock, entropy }
+    }
+}
+
 /// Tasks that end together.
 struct Part {
     tasks: TaskTracker,
@@ -84,6 +91,7 @@ impl App {
         let folder = source.folder();
         let couriers = couriers(&config, &folder, &clock, &entropy)?;
         let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
+        let links = mqtt::Links::read(&config.mqtt, &folder).map_err(|problems| told("mqtt", &problems))?;
         let store = store::open(config.store.below(&folder)).await?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
         let reporter = Reporter::new(&config.report);
@@ -103,9 +111,10 @@ impl App {
         deciders.spawn(worker.run());
         let fleet = Fleet::new(config.fleet.clone());
         let core = Core { store, catalog, shards, fleet, reporter, clock };
-        let out = start_out(&config, core.clone(), couriers, entropy);
+        let out = start_out(&config, core.clone(), couriers, entropy.clone());
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
+        links.start(&core.mqtt_tools(entropy), &door.tasks, &door.stop);
         Ok(App { address, config, source, core, keys, ready, door, out, deciders, abandon })
     }
 
@@ -159,11 +168,13 @@ fn in_files(findings: Vec<Finding>) -> anyhow::Error {
     anyhow!("{}", findings.join("; "))
 }
 
+fn told(section: &str, problems: &[Problem]) -> anyhow::Error {
+    let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    anyhow!("{section}: {}", problems.join("; "))
+}
+
 fn couriers(config: &Config, folder: &Path, clock: &Clock, entropy: &Entropy) -> Result<Arc<Couriers>> {
-    let told = |problems: Vec<Problem>| {
-        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        anyhow!("delivery: {}", problems.join("; "))
-    };
+    let told = |problems: Vec<Problem>| told("delivery", &problems);
     let transport = Arc::new(transport::Http::new(&config.delivery, folder).map_err(told)?);
     let couriers = delivery::build(&config.delivery, folder, clock.clone(), entropy.clone(), transport);
     Ok(Arc::new(couriers.map_err(told)?))

@@ -18,6 +18,7 @@ pub mod json;
 pub mod keys;
 pub mod lane;
 pub mod log;
+pub mod mqtt;
 pub mod pipeline;
 pub mod replay;
 pub mod report;

@@ -21,7 +21,7 @@ pub use node::Node;
 use crate::{
     catalog, delivery,
     document::{self, Document, Finding, Place},
-    fleet, lane, log, report, shard, store,
+    fleet, lane, log, mqtt, report, shard, store,
 };
 
 /// The name of the configuration file in its folder.
@@ -57,6 +57,8 @@ sections! {
     node: Node => |node, _| node.problems();
     /// The API and those who may use it.
     http: crate::http::Config => |http, folder| http.problems(folder);
+    /// The brokers that are listened to.
+    mqtt: mqtt::Config => |mqtt, folder| mqtt.problems(folder);
     /// Those who decide.
     shards: shard::Config => |shards, _| shards.problems();
     /// Those who send.

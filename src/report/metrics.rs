@@ -44,6 +44,18 @@ struct Attempted {
     outcome: &'static str,
 }
 
+/// A connection is named by the configuration, so there are few.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OnConnection {
+    client_id: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Message {
+    format: &'static str,
+    result: &'static str,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InState {
     state: &'static str,
@@ -65,6 +77,9 @@ pub(crate) struct Metrics {
     shoppers: Gauge,
     store_bytes: Gauge,
     accepted_after: Family<OnChannel, Histogram, fn() -> Histogram>,
+    mqtt_messages: Counts<Message>,
+    mqtt_connected: Family<OnConnection, Gauge>,
+    mqtt_ended: Counts<OnConnection>,
     scanner_reports: Counts<Became>,
     scanner_sightings: Counts<Became>,
     fleet_changes: Counts<Kind>,
@@ -90,6 +105,9 @@ impl Metrics {
             shoppers: Gauge::default(),
             store_bytes: Gauge::default(),
             accepted_after: Family::new_with_constructor(latency),
+            mqtt_messages: Counts::default(),
+            mqtt_connected: Family::default(),
+            mqtt_ended: Counts::default(),
             scanner_reports: Counts::default(),
             scanner_sightings: Counts::default(),
             fleet_changes: Counts::default(),
@@ -126,6 +144,9 @@ impl Metrics {
             Unit::Seconds,
             self.accepted_after.clone(),
         );
+        registry.register("mqtt_messages", "Messages from brokers, by what became of them", self.mqtt_messages.clone());
+        registry.register("mqtt_connected", "Whether a broker is listened to", self.mqtt_connected.clone());
+        registry.register("mqtt_ended", "Connections to brokers that failed or were lost", self.mqtt_ended.clone());
     }
 
     fn register_fleet(&mut self) {
@@ -206,6 +227,18 @@ impl Metrics {
 
     pub(crate) fn stream_lost(&self, events: u64) {
         self.stream_lost.inc_by(events);
+    }
+
+    pub(crate) fn mqtt_message(&self, format: &'static str, result: &'static str) {
+        self.mqtt_messages.get_or_create(&Message { format, result }).inc();
+    }
+
+    pub(crate) fn mqtt_connected(&self, client_id: &str, connected: bool) {
+        self.mqtt_connected.get_or_create(&OnConnection { client_id: client_id.to_owned() }).set(connected.into());
+    }
+
+    pub(crate) fn mqtt_ended(&self, client_id: &str) {
+        self.mqtt_ended.get_or_create(&OnConnection { client_id: client_id.to_owned() }).inc();
     }
 
     pub(crate) fn page(&self, sizes: &crate::store::Sizes, inbox_waiting: usize) -> String {

@@ -189,6 +189,21 @@ impl Reporter {
         }
     }
 
+    /// A broker's message is done with.
+    pub fn mqtt_message(&self, format: &'static str, result: &'static str) {
+        self.metrics.mqtt_message(format, result);
+    }
+
+    /// A broker is listened to, or no longer.
+    pub fn mqtt_connected(&self, client_id: &str, connected: bool) {
+        self.metrics.mqtt_connected(client_id, connected);
+    }
+
+    /// A connection to a broker failed or was lost.
+    pub fn mqtt_ended(&self, client_id: &str) {
+        self.metrics.mqtt_ended(client_id);
+    }
+
     /// A provider has answered.
     pub fn outcome(&self, notification: &Notification, outcome: &Outcome, now: Timestamp) {
         self.metrics.attempt(notification.channel, outcome);

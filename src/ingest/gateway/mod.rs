@@ -244,6 +244,11 @@ fn scanner(mac: Mac) -> Option<ScannerId> {
     mac.to_string().replace(':', "").parse().ok()
 }
 
+/// The gateway that a broker's topic names by its address.
+pub(crate) fn scanner_in(topic: &str) -> Option<ScannerId> {
+    mac_in(Some(topic)).and_then(scanner)
+}
+
 /// The first segment of a topic that is an address.
 fn mac_in(topic: Option<&str>) -> Option<Mac> {
     topic?.split('/').find_map(|segment| segment.parse().ok())
