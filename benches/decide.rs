@@ -102,6 +102,7 @@ fn shopper() -> Arc<Shopper> {
         registered_at: now(),
         presences: Vec::new(),
         left_at: None,
+        linked_until: None,
     };
     shopper.devices.insert("phone".parse().expect("an id"), device);
     Arc::new(shopper)

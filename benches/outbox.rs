@@ -207,6 +207,7 @@ fn shopper(id: ShopperId, version: u64, now: Timestamp) -> Shopper {
         registered_at: at(0),
         presences: vec![presence],
         left_at: None,
+        linked_until: None,
     };
     shopper.devices.insert(phone, device);
     shopper

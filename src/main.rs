@@ -21,7 +21,7 @@ use parvis::{
     demo,
     document::Finding,
     entropy::Entropy,
-    keys,
+    fleet, keys,
     replay::{Print, Replay},
     sandbox,
     walk::Truth,
@@ -102,6 +102,8 @@ enum Command {
         #[arg(long)]
         transition: Option<String>,
     },
+    /// Lists the scanners or beacons of a running daemon and how they fare.
+    Fleet(fleet::cli::Args),
     /// Makes and lists API keys.
     Keys(keys::Args),
     /// Runs providers that behave like the real ones, on loopback.
@@ -163,6 +165,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Explain { url, key_file, shopper, campaign, transition } => {
             in_runtime(explain(&mut out, url, &key_file, (shopper, campaign, transition)))
         }
+        Command::Fleet(args) => in_runtime(fleet::cli::run(args, &mut out)),
         Command::Keys(args) => keys::run(args, &mut out),
         Command::Sandbox(args) => in_runtime(sandbox::cli::run(args, &mut out)),
     }

@@ -94,6 +94,7 @@ pub(crate) fn device(token: &str, registered_at: &str) -> Device {
         registered_at: at(registered_at),
         presences: Vec::new(),
         left_at: None,
+        linked_until: None,
     }
 }
 

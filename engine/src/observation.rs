@@ -191,11 +191,15 @@ pub enum Rejection {
     WrongRole,
     /// It places the device where it can't be: too far from where it was just now.
     Elsewhere,
+    /// Nobody carries this tag, or the time for which it was linked is over.
+    UnlinkedTag,
+    /// The beacon is heard in two places at once, so one of the two is a copy.
+    Cloned,
 }
 
 impl Rejection {
     /// Every rejection, in the order of the enum.
-    pub const ALL: [Rejection; 11] = [
+    pub const ALL: [Rejection; 13] = [
         Rejection::Invalid,
         Rejection::Stale,
         Rejection::Future,
@@ -207,6 +211,8 @@ impl Rejection {
         Rejection::UnknownScanner,
         Rejection::WrongRole,
         Rejection::Elsewhere,
+        Rejection::UnlinkedTag,
+        Rejection::Cloned,
     ];
 
     /// The name in the API and in metrics.
@@ -223,6 +229,8 @@ impl Rejection {
             Rejection::UnknownScanner => "unknown_scanner",
             Rejection::WrongRole => "wrong_role",
             Rejection::Elsewhere => "elsewhere",
+            Rejection::UnlinkedTag => "unlinked_tag",
+            Rejection::Cloned => "cloned",
         }
     }
 }

@@ -240,6 +240,9 @@ pub struct Device {
     /// history, also when a crash has taken the [`Track`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
+    /// Until when a carried tag speaks for the shopper; none if for good. In a box because it is rare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_until: Option<Box<Timestamp>>,
 }
 
 impl Device {
@@ -254,6 +257,7 @@ impl Device {
             registered_at,
             presences: Vec::new(),
             left_at: None,
+            linked_until: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "these types are read by the document's derive only")]
 
+mod beacon;
 mod observation;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-pub(crate) use self::observation::*;
+pub(crate) use self::{beacon::*, observation::*};
 
 /// Why an observation was not taken.
 #[derive(ToSchema)]
@@ -27,6 +28,8 @@ pub(crate) enum Rejection {
     UnknownScanner,
     WrongRole,
     Elsewhere,
+    UnlinkedTag,
+    Cloned,
 }
 
 /// Something happened between a device and a region.

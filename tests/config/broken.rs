@@ -168,9 +168,11 @@ body = "to {{ store.nme }}"
     expect(
         &[("stores.toml", stores), ("geofences.geojson", geofences), ("campaigns.toml", &named)],
         &[
-            "campaigns.toml:6: campaign \"welcome\": on.tags.1: no geofence has the tag \"flagshop\"",
+            "campaigns.toml:6: campaign \"welcome\": on.tags.1: no geofence, zone or beacon region has the tag \
+             \"flagshop\"",
             "campaigns.toml:9: campaign \"welcome\": on.stores.1: there is no store \"bastille\"",
-            "campaigns.toml:11: campaign \"welcome\": on.regions.1: there is no geofence \"back\"",
+            "campaigns.toml:11: campaign \"welcome\": on.regions.1: there is no geofence, zone or beacon region \
+             \"back\"",
         ],
     );
     let folder = folder(&[("campaigns.toml", campaigns)]);
@@ -235,7 +237,13 @@ fn an_empty_folder_is_well() {
     let folder = folder(&[]);
     assert_eq!(
         check(&Source::new(folder.path())),
-        (vec!["0 geofences, 0 stores, 0 campaigns: no problems".to_owned()], true)
+        (
+            vec![
+                "0 geofences, 0 stores, 0 campaigns, 0 beacons, 0 scanners, 0 zones, 0 beacon regions: no problems"
+                    .to_owned()
+            ],
+            true
+        )
     );
 }
 

@@ -8,12 +8,18 @@ use std::{collections::BTreeSet, time::Duration};
 use parvis_beacons::{Identity, Uuid, ranging::Proximity};
 use serde::{Deserialize, Serialize};
 
+use super::name_problem;
 use crate::{
     id::{RegionId, StoreId},
     problem::Problem,
     region::{Region, RegionKind},
     schedule::Hours,
 };
+
+/// The most tags of a region.
+const TAGS_MAX: usize = 64;
+/// The longest tag, bytes.
+const TAG_MAX: usize = 128;
 
 /// A zone as it stands in a file or a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,18 +113,24 @@ pub struct BeaconRegion {
 impl Zone {
     /// The longest code, bytes.
     pub const CODE_MAX: usize = 512;
+    /// The most codes of a zone.
+    pub const CODES_MAX: usize = 1_000;
 
     /// Checks a zone.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(spec: ZoneSpec) -> Result<Zone, Vec<Problem>> {
-        let mut problems = shared(spec.dwell_s, spec.exit_after_s, spec.hours.as_ref());
+        let mut problems = shared(&spec.tags, (spec.dwell_s, spec.exit_after_s), spec.hours.as_ref());
+        problems.extend(name_problem(spec.name.as_ref()));
         if spec.floor_dbm.is_some_and(|floor| !(-110.0..=-20.0).contains(&floor)) {
             problems.push(Problem::new("/floor_dbm", "must be from -110 to -20 dBm"));
         }
         if spec.group.as_ref() == Some(&spec.id) {
             problems.push(Problem::new("/group", "a zone is no part of itself"));
+        }
+        if spec.codes.len() > Self::CODES_MAX {
+            problems.push(Problem::new("/codes", format!("at most {} codes", Self::CODES_MAX)));
         }
         if spec.codes.iter().any(|code| code.is_empty() || code.len() > Self::CODE_MAX) {
             problems.push(Problem::new("/codes", format!("a code has from 1 to {} bytes", Self::CODE_MAX)));
@@ -145,7 +157,8 @@ impl BeaconRegion {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(spec: BeaconRegionSpec) -> Result<BeaconRegion, Vec<Problem>> {
-        let mut problems = shared(spec.dwell_s, spec.exit_after_s, spec.hours.as_ref());
+        let mut problems = shared(&spec.tags, (spec.dwell_s, spec.exit_after_s), spec.hours.as_ref());
+        problems.extend(name_problem(spec.name.as_ref()));
         if spec.minor.is_some() && spec.major.is_none() {
             problems.push(Problem::new("/minor", "a minor says nothing without a major"));
         }
@@ -173,12 +186,19 @@ impl BeaconRegion {
     }
 }
 
-fn shared(dwell_s: Option<u32>, exit_after_s: Option<u32>, hours: Option<&Hours>) -> Vec<Problem> {
+fn shared(
+    tags: &BTreeSet<String>,
+    (dwell_s, exit_after_s): (Option<u32>, Option<u32>),
+    hours: Option<&Hours>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, seconds) in [("/dwell_s", dwell_s), ("/exit_after_s", exit_after_s)] {
         if seconds.is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
             problems.push(Problem::new(path, "must be from 1 to 86400 seconds, or left out"));
         }
+    }
+    if tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_MAX) {
+        problems.push(Problem::new("/tags", format!("at most {TAGS_MAX} tags of 1 to {TAG_MAX} bytes")));
     }
     problems.extend(hours.into_iter().flat_map(Hours::problems).map(|problem| problem.under("/hours")));
     problems

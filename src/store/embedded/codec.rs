@@ -189,6 +189,7 @@ mod tests {
             registered_at: at,
             presences: bits.maybe(presence).into_iter().collect(),
             left_at: bits.maybe(at),
+            linked_until: bits.maybe(Box::new(at)),
         }
     }
 
