@@ -193,11 +193,13 @@ pub enum Rejection {
     Elsewhere,
     /// Nobody carries this tag, or the time for which it was linked is over.
     UnlinkedTag,
+    /// The beacon is heard in two places at once, so one of the two is a copy.
+    Cloned,
 }
 
 impl Rejection {
     /// Every rejection, in the order of the enum.
-    pub const ALL: [Rejection; 12] = [
+    pub const ALL: [Rejection; 13] = [
         Rejection::Invalid,
         Rejection::Stale,
         Rejection::Future,
@@ -210,6 +212,7 @@ impl Rejection {
         Rejection::WrongRole,
         Rejection::Elsewhere,
         Rejection::UnlinkedTag,
+        Rejection::Cloned,
     ];
 
     /// The name in the API and in metrics.
@@ -227,6 +230,7 @@ impl Rejection {
             Rejection::WrongRole => "wrong_role",
             Rejection::Elsewhere => "elsewhere",
             Rejection::UnlinkedTag => "unlinked_tag",
+            Rejection::Cloned => "cloned",
         }
     }
 }

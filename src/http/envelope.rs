@@ -6,7 +6,10 @@ use parvis_engine::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::{Event, What};
+use crate::{
+    fleet::Change,
+    report::{Event, News, What},
+};
 
 /// One event in its envelope.
 #[derive(Debug, Serialize)]
@@ -15,7 +18,7 @@ pub struct Envelope<'a> {
     /// The same for the same event, wherever and how often it is told.
     pub id: String,
     source: String,
-    /// What happened: see [`TYPES`].
+    /// What happened: see [`types`].
     pub r#type: &'static str,
     subject: &'a str,
     time: Timestamp,
@@ -23,9 +26,32 @@ pub struct Envelope<'a> {
     data: Value,
 }
 
-impl Envelope<'_> {
+impl<'a> Envelope<'a> {
+    /// Puts what a node tells into its envelope.
+    pub fn of(news: &'a News, node: &str) -> Envelope<'a> {
+        match news {
+            News::Shopper(event) => Envelope::new(event, node),
+            News::Fleet(change) => Envelope::of_fleet(change, node),
+        }
+    }
+
+    fn of_fleet(change: &'a Change, node: &str) -> Envelope<'a> {
+        let data = serde_json::to_value(change).unwrap_or_default();
+        let id = stable_hash(&[change.kind(), change.subject(), &change.at.to_string(), &data.to_string()]);
+        Envelope {
+            specversion: "1.0",
+            id: format!("{id:016x}"),
+            source: format!("/nodes/{node}"),
+            r#type: change.kind(),
+            subject: change.subject(),
+            time: change.at,
+            datacontenttype: "application/json",
+            data,
+        }
+    }
+
     /// Puts an event of a node into its envelope.
-    pub fn new<'a>(event: &'a Event, node: &str) -> Envelope<'a> {
+    pub fn new(event: &'a Event, node: &str) -> Envelope<'a> {
         let mut data = match serde_json::to_value(&event.what) {
             Ok(Value::Object(mut what)) => what.remove("data").unwrap_or_default(),
             Ok(_) | Err(_) => Value::Null,
@@ -48,7 +74,20 @@ impl Envelope<'_> {
     }
 }
 
-/// Every type.
+/// Every type that there is.
+pub fn types() -> impl Iterator<Item = &'static str> {
+    TYPES.into_iter().chain(Change::KINDS)
+}
+
+/// The type of what is told.
+pub fn kind_of(news: &News) -> &'static str {
+    match news {
+        News::Shopper(event) => kind(event),
+        News::Fleet(change) => change.kind(),
+    }
+}
+
+/// Every type of a shopper's event.
 pub const TYPES: [&str; 27] = [
     "shopper.approached_geofence",
     "shopper.entered_geofence",

@@ -8,6 +8,7 @@ mod catalog;
 mod devices;
 pub mod envelope;
 mod explain;
+mod fleet;
 mod formats;
 pub mod health;
 pub mod idempotency;
@@ -17,6 +18,7 @@ pub mod observations;
 mod openapi;
 mod orders;
 pub mod problem;
+mod scanners;
 mod schema;
 mod serve;
 mod shoppers;
@@ -42,7 +44,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use serve::serve;
 
-use crate::{catalog::Catalog, clock::Clock, config::size, report::Reporter, shard::Shards, store::Store};
+use crate::{
+    catalog::Catalog, clock::Clock, config::size, fleet::Fleet, report::Reporter, shard::Shards, store::Store,
+};
 use auth::{Gate, Scope};
 use idempotency::Repeats;
 use problem::{Kind, Problem};
@@ -147,6 +151,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// The control plane.
     pub catalog: Catalog,
+    /// How scanners and beacons fare.
+    pub fleet: Fleet,
     /// Tells the time.
     pub clock: Clock,
     /// Who gets in.
@@ -210,6 +216,7 @@ fn reporting() -> Paths {
         .routes(routes!(formats::ranging))
         .routes(routes!(formats::amazon))
         .routes(routes!(formats::osmand_get, formats::osmand_post))
+        .routes(routes!(scanners::post))
         .routes(routes!(devices::put, devices::delete))
         .routes(routes!(shoppers::put))
         .routes(routes!(shoppers::signal))
@@ -258,6 +265,9 @@ fn reading() -> Paths {
         .routes(routes!(notifications::get))
         .routes(routes!(notifications::list))
         .routes(routes!(stream::get))
+        .routes(routes!(fleet::scanners))
+        .routes(routes!(fleet::beacons))
+        .routes(routes!(fleet::unknown))
 }
 
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.

@@ -29,6 +29,7 @@ pub(crate) enum Rejection {
     WrongRole,
     Elsewhere,
     UnlinkedTag,
+    Cloned,
 }
 
 /// Something happened between a device and a region.

@@ -19,3 +19,4 @@ mod orders;
 mod providers;
 mod restart;
 mod rig;
+mod scanners;

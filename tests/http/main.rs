@@ -8,6 +8,7 @@ mod formats;
 mod observations;
 mod people;
 mod repeats;
+mod scanners;
 mod server;
 mod shutdown;
 mod stream;

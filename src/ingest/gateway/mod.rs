@@ -100,6 +100,8 @@ pub struct Heard {
     pub rssi_dbm: f64,
     /// Signal strength at one metre that the beacon announces, dBm.
     pub measured_power_dbm: Option<f64>,
+    /// How many advertisements this sums up, if the gateway says so.
+    pub count: Option<u32>,
     /// The voltage of the beacon's battery.
     pub battery_v: Option<f64>,
     /// When; nothing if the gateway does not say so or can't know it, and then the time of arrival stands for it.
@@ -145,7 +147,7 @@ impl Said {
     /// `index` is filled in by who notes it.
     fn heard(self, rssi_dbm: f64, at: Option<Timestamp>, mac: Option<Mac>) -> Heard {
         let Said { identity, measured_power_dbm, battery_v } = self;
-        Heard { index: 0, identity, rssi_dbm, measured_power_dbm, battery_v, at, mac }
+        Heard { index: 0, identity, rssi_dbm, measured_power_dbm, count: None, battery_v, at, mac }
     }
 }
 
@@ -240,6 +242,11 @@ fn by_unsure_clock(at: Timestamp, received_at: Timestamp) -> Option<Timestamp> {
 /// The id of a gateway that names itself by its address.
 fn scanner(mac: Mac) -> Option<ScannerId> {
     mac.to_string().replace(':', "").parse().ok()
+}
+
+/// The gateway that a broker's topic names by its address.
+pub(crate) fn scanner_in(topic: &str) -> Option<ScannerId> {
+    mac_in(Some(topic)).and_then(scanner)
 }
 
 /// The first segment of a topic that is an address.

@@ -43,6 +43,7 @@ fn heard(line: &Line, received_at: Timestamp) -> Result<Heard, Rejected> {
         identity: line.identity,
         rssi_dbm,
         measured_power_dbm: line.measured_power_dbm,
+        count: Some(line.count),
         battery_v: line.battery_v,
         at: Some(received_at.minus(Duration::from_millis(line.age_ms))),
         mac,

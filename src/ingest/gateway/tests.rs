@@ -120,6 +120,7 @@ mod minew_samples {
             }),
             rssi_dbm: -67.0,
             measured_power_dbm: Some(-59.0),
+            count: None,
             battery_v: None,
             at: Some(at("2019-08-01T05:54:26Z")),
             mac: Some("19:18:fc:05:1f:5a".parse().expect("an address")),
