@@ -141,7 +141,7 @@ impl fmt::Display for Identity {
 }
 
 /// So many bytes, written as digits between which the separator may stand anywhere.
-fn hexadecimal<const COUNT: usize>(text: &str, separator: u8) -> Option<[u8; COUNT]> {
+pub(crate) fn hexadecimal<const COUNT: usize>(text: &str, separator: u8) -> Option<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
     let mut digits = text.bytes().filter(|byte| *byte != separator).map(|digit| char::from(digit).to_digit(16));
     for byte in &mut bytes {

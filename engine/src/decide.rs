@@ -44,8 +44,8 @@ pub fn campaigns(
     // Of a region that was taken out of the catalog nobody has gone.
     let happened = |transition: &Transition| !transition.replayed && transition.cause != TransitionCause::Removed;
     for (at, transition) in transitions.iter().enumerate().filter(|(_, transition)| happened(transition)) {
-        let fence = world.regions.get(&transition.region).map(Arc::as_ref);
-        let selected = world.campaigns.on_transition(transition, fence);
+        let region = world.region(&transition.region);
+        let selected = world.campaigns.on_transition(transition, region);
         let over = is_over(transition, &transitions[at + 1..]);
         if !selected.is_empty() {
             let round = Round::of_transition(world, transition, now);

@@ -146,8 +146,8 @@ fn round<'a>(world: &'a World, shopper: &Shopper, campaign: &Campaign, question:
             None => (of_transition, false),
         };
     }
-    let fence = world.regions.get(&transition.region).map(AsRef::as_ref);
-    let fits = selected(&world.campaigns.on_transition(transition, fence), campaign);
+    let region = world.region(&transition.region);
+    let fits = selected(&world.campaigns.on_transition(transition, region), campaign);
     (of_transition, fits && !transition.replayed)
 }
 
@@ -165,8 +165,8 @@ fn outcome(
 ) -> Verdict {
     let rivals = match &round.cause {
         Cause::Transition { .. } => {
-            let fence = round.world.regions.get(&question.transition.region).map(AsRef::as_ref);
-            round.world.campaigns.on_transition(question.transition, fence)
+            let region = round.world.region(&question.transition.region);
+            round.world.campaigns.on_transition(question.transition, region)
         }
         Cause::Order { state, .. } => {
             round.world.campaigns.on_order(*state, case.order.and_then(|order| order.store.as_ref()))

@@ -187,7 +187,7 @@ fn target(case: &Case<'_>, notes: &mut Notes) -> Answer {
 fn place(case: &Case<'_>, notes: &mut Notes) -> Answer {
     notes.add(|| case.store.map_or("no store".to_owned(), |store| format!("store {}", store.spec.id)));
     if case.campaign.templates.needs_store() && case.store.is_none() {
-        let named = case.fence.and_then(|fence| fence.store.clone());
+        let named = case.region.and_then(|region| region.store.clone());
         let store = named.or_else(|| case.order.and_then(|order| order.store.clone()));
         return Answer::Suppress(Suppression::NoStore { store });
     }

@@ -24,6 +24,7 @@ pub mod per_device;
 pub mod problem;
 pub mod rare;
 pub mod region;
+pub mod registry;
 pub mod retry;
 pub mod schedule;
 pub mod shopper;

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     campaign::{Campaign, Campaigns},
     decide,
-    id::StoreId,
+    id::{RegionId, StoreId},
     matching, normalise,
-    region::{Geofence, Regions},
+    region::{Geofence, Region, Regions},
+    registry::Registry,
     store::Store,
     track,
 };
@@ -35,6 +36,8 @@ pub struct World {
     pub generation: u64,
     /// Geofences, indexed.
     pub regions: Arc<Regions>,
+    /// Beacons, scanners, zones and beacon regions, indexed.
+    pub registry: Arc<Registry>,
     /// Campaigns, indexed by what triggers them.
     pub campaigns: Arc<Campaigns>,
     /// Shops, by id.
@@ -55,9 +58,21 @@ impl World {
         World {
             generation,
             regions: Arc::new(Regions::new(fences)),
+            registry: Arc::default(),
             campaigns: Arc::new(Campaigns::new(campaigns)),
             stores: Arc::new(stores.into_iter().map(|store| (store.spec.id.clone(), store)).collect()),
             settings: Arc::new(settings),
         }
+    }
+
+    /// The same world with these beacons.
+    #[must_use]
+    pub fn with_registry(self, registry: Registry) -> World {
+        World { registry: Arc::new(registry), ..self }
+    }
+
+    /// What is said of a region of any kind.
+    pub fn region(&self, id: &RegionId) -> Option<&Region> {
+        self.regions.get(id).map(|fence| &fence.region).or_else(|| self.registry.region(id))
     }
 }

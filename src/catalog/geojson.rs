@@ -95,7 +95,7 @@ mod tests {
     fn a_number_is_an_id() {
         let fence = r#"{"type": "Feature", "id": 7, "geometry": {"type": "Point", "coordinates": [2.3, 48.8]},
             "properties": {"radius_m": 50.0}}"#;
-        assert_eq!(compile_text(fence).expect("valid").id.as_str(), "7");
+        assert_eq!(compile_text(fence).expect("valid").region.id.as_str(), "7");
     }
 
     #[test]

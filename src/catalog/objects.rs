@@ -117,7 +117,7 @@ impl Objects {
         let mut tags = BTreeSet::new();
         for entry in self.geofences.values() {
             if let Compiled::Geofence(fence) = &entry.compiled {
-                tags.extend(fence.tags.iter().map(String::as_str));
+                tags.extend(fence.region.tags.iter().map(String::as_str));
             }
         }
         tags
@@ -194,8 +194,8 @@ impl Entry {
     fn of_geofence(fence: Geofence, json: Option<Arc<str>>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
         let pointer = Cow::Borrowed("/properties/store");
         let name = |id: &StoreId| Name { pointer, target: Target::Store, id: id.as_str().into() };
-        let names = fence.store.as_ref().map(name).into_iter().collect();
-        (fence.id.as_str().into(), Entry { compiled: Compiled::Geofence(Arc::new(fence)), json, file, names })
+        let names = fence.region.store.as_ref().map(name).into_iter().collect();
+        (fence.region.id.as_str().into(), Entry { compiled: Compiled::Geofence(Arc::new(fence)), json, file, names })
     }
 
     /// The object as it was put, as text.

@@ -12,7 +12,7 @@ use crate::{
     id::{CampaignId, RegionId, StoreId},
     matching::{Transition, TransitionKind},
     order::OrderState,
-    region::Geofence,
+    region::Region,
 };
 
 /// All campaigns, indexed by what triggers them.
@@ -69,11 +69,11 @@ impl Campaigns {
     }
 
     /// The campaigns that a transition triggers, the most important first.
-    pub fn on_transition(&self, transition: &Transition, fence: Option<&Geofence>) -> Vec<&Arc<Campaign>> {
+    pub fn on_transition(&self, transition: &Transition, region: Option<&Region>) -> Vec<&Arc<Campaign>> {
         let Some(places) = self.transitions.get(&transition.kind) else { return Vec::new() };
-        let store = transition.store.as_ref().or_else(|| fence.and_then(|fence| fence.store.as_ref()));
+        let store = transition.store.as_ref().or_else(|| region.and_then(|region| region.store.as_ref()));
         let none = BTreeSet::new();
-        let tags = fence.map_or(&none, |fence| &fence.tags);
+        let tags = region.map_or(&none, |region| &region.tags);
         let mut ranks = places.anywhere.clone();
         ranks.extend(places.regions.get(&transition.region).into_iter().flatten());
         ranks.extend(store.and_then(|store| places.stores.get(store)).into_iter().flatten());

@@ -93,7 +93,7 @@ fn lists_narrow_and_each_campaign_is_found_once() {
         on("other-tag", r#","tags":["books"]"#),
     ]);
     let rivoli = fence("rivoli", Some("paris-1"), &["tv", "radio"]);
-    let found = index.on_transition(&enters("rivoli", at(NOON)), Some(&rivoli));
+    let found = index.on_transition(&enters("rivoli", at(NOON)), Some(&rivoli.region));
     let ids: Vec<&str> = found.iter().map(|campaign| campaign.spec.id.as_str()).collect();
     assert_eq!(ids, ["anywhere", "region", "tag-and-store", "two-tags"]);
     let unknown = index.on_transition(&enters("gone", at(NOON)), None);

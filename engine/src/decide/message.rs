@@ -10,7 +10,7 @@ use crate::{
     matching::{Transition, TransitionKind},
     notification::{Cause, Channel, Notification},
     order::{Arrival, Order},
-    region::Geofence,
+    region::Region,
     shopper::{Device, Shopper},
     store::Store,
     time::Timestamp,
@@ -22,7 +22,7 @@ pub(crate) struct Round<'a> {
     pub(crate) now: Timestamp,
     pub(crate) cause: Cause,
     device: Option<DeviceId>,
-    fence: Option<&'a Geofence>,
+    region: Option<&'a Region>,
     store: Option<&'a Store>,
     observed_at: Timestamp,
     /// What tells this visit from the next one.
@@ -32,14 +32,14 @@ pub(crate) struct Round<'a> {
 
 impl<'a> Round<'a> {
     pub(crate) fn of_transition(world: &'a World, transition: &Transition, now: Timestamp) -> Round<'a> {
-        let fence = world.regions.get(&transition.region).map(std::convert::AsRef::as_ref);
-        let store = transition.store.as_ref().or_else(|| fence.and_then(|fence| fence.store.as_ref()));
+        let region = world.region(&transition.region);
+        let store = transition.store.as_ref().or_else(|| region.and_then(|region| region.store.as_ref()));
         Round {
             world,
             now,
             cause: Cause::Transition { transition: transition.kind, region: transition.region.clone() },
             device: Some(transition.device.clone()),
-            fence,
+            region,
             store: store.and_then(|store| world.stores.get(store)).map(std::convert::AsRef::as_ref),
             observed_at: transition.at,
             visit: transition.entered_at.unwrap_or(transition.at),
@@ -72,7 +72,7 @@ impl<'a> Round<'a> {
             now,
             cause: Cause::Order { order: order.id.clone(), state: order.state },
             device: preferred(shopper).cloned(),
-            fence: None,
+            region: None,
             store: order.store.as_ref().and_then(|id| world.stores.get(id)).map(std::convert::AsRef::as_ref),
             observed_at: order.at,
             visit: order.at,
@@ -87,15 +87,15 @@ impl<'a> Round<'a> {
         now: Timestamp,
     ) -> Round<'a> {
         let (region, _, order) = parts(&notification.cause);
-        let fence = region.and_then(|region| world.regions.get(region)).map(std::convert::AsRef::as_ref);
+        let region = region.and_then(|region| world.region(region));
         let of_order = order.and_then(|order| shopper.orders.get(order)).and_then(|order| order.store.as_ref());
-        let store = of_order.or_else(|| fence.and_then(|fence| fence.store.as_ref()));
+        let store = of_order.or_else(|| region.and_then(|region| region.store.as_ref()));
         Round {
             world,
             now,
             cause: notification.cause.clone(),
             device: Some(notification.device.clone()),
-            fence,
+            region,
             store: store.and_then(|store| world.stores.get(store)).map(std::convert::AsRef::as_ref),
             observed_at: notification.observed_at,
             visit: notification.observed_at,
@@ -114,7 +114,7 @@ impl<'a> Round<'a> {
             device: self.device.as_ref().and_then(|id| shopper.devices.get(id)),
             channel: self.channel,
             store: self.store,
-            fence: self.fence,
+            region: self.region,
             order: order.and_then(|order| shopper.orders.get(order)),
             observed_at: self.observed_at,
             expires_at: self.observed_at.plus(campaign.ttl),

@@ -7,7 +7,7 @@ use crate::{
     id::DeviceId,
     notification::{Cause, Channel},
     order::{Order, OrderState},
-    region::Geofence,
+    region::Region,
     schedule::Hours,
     shopper::{Device, Shopper},
     store::Store,
@@ -34,8 +34,8 @@ pub struct Case<'a> {
     pub channel: Option<Channel>,
     /// In which shop.
     pub store: Option<&'a Store>,
-    /// At which fence.
-    pub fence: Option<&'a Geofence>,
+    /// In which region.
+    pub region: Option<&'a Region>,
     /// About which order.
     pub order: Option<&'a Order>,
     /// When the cause happened.
@@ -70,9 +70,9 @@ impl Case<'_> {
         }
     }
 
-    /// The fence's opening hours, else the store's.
+    /// The region's opening hours, else the store's.
     pub(super) fn hours(&self) -> Option<&Hours> {
-        let own = self.fence.and_then(|fence| fence.hours.as_ref());
+        let own = self.region.and_then(|region| region.hours.as_ref());
         own.or_else(|| self.store.and_then(|store| store.spec.hours.as_ref()))
     }
 }

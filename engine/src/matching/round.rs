@@ -98,7 +98,7 @@ impl<'a> Round<'a> {
             let beyond = silent && candidate.lower_m >= self.calm_m;
             if silent && candidate.looks_small() {
                 self.calm_m = self.calm_m.min(candidate.lower_m);
-            } else if !beyond && !self.is_known(&candidate.fence.id) {
+            } else if !beyond && !self.is_known(&candidate.fence.region.id) {
                 self.weigh(candidate.fence, &sight);
             }
         });
@@ -141,8 +141,8 @@ impl<'a> Round<'a> {
         self.transitions.push(Transition {
             kind,
             device: self.device.clone(),
-            region: fence.id.clone(),
-            store: fence.store.clone(),
+            region: fence.region.id.clone(),
+            store: fence.region.store.clone(),
             at,
             received_at: self.now,
             confidence: 1.0,
@@ -178,7 +178,7 @@ impl<'a> Round<'a> {
             match world.regions.get(&mark.region) {
                 Some(fence) if !self.before.iter().any(|presence| presence.region == mark.region) => {
                     self.weigh(fence, sight);
-                    let kept = self.track.marks.get(index).is_some_and(|mark| mark.region == fence.id);
+                    let kept = self.track.marks.get(index).is_some_and(|mark| mark.region == fence.region.id);
                     index += usize::from(kept);
                 }
                 Some(_) => index += 1,
@@ -207,14 +207,14 @@ impl<'a> Round<'a> {
         }
         if self.newest {
             self.weigh_approach(fence, sight, &verdict);
-            let state = self.presence(&fence.id).map(|presence| presence.state);
+            let state = self.presence(&fence.region.id).map(|presence| presence.state);
             self.calm_m = self.calm_m.min(calm::room_to_m(fence, state, verdict.outlook, sight));
         }
     }
 
     fn hear(&mut self, fence: &Geofence, word: &Word<'_>) {
-        let visit = self.visit(&fence.id);
-        let decided_at = self.decided_at(&fence.id);
+        let visit = self.visit(&fence.region.id);
+        let decided_at = self.decided_at(&fence.region.id);
         let inside = visit.is_some();
         if (word.at, word.inside) <= (decided_at, inside) {
             // The newest fix is overruled by another of its time: the next one will decide, wherever it is.
@@ -224,7 +224,7 @@ impl<'a> Round<'a> {
             }
             return;
         }
-        self.decide(&fence.id, word);
+        self.decide(&fence.region.id, word);
         if word.inside && !inside {
             self.enter(fence, word);
         } else if let (false, Some(since)) = (word.inside, visit) {
@@ -271,27 +271,27 @@ impl<'a> Round<'a> {
     fn remain_undecided(&mut self, fence: &Geofence, at: Timestamp) {
         self.undecided = true;
         let becomes_newest = self.track.settled_at == Some(at);
-        let Err(place) = self.mark(&fence.id) else { return };
+        let Err(place) = self.mark(&fence.region.id) else { return };
         if becomes_newest && self.track.marks.len() < MARKS_MAX {
-            let decided_at = self.decided_at(&fence.id);
-            let inside = self.visit(&fence.id).is_some();
-            self.track.marks.insert(place, Mark { region: fence.id.clone(), decided_at, inside });
+            let decided_at = self.decided_at(&fence.region.id);
+            let inside = self.visit(&fence.region.id).is_some();
+            self.track.marks.insert(place, Mark { region: fence.region.id.clone(), decided_at, inside });
         }
     }
 
     fn enter(&mut self, fence: &Geofence, word: &Word<'_>) {
-        self.forget(&fence.id);
+        self.forget(&fence.region.id);
         self.put(fence, PresenceState::Inside, word.at);
         let told = self.tell_word(fence, TransitionKind::Enter, word);
         told.entered_at = Some(word.at);
     }
 
     fn exit(&mut self, fence: &Geofence, word: &Word<'_>, since: Timestamp) {
-        self.forget(&fence.id);
+        self.forget(&fence.region.id);
         if word.lingers && fence.approach_m.is_some() {
             self.put(fence, PresenceState::Near, word.at);
         }
-        remember(self.track, Stretch { region: fence.id.clone(), inside: true, from: since, to: word.at });
+        remember(self.track, Stretch { region: fence.region.id.clone(), inside: true, from: since, to: word.at });
         let told = self.tell_word(fence, TransitionKind::Exit, word);
         told.entered_at = Some(since);
     }
@@ -301,13 +301,16 @@ impl<'a> Round<'a> {
         if visit.is_some_and(|since| word.at <= since) {
             return;
         }
-        let known = |stretch: &&mut Stretch| stretch.region == fence.id && stretch.inside == word.inside;
+        let known = |stretch: &&mut Stretch| stretch.region == fence.region.id && stretch.inside == word.inside;
         if let Some(stretch) = self.track.past.iter_mut().rev().find(known) {
             stretch.from = stretch.from.min(word.at);
             stretch.to = stretch.to.max(word.at);
             return;
         }
-        remember(self.track, Stretch { region: fence.id.clone(), inside: word.inside, from: word.at, to: word.at });
+        remember(
+            self.track,
+            Stretch { region: fence.region.id.clone(), inside: word.inside, from: word.at, to: word.at },
+        );
         let kind = if word.inside { TransitionKind::Enter } else { TransitionKind::Exit };
         let told = self.tell_word(fence, kind, word);
         told.entered_at = Some(visit.unwrap_or(word.at));
@@ -318,11 +321,11 @@ impl<'a> Round<'a> {
     fn weigh_approach(&mut self, fence: &Geofence, sight: &Sight, verdict: &Verdict) {
         let Some(approach_m) = fence.approach_m else { return };
         let gap_m = verdict.outlook.gap_m();
-        match self.presence(&fence.id).map(|presence| presence.state) {
+        match self.presence(&fence.region.id).map(|presence| presence.state) {
             Some(PresenceState::Inside) => {}
             Some(PresenceState::Near) => {
                 if gap_m - sight.fix.accuracy_m > REARM * approach_m {
-                    self.forget(&fence.id);
+                    self.forget(&fence.region.id);
                 }
             }
             None => {
@@ -360,7 +363,7 @@ impl<'a> Round<'a> {
             world.regions.near(&sight.site, self.searched_m, |candidate| {
                 if candidate.looks_small() {
                     self.calm_m = self.calm_m.min(candidate.lower_m);
-                } else if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.id).is_none() {
+                } else if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.region.id).is_none() {
                     self.calm_m = self.calm_m.min(calm::room_m_around(candidate.fence, None, sight, self.calm_m));
                 }
             });
@@ -369,8 +372,9 @@ impl<'a> Round<'a> {
 
     fn put(&mut self, fence: &Geofence, state: PresenceState, since: Timestamp) {
         let presences = self.after.get_or_insert_with(|| self.before.to_vec());
-        let place = presences.partition_point(|presence| presence.region < fence.id);
-        presences.insert(place, Presence { region: fence.id.clone(), state, since, seen: since, dwelled: false });
+        let place = presences.partition_point(|presence| presence.region < fence.region.id);
+        presences
+            .insert(place, Presence { region: fence.region.id.clone(), state, since, seen: since, dwelled: false });
     }
 
     fn forget(&mut self, region: &RegionId) {

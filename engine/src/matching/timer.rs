@@ -40,7 +40,7 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
         let mut presence = presence.clone();
         presence.seen = seen(&presence, subject.track);
         let fence = world.regions.get(&presence.region);
-        let store = || fence.and_then(|fence| fence.store.clone());
+        let store = || fence.and_then(|fence| fence.region.store.clone());
         let end = due_end(world, &presence, fence).filter(|(at, _)| *at <= until);
         let last = end.map_or(until, |(at, _)| at);
         if let Some(at) = due_dwell(&presence, fence).filter(|at| *at <= last) {
@@ -92,6 +92,6 @@ fn due_end(world: &World, presence: &Presence, fence: Option<&Arc<Geofence>>) ->
 
 fn due_dwell(presence: &Presence, fence: Option<&Arc<Geofence>>) -> Option<Timestamp> {
     let waits = presence.state == PresenceState::Inside && !presence.dwelled;
-    let dwell = fence?.dwell?;
+    let dwell = fence?.region.dwell?;
     waits.then(|| presence.since.plus(dwell))
 }

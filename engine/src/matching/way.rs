@@ -29,8 +29,8 @@ fn pass(round: &mut Round<'_>, fence: &Geofence, way: &Way, [from, to]: [&Place;
         return;
     }
     let Some((first, last)) = fence.crossing(way) else { return };
-    let visits = |presence: &Presence| presence.region == fence.id && presence.state == PresenceState::Inside;
-    if round.before.iter().any(visits) || round.presence(&fence.id).is_some_and(visits) {
+    let visits = |presence: &Presence| presence.region == fence.region.id && presence.state == PresenceState::Inside;
+    if round.before.iter().any(visits) || round.presence(&fence.region.id).is_some_and(visits) {
         return;
     }
     let middle = (first + last) / 2.0;

@@ -186,8 +186,8 @@ pub(crate) fn arrivals(
     if shopper.orders.is_empty() || !matches!(transition.kind, TransitionKind::Approach | TransitionKind::Enter) {
         return Vec::new();
     }
-    let of_fence = || world.regions.get(&transition.region).and_then(|fence| fence.store.clone());
-    let Some(store) = transition.store.clone().or_else(of_fence) else { return Vec::new() };
+    let of_region = || world.region(&transition.region).and_then(|region| region.store.clone());
+    let Some(store) = transition.store.clone().or_else(of_region) else { return Vec::new() };
     let pause = world.settings.marketing.arrival_pause;
     let announced = |order: &Order| {
         order.arrived.is_some_and(|arrived| {

@@ -66,10 +66,10 @@ impl Regions {
     /// Indexes the fences. Of two with the same id the later counts.
     pub fn new(mut fences: Vec<Arc<Geofence>>) -> Regions {
         fences.reverse();
-        fences.sort_by(|a, b| a.id.cmp(&b.id));
-        fences.dedup_by(|a, b| a.id == b.id);
+        fences.sort_by(|a, b| a.region.id.cmp(&b.region.id));
+        fences.dedup_by(|a, b| a.region.id == b.region.id);
         let numbered = || fences.iter().zip(0_u32..);
-        let mut by_hash: Vec<(u64, u32)> = numbered().map(|(fence, at)| (hash(&fence.id), at)).collect();
+        let mut by_hash: Vec<(u64, u32)> = numbered().map(|(fence, at)| (hash(&fence.region.id), at)).collect();
         by_hash.sort_unstable();
         let slots: Vec<Slot> = numbered().flat_map(|(fence, at)| slots(fence, at)).collect();
         Regions { by_hash, tree: RTree::bulk_load(slots), fences }
@@ -81,7 +81,7 @@ impl Regions {
     pub fn with(&self, changed: Vec<Arc<Geofence>>, removed: &[RegionId]) -> Regions {
         let mut fences = self.fences.clone();
         fences.extend(changed);
-        fences.retain(|fence| !removed.contains(&fence.id));
+        fences.retain(|fence| !removed.contains(&fence.region.id));
         Regions::new(fences)
     }
 
@@ -93,7 +93,7 @@ impl Regions {
             .iter()
             .take_while(|(hash, _)| *hash == wanted)
             .map(|(_, at)| &self.fences[*at as usize])
-            .find(|fence| fence.id == *id)
+            .find(|fence| fence.region.id == *id)
     }
 
     /// Every fence, in the order of their ids.
@@ -119,7 +119,7 @@ impl Regions {
                 found.push(candidate.fence);
             }
         });
-        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found.sort_by(|a, b| a.region.id.cmp(&b.region.id));
         found
     }
 

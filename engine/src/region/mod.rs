@@ -39,9 +39,9 @@ pub const RADIUS_MAX_M: f64 = 1_000_000.0;
 /// The widest ring around a fence that may count as approaching it, metres.
 pub const APPROACH_MAX_M: f64 = 100_000.0;
 
-/// A checked geofence. It serialises as the [`Feature`] that it was made from.
-#[derive(Clone, Debug)]
-pub struct Geofence {
+/// What is said of a region, however it is told that somebody is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
     /// Its id.
     pub id: RegionId,
     /// What people call it.
@@ -52,10 +52,17 @@ pub struct Geofence {
     pub tags: BTreeSet<String>,
     /// How long a visit must last to count as a dwell.
     pub dwell: Option<Duration>,
-    /// How near counts as approaching, metres from the border.
-    pub approach_m: Option<f64>,
     /// Opening hours of this place, instead of its store's.
     pub hours: Option<Hours>,
+}
+
+/// A checked geofence. It serialises as the [`Feature`] that it was made from.
+#[derive(Clone, Debug)]
+pub struct Geofence {
+    /// What is said of it.
+    pub region: Region,
+    /// How near counts as approaching, metres from the border.
+    pub approach_m: Option<f64>,
     /// Probability of being inside from which a device enters.
     pub enter_probability: Option<f64>,
     /// Probability of being inside down to which a device exits.
@@ -112,14 +119,17 @@ impl Geofence {
         let (Some(id), true) = (feature.id, problems.is_empty()) else { return Err(problems) };
         let properties = feature.properties;
         let shape = Shape::new(feature.geometry, properties.radius_m.unwrap_or_default());
-        Ok(Geofence {
+        let region = Region {
             id,
             name: properties.name,
             store: properties.store,
             tags: properties.tags,
             dwell: properties.dwell_s.map(|seconds| Duration::from_secs(seconds.into())),
-            approach_m: properties.approach_m,
             hours: properties.hours,
+        };
+        Ok(Geofence {
+            region,
+            approach_m: properties.approach_m,
             enter_probability: properties.enter_probability,
             exit_probability: properties.exit_probability,
             area_m2: shape.area_m2(),
@@ -129,19 +139,20 @@ impl Geofence {
 
     /// The feature that this geofence was made from.
     pub fn feature(&self) -> Feature {
+        let Region { id, name, store, tags, dwell, hours } = self.region.clone();
         let (geometry, radius_m) = self.shape.geometry();
         Feature {
             kind: FeatureKind::Feature,
-            id: Some(self.id.clone()),
+            id: Some(id),
             geometry,
             properties: Properties {
-                name: self.name.clone(),
+                name,
                 radius_m,
-                store: self.store.clone(),
-                tags: self.tags.clone(),
-                dwell_s: self.dwell.map(|dwell| u32::try_from(dwell.as_secs()).unwrap_or(u32::MAX)),
+                store,
+                tags,
+                dwell_s: dwell.map(|dwell| u32::try_from(dwell.as_secs()).unwrap_or(u32::MAX)),
                 approach_m: self.approach_m,
-                hours: self.hours.clone(),
+                hours,
                 enter_probability: self.enter_probability,
                 exit_probability: self.exit_probability,
             },

@@ -33,7 +33,7 @@ fn places(base: Position, spread_m: f64) -> impl Strategy<Value = Vec<Position>>
 fn same_as_scan(fences: &[Fence], places: &[Position]) -> Result<(), TestCaseError> {
     let world = world(fences);
     for place in places {
-        let found: Vec<&str> = world.regions.at(*place).iter().map(|fence| fence.id.as_str()).collect();
+        let found: Vec<&str> = world.regions.at(*place).iter().map(|fence| fence.region.id.as_str()).collect();
         let scanned: Vec<&str> =
             fences.iter().filter(|fence| fence.contains(*place)).map(|fence| fence.id.as_str()).collect();
         prop_assert_eq!(found, scanned, "at {:?}", place);

@@ -1,0 +1,242 @@
+//! The registry: which beacons there are, which scanners, and of which zones and beacon regions they speak.
+//!
+//! Knows nothing of devices or of time; who changes identity over time is told apart before.
+
+mod beacon;
+mod scanner;
+mod zone;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parvis_beacons::Identity;
+use rstar::{AABB, PointDistance, RTree, RTreeObject};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    beacon::{Beacon, Role, Rotation, Spec as BeaconSpec},
+    scanner::{Scanner, Spec as ScannerSpec},
+    zone::{BeaconRegion, BeaconRegionSpec, Zone, ZoneSpec},
+};
+use crate::{
+    id::{BeaconId, DeviceId, RegionId, ScannerId},
+    observation::{Heard, Position},
+    problem::Problem,
+    region::{
+        Region, distance_m,
+        sphere::{DEGREE_M, reach_lon_deg},
+    },
+};
+
+/// A place on a shop's floor plan.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// To the right, metres.
+    pub x_m: f64,
+    /// Upwards, metres.
+    pub y_m: f64,
+    /// Storey, 0 for the ground floor.
+    #[serde(default)]
+    pub floor: i32,
+}
+
+/// Beacons, scanners, zones and beacon regions, found by name, by what they say on the air, and by place.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    beacons: BTreeMap<BeaconId, Arc<Beacon>>,
+    scanners: BTreeMap<ScannerId, Arc<Scanner>>,
+    zones: BTreeMap<RegionId, Arc<Zone>>,
+    regions: BTreeMap<RegionId, Arc<BeaconRegion>>,
+    by_identity: BTreeMap<Identity, Arc<Beacon>>,
+    by_code: BTreeMap<String, Arc<Zone>>,
+    by_zone: BTreeMap<RegionId, Vec<Arc<Scanner>>>,
+    /// Sorted by UUID.
+    by_uuid: Vec<Arc<BeaconRegion>>,
+    tree: RTree<Slot>,
+}
+
+/// Something that hangs somewhere.
+#[derive(Clone, Debug)]
+pub enum Fixture {
+    /// A beacon.
+    Beacon(Arc<Beacon>),
+    /// A scanner.
+    Scanner(Arc<Scanner>),
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    position: Position,
+    fixture: Fixture,
+}
+
+impl RTreeObject for Slot {
+    type Envelope = AABB<[f64; 2]>;
+
+    fn envelope(&self) -> AABB<[f64; 2]> {
+        AABB::from_point([self.position.lon, self.position.lat])
+    }
+}
+
+impl PointDistance for Slot {
+    fn distance_2(&self, point: &[f64; 2]) -> f64 {
+        self.envelope().distance_2(point)
+    }
+}
+
+/// The parts of a registry.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// Beacons.
+    pub beacons: Vec<Arc<Beacon>>,
+    /// Scanners.
+    pub scanners: Vec<Arc<Scanner>>,
+    /// Zones.
+    pub zones: Vec<Arc<Zone>>,
+    /// Beacon regions.
+    pub regions: Vec<Arc<BeaconRegion>>,
+}
+
+impl Registry {
+    /// Indexes the parts. Of two with the same id, identity or code the later counts.
+    pub fn new(parts: Parts) -> Registry {
+        let Parts { beacons, scanners, zones, mut regions } = parts;
+        let mut by_zone: BTreeMap<RegionId, Vec<Arc<Scanner>>> = BTreeMap::new();
+        for scanner in &scanners {
+            if let Some(zone) = &scanner.spec.zone {
+                by_zone.entry(zone.clone()).or_default().push(scanner.clone());
+            }
+        }
+        let slot = |position: Option<Position>, fixture| position.map(|position| Slot { position, fixture });
+        let hung = beacons.iter().filter_map(|it| slot(it.spec.position, Fixture::Beacon(it.clone())));
+        let scanning = scanners.iter().filter_map(|it| slot(it.spec.position, Fixture::Scanner(it.clone())));
+        let by_code = zones.iter().flat_map(|zone| zone.spec.codes.iter().map(|code| (code.clone(), zone.clone())));
+        let named = |region: &Arc<BeaconRegion>| (region.region.id.clone(), region.clone());
+        let by_region = regions.iter().map(named).collect();
+        regions.sort_by(|a, b| (a.spec.uuid, &a.spec.id).cmp(&(b.spec.uuid, &b.spec.id)));
+        Registry {
+            tree: RTree::bulk_load(hung.chain(scanning).collect()),
+            by_identity: beacons.iter().filter_map(|it| Some((it.identity?, it.clone()))).collect(),
+            by_code: by_code.collect(),
+            by_zone,
+            by_uuid: regions,
+            regions: by_region,
+            beacons: beacons.into_iter().map(|it| (it.spec.id.clone(), it)).collect(),
+            scanners: scanners.into_iter().map(|it| (it.spec.id.clone(), it)).collect(),
+            zones: zones.into_iter().map(|it| (it.spec.id.clone(), it)).collect(),
+        }
+    }
+
+    /// The beacon with this id.
+    pub fn beacon(&self, id: &BeaconId) -> Option<&Arc<Beacon>> {
+        self.beacons.get(id)
+    }
+
+    /// Every beacon, in the order of their ids.
+    pub fn beacons(&self) -> impl Iterator<Item = &Arc<Beacon>> {
+        self.beacons.values()
+    }
+
+    /// The beacon that was heard. An ephemeral identity is to be resolved before.
+    pub fn heard(&self, heard: &Heard) -> Option<&Arc<Beacon>> {
+        match heard {
+            Heard::Beacon { beacon } => self.beacons.get(beacon),
+            Heard::Identity(identity) => self.by_identity.get(identity),
+        }
+    }
+
+    /// The carried tag that a device is, if it is one.
+    pub fn tag(&self, device: &DeviceId) -> Option<&Arc<Beacon>> {
+        self.beacons.get(device.as_str()).filter(|beacon| beacon.spec.role == Role::Tag)
+    }
+
+    /// The scanner with this id.
+    pub fn scanner(&self, id: &ScannerId) -> Option<&Arc<Scanner>> {
+        self.scanners.get(id)
+    }
+
+    /// Every scanner, in the order of their ids.
+    pub fn scanners(&self) -> impl Iterator<Item = &Arc<Scanner>> {
+        self.scanners.values()
+    }
+
+    /// The scanners that speak for a zone.
+    pub fn scanners_of(&self, zone: &RegionId) -> &[Arc<Scanner>] {
+        self.by_zone.get(zone).map_or(&[], Vec::as_slice)
+    }
+
+    /// The zone with this id.
+    pub fn zone(&self, id: &RegionId) -> Option<&Arc<Zone>> {
+        self.zones.get(id)
+    }
+
+    /// Every zone, in the order of their ids.
+    pub fn zones(&self) -> impl Iterator<Item = &Arc<Zone>> {
+        self.zones.values()
+    }
+
+    /// The zone that a code hangs in.
+    pub fn zone_of_code(&self, code: &str) -> Option<&Arc<Zone>> {
+        self.by_code.get(code)
+    }
+
+    /// The beacon region with this id.
+    pub fn beacon_region(&self, id: &RegionId) -> Option<&Arc<BeaconRegion>> {
+        self.regions.get(id)
+    }
+
+    /// Every beacon region, in the order of their ids.
+    pub fn beacon_regions(&self) -> impl Iterator<Item = &Arc<BeaconRegion>> {
+        self.regions.values()
+    }
+
+    /// The beacon regions that a beacon is one of.
+    pub fn beacon_regions_of<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = &'a Arc<BeaconRegion>> {
+        let uuid = match identity {
+            Identity::Ibeacon(ibeacon) => Some(ibeacon.uuid),
+            Identity::Eddystone { .. } | Identity::Ephemeral { .. } | Identity::Mac { .. } => None,
+        };
+        let first = uuid.map_or(self.by_uuid.len(), |uuid| self.by_uuid.partition_point(|it| it.spec.uuid < uuid));
+        let same = move |it: &&Arc<BeaconRegion>| Some(it.spec.uuid) == uuid;
+        self.by_uuid[first..].iter().take_while(same).filter(move |it| it.covers(identity))
+    }
+
+    /// What is said of a zone or a beacon region.
+    pub fn region(&self, id: &RegionId) -> Option<&Region> {
+        let zone = self.zones.get(id).map(|zone| &zone.region);
+        zone.or_else(|| self.regions.get(id).map(|region| &region.region))
+    }
+
+    /// What hangs within a radius, nearest first, with its distance in metres.
+    pub fn around(&self, position: Position, radius_m: f64) -> Vec<(f64, Fixture)> {
+        let [height, width] = [radius_m / DEGREE_M, reach_lon_deg(position.lat, radius_m)];
+        let mut found = Vec::new();
+        // What lies across the antimeridian is found from the other side.
+        for turn in [-360.0, 0.0, 360.0] {
+            let low = [position.lon + turn - width, position.lat - height];
+            let high = [position.lon + turn + width, position.lat + height];
+            for slot in self.tree.locate_in_envelope(AABB::from_corners(low, high)) {
+                let distance = distance_m(position, slot.position);
+                if distance <= radius_m {
+                    found.push((distance, slot.fixture.clone()));
+                }
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        found
+    }
+}
+
+pub(super) fn place_problems(position: Option<Position>, plan: Option<Plan>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if position.is_some_and(|it| !(-90.0..=90.0).contains(&it.lat)) {
+        problems.push(Problem::new("/position/lat", "must be from -90 to 90 degrees"));
+    }
+    if position.is_some_and(|it| !(-180.0..=180.0).contains(&it.lon)) {
+        problems.push(Problem::new("/position/lon", "must be from -180 to 180 degrees"));
+    }
+    if plan.is_some_and(|it| !it.x_m.is_finite() || !it.y_m.is_finite()) {
+        problems.push(Problem::new("/plan", "x_m and y_m must be numbers of metres"));
+    }
+    problems
+}
