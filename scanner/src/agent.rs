@@ -61,7 +61,11 @@ pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> R
     // The radio lets go of its channel, so the desk ends and lets go of the uplink's, which keeps what is left.
     radio.join_all().await;
     tasks.join_all().await;
-    sending.join_all().await.into_iter().try_for_each(|kept| kept.map_err(|error| anyhow!("what is left is not kept: {error}")))?;
+    sending
+        .join_all()
+        .await
+        .into_iter()
+        .try_for_each(|kept| kept.map_err(|error| anyhow!("what is left is not kept: {error}")))?;
     heard.map_err(|fault| anyhow!(fault.to_string()))
 }
 

@@ -87,7 +87,8 @@ impl Aggregate {
 
     /// Takes out the seconds that were over before `now`'s began, oldest first.
     pub fn take(&mut self, now: Moment) -> Vec<Second> {
-        let lowest = Identity::Ibeacon(parvis_beacons::Ibeacon { uuid: parvis_beacons::Uuid([0; 16]), major: 0, minor: 0 });
+        let lowest =
+            Identity::Ibeacon(parvis_beacons::Ibeacon { uuid: parvis_beacons::Uuid([0; 16]), major: 0, minor: 0 });
         let still_open = self.open.split_off(&(now.second(), lowest));
         std::mem::replace(&mut self.open, still_open).into_values().map(sum_up).collect()
     }

@@ -80,9 +80,11 @@ impl Intake {
     }
 
     fn frames(&self, advertisement: &Advertisement) -> Vec<Frame> {
-        let looked_at = advertisement.manufacturer.iter().filter(|(company, _)| self.beacons.companies.contains(company));
+        let looked_at =
+            advertisement.manufacturer.iter().filter(|(company, _)| self.beacons.companies.contains(company));
         let manufacturers = looked_at.filter_map(|(company, data)| Frame::from_manufacturer_data(*company, data));
-        let services = advertisement.service.iter().filter_map(|(service, data)| Frame::from_service_data(*service, data));
+        let services =
+            advertisement.service.iter().filter_map(|(service, data)| Frame::from_service_data(*service, data));
         manufacturers.chain(services).collect()
     }
 
@@ -168,8 +170,8 @@ mod tests {
 
     /// The valid vector of the format's description (docs.ruuvi.com, data format 5).
     const RUUVI: [u8; 24] = [
-        0x05, 0x12, 0xfc, 0x53, 0x94, 0xc3, 0x7c, 0x00, 0x04, 0xff, 0xfc, 0x04, 0x0c, 0xac, 0x36, 0x42, 0x00, 0xcd, 0xcb,
-        0xb8, 0x33, 0x4c, 0x88, 0x4f,
+        0x05, 0x12, 0xfc, 0x53, 0x94, 0xc3, 0x7c, 0x00, 0x04, 0xff, 0xfc, 0x04, 0x0c, 0xac, 0x36, 0x42, 0x00, 0xcd,
+        0xcb, 0xb8, 0x33, 0x4c, 0x88, 0x4f,
     ];
 
     #[test]

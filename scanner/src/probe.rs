@@ -1,6 +1,6 @@
 //! A look at the radios of this host: what is there, how it scans, and how much it hears.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,10 @@ const ADVERTISEMENTS_MAX: usize = 1_024;
 /// If there is no radio to look at.
 pub async fn run(scan: Scan, span: Duration, clock: Clock) -> Result<String, String> {
     let mut text = String::new();
-    let mut line = |told: String| drop(writeln!(text, "{told}"));
+    let mut line = |told: String| {
+        text.push_str(&told);
+        text.push('\n');
+    };
     if scan.source == Source::Bluez {
         #[cfg(target_os = "linux")]
         for found in crate::radio::bluez::Bluez::adapters(clock, scan.call_timeout).await? {
@@ -32,7 +35,8 @@ pub async fn run(scan: Scan, span: Duration, clock: Clock) -> Result<String, Str
     let status = Status::default();
     let (outlet, mut advertisements) = Outlet::new(ADVERTISEMENTS_MAX, status.clone());
     let shutdown = CancellationToken::new();
-    let patience = Patience { exit_after: span.saturating_mul(2).max(Patience::default().exit_after), ..Patience::default() };
+    let patience =
+        Patience { exit_after: span.saturating_mul(2).max(Patience::default().exit_after), ..Patience::default() };
     let listening = agent::listen(scan, patience, (outlet, status.clone()), clock, shutdown.clone());
     let (mut count, mut without_rssi) = (0_u64, 0_u64);
     let (began, end) = (clock.now(), clock.now().plus(span));

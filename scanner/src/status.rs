@@ -117,7 +117,10 @@ impl Status {
     pub fn reference_rate_hz(&self, adapter: Mac, span: Duration, now: Moment) -> Option<f64> {
         let mut inner = self.lock();
         let references = inner.adapters.get_mut(&adapter)?.references.values_mut();
-        references.filter(|tally| tally.span(now) >= span && now.since(tally.last()) <= REFERENCE_GONE_AFTER).map(|tally| tally.rate_hz(now)).reduce(f64::max)
+        references
+            .filter(|tally| tally.span(now) >= span && now.since(tally.last()) <= REFERENCE_GONE_AFTER)
+            .map(|tally| tally.rate_hz(now))
+            .reduce(f64::max)
     }
 
     /// How a radio scans now.

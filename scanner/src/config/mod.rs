@@ -136,9 +136,8 @@ const APPLE: u16 = 0x004c;
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        vec![Problem { line: 0, key: String::new(), message: format!("can't be read: {error}") }]
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![Problem { line: 0, key: String::new(), message: format!("can't be read: {error}") }])?;
     let folder = path.parent().unwrap_or(Path::new(""));
     read(&text, folder)
 }
@@ -314,9 +313,8 @@ fn queue(mut section: Section<'_, '_>, folder: &Path) -> Option<Queue> {
     let second = Duration::from_secs(1);
     let least = Bytes(4 * crate::queue::SEGMENT_BYTES_MAX);
     let small = format!("must be at least {}KiB", least.0 >> 10);
-    let size_max = section.checked("size_max", Bytes(64 << 20), |size| {
-        if *size >= least { Ok(()) } else { Err(small) }
-    });
+    let size_max =
+        section.checked("size_max", Bytes(64 << 20), |size| if *size >= least { Ok(()) } else { Err(small) });
     let sync_every = section.checked("sync_every", 10 * second, at_least(second));
     let age_max = section.checked("age_max", 3 * 86_400 * second, at_least(60 * second));
     let rate_hz = section.checked("rate_hz", 10.0, at_least(0.1));

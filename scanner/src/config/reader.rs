@@ -33,7 +33,7 @@ impl fmt::Display for Problem {
 
 /// A file that is being read.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: &'a str,
     tables: BTreeMap<String, (usize, DeTable<'a>)>,
     /// What was found so far.
@@ -51,7 +51,7 @@ pub struct Section<'r, 'a> {
 
 impl<'a> Reader<'a> {
     /// Begins to read a text whose top level consists of tables only.
-    pub fn new(text: &'a str) -> Reader<'a> {
+    pub(super) fn new(text: &'a str) -> Reader<'a> {
         let mut reader = Reader { text, tables: BTreeMap::new(), problems: Vec::new() };
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -77,13 +77,13 @@ impl<'a> Reader<'a> {
     }
 
     /// One of the tables; an empty one if it is not there.
-    pub fn section(&mut self, name: &'static str) -> Section<'_, 'a> {
+    pub(super) fn section(&mut self, name: &'static str) -> Section<'_, 'a> {
         let (line, table) = self.tables.remove(name).unwrap_or_default();
         Section { reader: self, name, line, table }
     }
 
     /// Everything that is wrong, once all tables were read.
-    pub fn finish(mut self) -> Vec<Problem> {
+    pub(super) fn finish(mut self) -> Vec<Problem> {
         for (name, (line, _)) in std::mem::take(&mut self.tables) {
             self.refuse(line, name, "there is no such table".to_owned());
         }
@@ -198,7 +198,8 @@ impl Value for bool {
 
 impl Value for u16 {
     fn read(value: &DeValue<'_>) -> Result<u16, String> {
-        let integer = value.as_integer().and_then(|integer| u16::from_str_radix(integer.as_str(), integer.radix()).ok());
+        let integer =
+            value.as_integer().and_then(|integer| u16::from_str_radix(integer.as_str(), integer.radix()).ok());
         integer.ok_or_else(|| "must be a whole number from 0 to 65535".to_owned())
     }
 }
@@ -208,11 +209,9 @@ impl Value for f64 {
         let number = match value {
             DeValue::Integer(integer) => integer.as_str().parse().ok(),
             DeValue::Float(float) => float.as_str().parse().ok(),
-            DeValue::String(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => None,
+            DeValue::String(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                None
+            }
         };
         number.filter(|number: &f64| number.is_finite()).ok_or_else(|| "must be a number".to_owned())
     }
@@ -239,9 +238,9 @@ impl Value for Bytes {
     fn read(value: &DeValue<'_>) -> Result<Bytes, String> {
         let what = "a size such as \"64MiB\" or \"512KiB\"";
         let written = text(value, what)?;
-        let read = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)].iter().find_map(|(unit, bytes)| {
-            written.strip_suffix(unit)?.trim_end().parse::<u64>().ok()?.checked_mul(*bytes)
-        });
+        let read = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+            .iter()
+            .find_map(|(unit, bytes)| written.strip_suffix(unit)?.trim_end().parse::<u64>().ok()?.checked_mul(*bytes));
         read.map(Bytes).ok_or_else(|| format!("{written:?} is not {what}"))
     }
 }

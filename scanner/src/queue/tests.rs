@@ -79,7 +79,7 @@ fn a_tail_that_was_cut_costs_the_last_record_only() {
         assert_eq!(records.pop(), Some(b"record 9".to_vec()));
         assert_eq!(records, numbered(0..3)[..records.len()]);
         assert_eq!((count(records.len()), records.len()), (left, cut * 3 / bytes.len()), "cut at {cut}");
-        fs::write(&segments_or_first(&whole), &bytes).expect("written");
+        fs::write(segments_or_first(&whole), &bytes).expect("written");
     }
 }
 

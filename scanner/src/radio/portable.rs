@@ -116,7 +116,8 @@ impl Portable {
         let asked = async { adapter.peripheral(id).await?.properties().await };
         let properties = self.within(asked).await.ok()??;
         let short = |uuid: u128| u16::try_from(uuid >> 96).ok();
-        let service = properties.service_data.into_iter().filter_map(|(uuid, data)| Some((short(uuid.as_u128())?, data)));
+        let service =
+            properties.service_data.into_iter().filter_map(|(uuid, data)| Some((short(uuid.as_u128())?, data)));
         Some(Advertisement {
             adapter: NAMELESS,
             address: Some(Mac(properties.address.into_inner())).filter(|address| *address != NAMELESS),

@@ -67,8 +67,11 @@ impl Client {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(server.timeout));
         tcp.set_keepalive(Some(IDLE_MAX));
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
@@ -139,7 +142,9 @@ fn roots(ca_file: Option<&Path>, needed: bool) -> Result<RootCertStore> {
     }
     if let Some(path) = ca_file {
         for certificate in certificates(path).map_err(|message| anyhow!(message))? {
-            roots.add(certificate).with_context(|| format!("{}: not a certificate that can be trusted", path.display()))?;
+            roots
+                .add(certificate)
+                .with_context(|| format!("{}: not a certificate that can be trusted", path.display()))?;
         }
     }
     if needed && roots.is_empty() {

@@ -327,7 +327,11 @@ impl Uplink {
             Verdict::Accepted => debug!(answer = outcome.told, "sent"),
             Verdict::Refused => warn!(answer = outcome.told, "the server refused a report; it is dropped"),
             Verdict::Misconfigured => {
-                error!(answer = outcome.told, ?wait, "the server does not take reports of this host; check key and url");
+                error!(
+                    answer = outcome.told,
+                    ?wait,
+                    "the server does not take reports of this host; check key and url"
+                );
             }
             Verdict::Later { .. } if worked => warn!(why = outcome.told, ?wait, "reports can't be sent; they are kept"),
             Verdict::Later { .. } => debug!(why = outcome.told, ?wait, "reports still can't be sent"),

@@ -85,7 +85,8 @@ impl Bus {
     }
 
     async fn watch(&self, sender: mpsc::Sender<Change>) -> Result<(), dbus::Error> {
-        let owners = MatchRule::new_signal("org.freedesktop.DBus", "NameOwnerChanged").with_sender("org.freedesktop.DBus");
+        let owners =
+            MatchRule::new_signal("org.freedesktop.DBus", "NameOwnerChanged").with_sender("org.freedesktop.DBus");
         let tell = sender.clone();
         self.connection.add_match(owners).await?.cb(move |_, (name, _, owner): (String, String, String)| {
             if name == BLUEZ {

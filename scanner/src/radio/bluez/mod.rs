@@ -8,10 +8,7 @@ use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 use bluez_async::{AdapterEvent, AdapterInfo, BluetoothError, BluetoothEvent, BluetoothSession};
 use futures_util::{FutureExt, future::OptionFuture, stream::StreamExt};
 use parvis_beacons::Mac;
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -79,11 +76,13 @@ impl Bluez {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Fault> {
         let mut watchdog = Watchdog::of_host(self.patience, self.clock.now());
         loop {
-            let (bluez, token) = (self.clone(), shutdown.clone());
-            let session = move || on_own_runtime(async move {
-                let end = bluez.session(&mut watchdog, token).await;
-                (end, watchdog)
-            });
+            let (bluez, token, mut held) = (self.clone(), shutdown.clone(), watchdog.clone());
+            let session = move || {
+                on_own_runtime(async move {
+                    let end = bluez.session(&mut held, token).await;
+                    (end, held)
+                })
+            };
             let end = match tokio::task::spawn_blocking(session).await {
                 Ok(Ok((end, again))) => {
                     watchdog = again;
@@ -105,11 +104,13 @@ impl Bluez {
     /// # Errors
     /// If the bus or the Bluetooth daemon does not answer.
     pub async fn adapters(clock: Clock, call_timeout: Duration) -> Result<Vec<Found>, String> {
-        let ask = move || on_own_runtime(async move {
-            let (_lost, session) = BluetoothSession::new().await.map_err(|error| error.to_string())?;
-            let adapters = clock.within(call_timeout, session.get_adapters()).await;
-            adapters.ok_or("no answer over the bus")?.map_err(|error| error.to_string())
-        });
+        let ask = move || {
+            on_own_runtime(async move {
+                let (_lost, session) = BluetoothSession::new().await.map_err(|error| error.to_string())?;
+                let adapters = clock.within(call_timeout, session.get_adapters()).await;
+                adapters.ok_or("no answer over the bus")?.map_err(|error| error.to_string())
+            })
+        };
         let adapters = tokio::task::spawn_blocking(ask).await.map_err(|error| error.to_string())?;
         let adapters = adapters.map_err(|error| error.to_string())??;
         let found = |info: &AdapterInfo| {
@@ -122,7 +123,8 @@ impl Bluez {
 
     async fn session(&self, watchdog: &mut Watchdog, shutdown: CancellationToken) -> End {
         let lost = |error: &dyn std::fmt::Display| End::Fault(Fault::Bus(error.to_string()));
-        let opened = self.clock.within(adapter::patience(self.scan.call_timeout), Bus::open(self.scan.call_timeout)).await;
+        let opened =
+            self.clock.within(adapter::patience(self.scan.call_timeout), Bus::open(self.scan.call_timeout)).await;
         let (mut bus, changes) = match opened {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => return lost(&error),
@@ -137,17 +139,20 @@ impl Bluez {
             Some(Err(error)) => return lost(&error),
             None => return lost(&"no answer"),
         };
-        let mut gone = Box::pin(gone.map(|end| end.err().map_or_else(|| "closed".to_owned(), |error| error.to_string())));
+        let mut gone =
+            Box::pin(gone.map(|end| end.err().map_or_else(|| "closed".to_owned(), |error| error.to_string())));
         let mut events = Box::pin(events);
-        let pump = Pump::new(
-            session.clone(),
-            self.outlet.clone(),
-            self.status.clone(),
-            self.clock,
-            self.scan.call_timeout,
-        );
+        let pump =
+            Pump::new(session.clone(), self.outlet.clone(), self.status.clone(), self.clock, self.scan.call_timeout);
         let registrar = self.scan.monitor.then(|| bus.registrar());
-        let keepers = Keepers { radio: self, session, registrar, nudged: BTreeMap::new(), running: JoinSet::new(), token: shutdown.child_token() };
+        let keepers = Keepers {
+            radio: self,
+            session,
+            registrar,
+            nudged: BTreeMap::new(),
+            running: JoinSet::new(),
+            token: shutdown.child_token(),
+        };
         let mut wheel = Wheel { pump, keepers, changes, refresh: None, refresh_at: Some(self.clock.now()) };
         let end = tokio::select! {
             biased;

@@ -5,9 +5,7 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
-use bluez_async::{
-    AddressType, AdapterId, BluetoothEvent, BluetoothSession, DeviceEvent, DeviceId, DeviceInfo,
-};
+use bluez_async::{AdapterId, AddressType, BluetoothEvent, BluetoothSession, DeviceEvent, DeviceId, DeviceInfo};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parvis_beacons::Mac;
 
