@@ -36,6 +36,8 @@ impl fmt::Display for Problem {
 pub(super) struct Reader<'a> {
     text: &'a str,
     tables: BTreeMap<String, (usize, DeTable<'a>)>,
+    /// How many errors of syntax there are; they come first.
+    torn: usize,
     /// What was found so far.
     pub problems: Vec<Problem>,
 }
@@ -52,12 +54,13 @@ pub struct Section<'r, 'a> {
 impl<'a> Reader<'a> {
     /// Begins to read a text whose top level consists of tables only.
     pub(super) fn new(text: &'a str) -> Reader<'a> {
-        let mut reader = Reader { text, tables: BTreeMap::new(), problems: Vec::new() };
+        let mut reader = Reader { text, tables: BTreeMap::new(), torn: 0, problems: Vec::new() };
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let line = error.span().map_or(0, |span| reader.line(span.start));
             reader.refuse(line, String::new(), error.message().replace('\n', " "));
         }
+        reader.torn = errors.len();
         for (key, value) in root.into_inner() {
             let line = reader.line(key.span().start);
             match value.into_inner() {
@@ -82,8 +85,12 @@ impl<'a> Reader<'a> {
         Section { reader: self, name, line, table }
     }
 
-    /// Everything that is wrong, once all tables were read.
+    /// Everything that is wrong, once all tables were read. What errors of syntax have torn apart is not judged.
     pub(super) fn finish(mut self) -> Vec<Problem> {
+        if self.torn > 0 {
+            self.problems.truncate(self.torn);
+            return self.problems;
+        }
         for (name, (line, _)) in std::mem::take(&mut self.tables) {
             self.refuse(line, name, "there is no such table".to_owned());
         }
