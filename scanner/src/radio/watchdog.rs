@@ -65,9 +65,9 @@ impl Watchdog {
         Watchdog { rungs, since: now, climbed: 0 }
     }
 
-    /// Something was heard.
+    /// When something was last heard; may be told again and again.
     pub fn heard(&mut self, at: Moment) {
-        if at >= self.since {
+        if at > self.since {
             self.since = at;
             self.climbed = 0;
         }
@@ -131,6 +131,17 @@ mod tests {
         watchdog.heard(at(45));
         assert_eq!((watchdog.due(), watchdog.step(at(74))), (at(75), None));
         assert_eq!(watchdog.step(at(75)), Some(Step::Restart));
+    }
+
+    #[test]
+    fn an_advertisement_that_is_told_again_is_no_other_one() {
+        let mut watchdog = Watchdog::of_adapter(Patience::default(), at(0));
+        let mut steps = Vec::new();
+        for second in 5..90 {
+            watchdog.heard(at(5));
+            steps.extend(watchdog.step(at(second)));
+        }
+        assert_eq!(steps, [Step::Restart, Step::PowerCycle]);
     }
 
     #[test]

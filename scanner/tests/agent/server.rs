@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// Far more than anything needs; only a failure takes so long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
 /// What a server knows.
 #[derive(Clone, Default)]

@@ -85,6 +85,8 @@ impl Keeper {
     /// Runs until shutdown.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let (mut begin, mut failures, mut started) = (Begin::Afresh, 0, 0_u64);
+        // Starting anew does not end a silence, or the ladder would never be climbed.
+        let mut watchdog = Watchdog::of_adapter(self.patience, self.clock.now());
         while !shutdown.is_cancelled() {
             match self.begin(begin).await {
                 Ok((id, mode)) => {
@@ -94,7 +96,10 @@ impl Keeper {
                     started += 1;
                     failures = 0;
                     info!(adapter = %self.address, name = %id, mode = mode.as_str(), "scans");
-                    begin = self.watch(&id, mode, &shutdown).await;
+                    begin = self.watch((&id, mode), &mut watchdog, &shutdown).await;
+                    if begin == Begin::Afresh {
+                        watchdog = Watchdog::of_adapter(self.patience, self.clock.now());
+                    }
                 }
                 Err(failure) => {
                     failures += 1;
@@ -117,7 +122,9 @@ impl Keeper {
         }
     }
 
-    async fn begin(&self, begin: Begin) -> Result<(AdapterId, Mode), Failure> {
+    async fn begin(&mut self, begin: Begin) -> Result<(AdapterId, Mode), Failure> {
+        // Whatever they tell of came before this attempt.
+        while self.nudges.try_recv().is_ok() {}
         let id = self.find().await?.id;
         if begin != Begin::Afresh
             && let Err(failure) = self.call(self.session.stop_discovery_on_adapter(&id)).await
@@ -157,9 +164,13 @@ impl Keeper {
     }
 
     /// Watches until something must be done; says what.
-    async fn watch(&mut self, id: &AdapterId, mode: Mode, shutdown: &CancellationToken) -> Begin {
+    async fn watch(
+        &mut self,
+        (id, mode): (&AdapterId, Mode),
+        watchdog: &mut Watchdog,
+        shutdown: &CancellationToken,
+    ) -> Begin {
         let now = self.clock.now();
-        let mut watchdog = Watchdog::of_adapter(self.patience, now);
         let mut judge_at = Some(now.plus(self.scan.judge_after));
         let mut cycle_at = None;
         loop {
@@ -185,7 +196,7 @@ impl Keeper {
                 }
                 Some(Nudge::Switched) | None => {}
             }
-            if let Some(begin) = self.act_on_silence(&mut watchdog, now) {
+            if let Some(begin) = self.act_on_silence(watchdog, now) {
                 return begin;
             }
             if judge_at.is_some_and(|at| at <= now) {

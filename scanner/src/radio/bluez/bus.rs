@@ -15,7 +15,7 @@ use dbus::{
     arg::PropMap,
     channel::MatchingReceiver,
     message::MatchRule,
-    nonblock::{Proxy, SyncConnection},
+    nonblock::{MsgMatch, Proxy, SyncConnection},
 };
 use dbus_crossroads::Crossroads;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -55,6 +55,8 @@ pub(super) struct Bus {
     timeout: Duration,
     /// Works as long as it is held.
     work: JoinSet<String>,
+    /// What is watched for as long as this is held.
+    _watched: [MsgMatch; 3],
 }
 
 impl Bus {
@@ -63,10 +65,10 @@ impl Bus {
         let (resource, connection) = dbus_tokio::connection::new_system_sync()?;
         let mut work = JoinSet::new();
         work.spawn(async move { resource.await.to_string() });
-        let bus = Bus { connection, timeout, work };
         let (sender, changes) = mpsc::channel(CHANGES_MAX);
-        bus.export(&sender);
-        bus.watch(sender).await?;
+        export(&connection, &sender);
+        let watched = watch(&connection, sender).await?;
+        let bus = Bus { connection, timeout, work, _watched: watched };
         Ok((bus, changes))
     }
 
@@ -82,64 +84,6 @@ impl Bus {
     /// What registers the monitor with adapters.
     pub(super) fn registrar(&self) -> Registrar {
         Registrar { connection: Arc::clone(&self.connection), timeout: self.timeout }
-    }
-
-    async fn watch(&self, sender: mpsc::Sender<Change>) -> Result<(), dbus::Error> {
-        let owners =
-            MatchRule::new_signal("org.freedesktop.DBus", "NameOwnerChanged").with_sender("org.freedesktop.DBus");
-        let tell = sender.clone();
-        self.connection.add_match(owners).await?.cb(move |_, (name, _, owner): (String, String, String)| {
-            if name == BLUEZ {
-                let _ = tell.try_send(Change::Daemon { present: !owner.is_empty() });
-            }
-            true
-        });
-        let added = MatchRule::new_signal(OBJECTS, "InterfacesAdded").with_sender(BLUEZ);
-        let tell = sender.clone();
-        self.connection.add_match(added).await?.cb(move |_, (_, added): (Path<'_>, HashMap<String, PropMap>)| {
-            if added.contains_key(ADAPTER) {
-                let _ = tell.try_send(Change::Adapters);
-            }
-            true
-        });
-        let removed = MatchRule::new_signal(OBJECTS, "InterfacesRemoved").with_sender(BLUEZ);
-        self.connection.add_match(removed).await?.cb(move |_, (_, removed): (Path<'_>, Vec<String>)| {
-            if removed.iter().any(|interface| interface == ADAPTER) {
-                let _ = sender.try_send(Change::Adapters);
-            }
-            true
-        });
-        Ok(())
-    }
-
-    /// Puts the monitor where the daemon finds it. See org.bluez.AdvertisementMonitor(5).
-    fn export(&self, sender: &mpsc::Sender<Change>) {
-        let mut objects = Crossroads::new();
-        let tell = sender.clone();
-        let monitor = objects.register(MONITOR, move |interface| {
-            interface.property("Type").get(|_, (): &mut ()| Ok("or_patterns".to_owned()));
-            interface.property("Patterns").get(|_, (): &mut ()| {
-                Ok(PATTERNS.iter().map(|(start, kind, content)| (*start, *kind, content.to_vec())).collect::<Vec<_>>())
-            });
-            interface.method("Activate", (), (), |_, (): &mut (), ()| Ok(()));
-            interface.method("DeviceFound", ("device",), (), |_, (): &mut (), (_,): (Path<'_>,)| Ok(()));
-            interface.method("DeviceLost", ("device",), (), |_, (): &mut (), (_,): (Path<'_>,)| Ok(()));
-            interface.method("Release", (), (), move |_, (): &mut (), ()| {
-                let _ = tell.try_send(Change::MonitorReleased);
-                Ok(())
-            });
-        });
-        let manager = objects.object_manager::<()>();
-        objects.insert(ROOT, &[manager], ());
-        objects.insert(MONITOR_PATH, &[monitor], ());
-        let objects = Mutex::new(objects);
-        let answer = move |message, connection: &SyncConnection| {
-            let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
-            // Signals and answers go elsewhere; only what is no call for us comes back as an error.
-            let _ = objects.handle_message(message, connection);
-            true
-        };
-        self.connection.start_receive(MatchRule::new_method_call(), Box::new(answer));
     }
 }
 
@@ -161,4 +105,61 @@ impl Registrar {
             other => other,
         }
     }
+}
+
+async fn watch(connection: &SyncConnection, sender: mpsc::Sender<Change>) -> Result<[MsgMatch; 3], dbus::Error> {
+    let owners = MatchRule::new_signal("org.freedesktop.DBus", "NameOwnerChanged").with_sender("org.freedesktop.DBus");
+    let tell = sender.clone();
+    let owners = connection.add_match(owners).await?.cb(move |_, (name, _, owner): (String, String, String)| {
+        if name == BLUEZ {
+            let _ = tell.try_send(Change::Daemon { present: !owner.is_empty() });
+        }
+        true
+    });
+    let added = MatchRule::new_signal(OBJECTS, "InterfacesAdded").with_sender(BLUEZ);
+    let tell = sender.clone();
+    let added = connection.add_match(added).await?.cb(move |_, (_, added): (Path<'_>, HashMap<String, PropMap>)| {
+        if added.contains_key(ADAPTER) {
+            let _ = tell.try_send(Change::Adapters);
+        }
+        true
+    });
+    let removed = MatchRule::new_signal(OBJECTS, "InterfacesRemoved").with_sender(BLUEZ);
+    let removed = connection.add_match(removed).await?.cb(move |_, (_, removed): (Path<'_>, Vec<String>)| {
+        if removed.iter().any(|interface| interface == ADAPTER) {
+            let _ = sender.try_send(Change::Adapters);
+        }
+        true
+    });
+    Ok([owners, added, removed])
+}
+
+/// Puts the monitor where the daemon finds it. See org.bluez.AdvertisementMonitor(5).
+fn export(connection: &SyncConnection, sender: &mpsc::Sender<Change>) {
+    let mut objects = Crossroads::new();
+    let tell = sender.clone();
+    let monitor = objects.register(MONITOR, move |interface| {
+        interface.property("Type").get(|_, (): &mut ()| Ok("or_patterns".to_owned()));
+        interface.property("Patterns").get(|_, (): &mut ()| {
+            Ok(PATTERNS.iter().map(|(start, kind, content)| (*start, *kind, content.to_vec())).collect::<Vec<_>>())
+        });
+        interface.method("Activate", (), (), |_, (): &mut (), ()| Ok(()));
+        interface.method("DeviceFound", ("device",), (), |_, (): &mut (), (_,): (Path<'_>,)| Ok(()));
+        interface.method("DeviceLost", ("device",), (), |_, (): &mut (), (_,): (Path<'_>,)| Ok(()));
+        interface.method("Release", (), (), move |_, (): &mut (), ()| {
+            let _ = tell.try_send(Change::MonitorReleased);
+            Ok(())
+        });
+    });
+    let manager = objects.object_manager::<()>();
+    objects.insert(ROOT, &[manager], ());
+    objects.insert(MONITOR_PATH, &[monitor], ());
+    let objects = Mutex::new(objects);
+    let answer = move |message, connection: &SyncConnection| {
+        let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
+        // Signals and answers go elsewhere; only what is no call for us comes back as an error.
+        let _ = objects.handle_message(message, connection);
+        true
+    };
+    connection.start_receive(MatchRule::new_method_call(), Box::new(answer));
 }
