@@ -5,7 +5,9 @@ use crate::{
     scene::Scene,
 };
 
-const PATIENT: &str = "";
+/// A ladder that nobody climbs: what goes on, goes on by what the bus tells.
+const PATIENT: &str = "[watchdog]\nrestart_after = \"1h\"\npower_cycle_after = \"2h\"\nreopen_after = \"3h\"\n\
+                       exit_after = \"4h\"\n";
 /// A ladder that is climbed quickly.
 const HURRIED: &str = "[watchdog]\nrestart_after = \"500ms\"\npower_cycle_after = \"1500ms\"\nreopen_after = \"2500ms\"\n\
                        exit_after = \"3500ms\"\n";
@@ -48,7 +50,7 @@ async fn somebody_else_stops_discovery() {
 
 #[tokio::test]
 async fn the_adapter_is_pulled_out_and_plugged_in_under_another_number() {
-    let mut scene = scanning(&format!("# {PATIENT}")).await;
+    let mut scene = scanning(PATIENT).await;
     scene.rig.unplug("hci0");
     scene.rig.plug("hci3", HCI0);
     let heard = |scene: &mut Scene| {
@@ -77,6 +79,18 @@ async fn the_bus_is_gone() {
     assert_eq!(ended.code(), Some(1));
     let log = scene.agent().log();
     assert!(log.contains("the message bus is lost") && !log.contains("panicked"), "{log}");
+}
+
+/// Calls over the bus have deadlines, or the ladder would end at the first one that is not answered.
+#[tokio::test]
+async fn the_bluetooth_daemon_hangs() {
+    let ladder = PATIENT.replacen("1h", "500ms", 1);
+    let mut scene = Scene::start(Options::default(), "call_timeout = \"300ms\"", &ladder).await;
+    scene.is_heard(1).await;
+    scene.rig.freeze_bluez(true);
+    scene.until("it is noticed", |scene| scene.agent().log().contains("no answer over the bus").then_some(())).await;
+    scene.rig.freeze_bluez(false);
+    scene.is_heard(2).await;
 }
 
 #[tokio::test]

@@ -26,11 +26,16 @@ pub(crate) struct Scene {
 impl Scene {
     /// Everything runs; the agent is configured with these lines besides.
     pub(crate) async fn start(options: Options, scan: &str, rest: &str) -> Scene {
-        let rig = Rig::start(options);
         let server = Server::start().await;
+        let text = configuration(server.address, scan, rest);
+        Scene::start_with(Rig::start(options), server, &text)
+    }
+
+    /// Everything runs, with this configuration.
+    pub(crate) fn start_with(rig: Rig, server: Server, text: &str) -> Scene {
         let config = rig.folder().join("scanner.toml");
         std::fs::write(rig.folder().join("key"), "the-key\n").expect("written");
-        std::fs::write(&config, configuration(server.address, scan, rest)).expect("written");
+        std::fs::write(&config, text).expect("written");
         let mut scene = Scene { rig, book: server.book.clone(), server: Some(server), agent: None, config };
         scene.start_agent();
         scene
@@ -106,7 +111,7 @@ pub(crate) fn minor(heard: &Heard) -> u16 {
 }
 
 /// Short waits, so that tests are quick; what they prove does not depend on them.
-fn configuration(server: SocketAddr, scan: &str, rest: &str) -> String {
+pub(crate) fn configuration(server: SocketAddr, scan: &str, rest: &str) -> String {
     let retry = Duration::from_millis(50);
     format!(
         r#"
@@ -120,7 +125,6 @@ retry_max = "400ms"
 refused_wait = "500ms"
 [scan]
 retry = "{retry:?}"
-call_timeout = "5s"
 {scan}
 [beacons]
 uuids = ["f7826da6-4fa2-4e98-8024-bc5b71e0893e"]

@@ -14,14 +14,16 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parvis_beacons::report::Report;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Notify,
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// Far more than anything needs; only a failure takes so long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a server knows.
 #[derive(Clone, Default)]
@@ -110,6 +112,29 @@ impl Book {
     }
 }
 
+impl Server {
+    /// Starts on a free port with a certificate.
+    pub(crate) async fn start_tls(tls: TlsAcceptor) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, book) = (listener.local_addr().expect("an address"), Book::default());
+        let mut work = JoinSet::new();
+        work.spawn(serve_tls(listener, tls, book.clone()));
+        Server { address, book, _work: work }
+    }
+}
+
+async fn serve_tls(listener: TcpListener, tls: TlsAcceptor, book: Book) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (tls, book) = (tls.clone(), book.clone());
+        connections.spawn(async move {
+            if let Ok(stream) = tls.accept(stream).await {
+                converse(stream, book).await;
+            }
+        });
+    }
+}
+
 async fn serve(listener: TcpListener, book: Book) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -117,7 +142,7 @@ async fn serve(listener: TcpListener, book: Book) {
     }
 }
 
-async fn converse(stream: TcpStream, book: Book) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, book: Book) {
     let service = service_fn(move |request| answer(request, book.clone()));
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

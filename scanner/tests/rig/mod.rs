@@ -110,6 +110,12 @@ impl Rig {
         }
     }
 
+    /// BlueZ hangs, or goes on.
+    pub(crate) fn freeze_bluez(&mut self, on: bool) {
+        let id = self.bluez.as_ref().expect("BlueZ runs").child.id();
+        signal(id, if on { "-STOP" } else { "-CONT" });
+    }
+
     /// The bus crashes.
     pub(crate) fn kill_bus(&mut self) {
         self.bus.kill().expect("killed");
@@ -241,8 +247,7 @@ impl Agent {
 
     /// Ends it as a supervisor does, and waits for it.
     pub(crate) fn terminate(mut self) -> ExitStatus {
-        let killed = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill starts");
-        assert!(killed.success());
+        signal(self.id(), "-TERM");
         self.child.wait().expect("gone")
     }
 
@@ -263,6 +268,11 @@ impl Drop for Agent {
 /// An iBeacon's manufacturer data as BlueZ tells them, without the company; it announces -59 dBm.
 pub(crate) fn ibeacon(uuid: [u8; 16], major: u16, minor: u16) -> Vec<u8> {
     [&[0x02, 0x15][..], &uuid, &major.to_be_bytes(), &minor.to_be_bytes(), &[0xc5]].concat()
+}
+
+fn signal(id: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &id.to_string()]).status().expect("kill starts");
+    assert!(sent.success());
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
