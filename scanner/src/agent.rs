@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use parvis_beacons::report::Heard;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     aggregate::{Aggregate, Sample, Second},
@@ -21,6 +22,8 @@ use crate::{
 const ADVERTISEMENTS_MAX: usize = 4_096;
 /// How many batches may wait for the uplink, which never waits for the network.
 const BATCHES_MAX: usize = 16;
+/// The most that one report tells; more goes into several, so that none is too large for the queue or for the server.
+const HEARD_MAX: usize = 1_000;
 /// A second is summed up so long after its end, so that what is on its way through the system still counts.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -29,6 +32,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// # Errors
 /// If something can't be opened, or the radio gave up; what was heard is kept in either case.
 pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> Result<()> {
+    if config.server.url.scheme_str() == Some("http") {
+        warn!("reports go over http, so anybody on the way can read the key");
+    }
     let status = Status::default();
     let uplink = Uplink::open(config.clone(), status.clone(), clock)?;
     let (outlet, advertisements) = Outlet::new(ADVERTISEMENTS_MAX, status.clone());
@@ -167,16 +173,25 @@ impl Desk {
             self.health_at = now.plus(self.reports.health_every);
             self.status.health(now.since(self.started), now)
         });
-        if seconds.is_empty() && health.is_none() {
-            return;
-        }
         let age = |at: Moment| u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
-        let heard = seconds.into_iter().map(|mut second| {
-            second.heard.age_ms = age(second.at);
-            second.heard
-        });
-        if batches.try_send(Batch { at: now, heard: heard.collect(), health }).is_err() {
-            self.status.lose(Loss::Overrun, 1);
+        let heard: Vec<Heard> = seconds
+            .into_iter()
+            .map(|mut second| {
+                second.heard.age_ms = age(second.at);
+                second.heard
+            })
+            .collect();
+        let mut made: Vec<Batch> =
+            heard.chunks(HEARD_MAX).map(|heard| Batch { at: now, heard: heard.to_vec(), health: None }).collect();
+        match (made.last_mut(), health) {
+            (Some(last), health) => last.health = health,
+            (None, Some(health)) => made.push(Batch { at: now, heard: Vec::new(), health: Some(health) }),
+            (None, None) => {}
+        }
+        for batch in made {
+            if batches.try_send(batch).is_err() {
+                self.status.lose(Loss::Overrun, 1);
+            }
         }
     }
 

@@ -44,8 +44,8 @@ pub struct Second {
 /// The seconds that are not told yet.
 #[derive(Debug, Default)]
 pub struct Aggregate {
-    /// By second and beacon, so that what is taken out is in the order of time.
-    open: BTreeMap<(u64, Identity), Samples>,
+    /// By second, so that what is taken out is in the order of time.
+    open: BTreeMap<u64, BTreeMap<Identity, Samples>>,
 }
 
 #[derive(Debug)]
@@ -60,13 +60,11 @@ struct Samples {
 impl Aggregate {
     /// Adds an advertisement; false if there are too many beacons.
     pub fn add(&mut self, sample: Sample) -> bool {
-        let second = sample.at.second();
-        let key = (second, sample.identity);
-        let crowded = self.open.len() >= BEACONS_MAX && !self.open.contains_key(&key);
-        if crowded {
+        let second = self.open.entry(sample.at.second()).or_default();
+        if second.len() >= BEACONS_MAX && !second.contains_key(&sample.identity) {
             return false;
         }
-        let samples = self.open.entry(key).or_insert_with(|| Samples {
+        let samples = second.entry(sample.identity).or_insert_with(|| Samples {
             rssi_dbm: Vec::with_capacity(4),
             count: 0,
             last: sample,
@@ -87,15 +85,17 @@ impl Aggregate {
 
     /// Takes out the seconds that were over before `now`'s began, oldest first.
     pub fn take(&mut self, now: Moment) -> Vec<Second> {
-        let lowest =
-            Identity::Ibeacon(parvis_beacons::Ibeacon { uuid: parvis_beacons::Uuid([0; 16]), major: 0, minor: 0 });
-        let still_open = self.open.split_off(&(now.second(), lowest));
-        std::mem::replace(&mut self.open, still_open).into_values().map(sum_up).collect()
+        let still_open = self.open.split_off(&now.second());
+        std::mem::replace(&mut self.open, still_open)
+            .into_values()
+            .flat_map(BTreeMap::into_values)
+            .map(sum_up)
+            .collect()
     }
 
     /// Takes out everything, oldest first.
     pub fn take_all(&mut self) -> Vec<Second> {
-        std::mem::take(&mut self.open).into_values().map(sum_up).collect()
+        std::mem::take(&mut self.open).into_values().flat_map(BTreeMap::into_values).map(sum_up).collect()
     }
 }
 
@@ -157,7 +157,8 @@ mod tests {
         }
         assert!(!aggregate.add(sample(1_000, -70, 5)));
         assert!(aggregate.add(sample(3, -71, 5)));
-        assert_eq!(aggregate.take_all().len(), 1_000);
+        assert!(aggregate.add(sample(1_000, -70, 1_005)), "another second has room of its own");
+        assert_eq!(aggregate.take_all().len(), 1_001);
     }
 
     proptest! {

@@ -198,7 +198,8 @@ impl Wheel<'_> {
             if let Some(last) = radio.status.last_heard_by_any() {
                 watchdog.heard(last);
             }
-            let wake = [Some(watchdog.due()), self.refresh_at].into_iter().flatten().min();
+            let refresh_at = self.refresh_at.filter(|_| self.refresh.is_none());
+            let wake = [Some(watchdog.due()), refresh_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 event = events.next() => match event {
