@@ -212,6 +212,11 @@ async fn a_cut_file_and_a_reboot_cost_only_what_was_being_written() {
     let age_ms = late.expect("it arrived").heard[0].age_ms;
     // The wall clocks bridge the reboot: an hour, to the second's precision of the server's clock.
     assert!((3_590_000..3_800_000).contains(&age_ms), "{age_ms}");
+    let dropped = |scene: &mut Scene| {
+        let health = scene.book.reports().into_iter().rev().find_map(|report| report.health)?;
+        (health.queued == 0 && health.dropped == 2).then_some(())
+    };
+    scene.until("the ageless one and the half one are counted", dropped).await;
 }
 
 /// The same records, an hour before, of a boot that is over; a record of a host whose clock was never set; and half of

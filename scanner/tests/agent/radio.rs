@@ -145,7 +145,8 @@ async fn a_radio_that_filters_duplicates_is_cycled() {
         health.adapters.into_iter().find(|adapter| adapter.mode == "cycling")
     };
     let adapter = scene.until("cycling", cycling).await;
-    assert!(adapter.reference_rate_hz.is_some_and(|rate_hz| rate_hz < 0.3), "{adapter:?}");
+    assert!(adapter.reference_rate_hz.is_some(), "{adapter:?}");
+    assert!(scene.agent().log().contains("hears its reference too seldom"));
     let before = scene.book.heard().len();
     let more = |scene: &mut Scene| {
         scene.advertise(1, -63);
