@@ -16,6 +16,7 @@ use std::{
 #[path = "../tests/rig/mod.rs"]
 mod rig;
 
+use parvis_beacons::report::Report;
 use rig::{Agent, Options, Rig};
 
 const UUID: &str = "f7826da64fa24e988024bc5b71e0893e";
@@ -36,10 +37,15 @@ fn main() {
     let program = std::env::var_os("PARVIS_SCANNER").unwrap_or_else(|| env!("CARGO_BIN_EXE_parvis-scanner").into());
     let agent = Agent::start(Path::new(&program), &config, &rig);
     let (mut stream, _) = server.accept().expect("the agent connects");
-    (0..WARM_UP).for_each(|_| take_report(&mut stream, "200 OK"));
+    for _ in 0..WARM_UP {
+        take_report(&mut stream, "200 OK");
+    }
     let before = Usage::of(&agent);
-    (0..reports).for_each(|_| take_report(&mut stream, "200 OK"));
+    let health = (0..reports).filter_map(|_| take_report(&mut stream, "200 OK").health).last();
     Usage::of(&agent).tell("all is sent", &before);
+    for adapter in health.into_iter().flat_map(|health| health.adapters) {
+        println!("{:.0} advertisements a second, scanned as {:?}", adapter.rate_hz, adapter.mode);
+    }
 
     // Busy for longer than the bench: what is heard from now on goes to disk, and disk is asked nothing back.
     take_report(&mut stream, "503 Busy\r\nretry-after: 1");
@@ -91,7 +97,7 @@ impl Usage {
     }
 }
 
-fn take_report(stream: &mut TcpStream, answer: &str) {
+fn take_report(stream: &mut TcpStream, answer: &str) -> Report {
     let mut reader = BufReader::new(&mut *stream);
     let mut length = 0;
     loop {
@@ -106,14 +112,16 @@ fn take_report(stream: &mut TcpStream, answer: &str) {
             break;
         }
     }
-    reader.read_exact(&mut vec![0; length]).expect("a body");
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
     write!(stream, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").expect("answered");
+    serde_json::from_slice(&zstd::decode_all(&body[..]).expect("zstd")).expect("a report")
 }
 
 fn configuration(server: &TcpListener) -> String {
     let address = server.local_addr().expect("an address");
     format!(
         "[scanner]\nid = \"bench\"\n[server]\nurl = \"http://{address}\"\nkey_file = \"key\"\nretry_min = \"1s\"\n\
-         retry_max = \"1s\"\n[beacons]\nuuids = [\"{UUID}\"]\n[reports]\nevery = \"1s\"\n[queue]\nfolder = \"queue\"\n"
+         retry_max = \"1s\"\n[beacons]\nuuids = [\"{UUID}\"]\n[reports]\nevery = \"1s\"\nhealth_every = \"1s\"\n[queue]\nfolder = \"queue\"\n"
     )
 }
