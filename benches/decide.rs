@@ -102,6 +102,7 @@ fn shopper() -> Arc<Shopper> {
         registered_at: now(),
         presences: Vec::new(),
         left_at: None,
+        linked_until: None,
     };
     shopper.devices.insert("phone".parse().expect("an id"), device);
     Arc::new(shopper)
@@ -112,6 +113,7 @@ fn enter() -> Transition {
         kind: TransitionKind::Enter,
         device: "phone".parse().expect("an id"),
         region: "rivoli".parse().expect("an id"),
+        region_kind: Default::default(),
         store: Some("paris-1".parse().expect("an id")),
         at: now(),
         received_at: now(),

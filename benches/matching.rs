@@ -188,7 +188,8 @@ impl Phones {
             course_deg: None,
             floor: None,
         };
-        let Ok(Observation::Fix(fix)) = normalise::observation(Observation::Fix(fix), &self.world, self.at) else {
+        let raw = Observation::Fix(fix);
+        let Ok(Observation::Fix(fix)) = normalise::observation(&self.world, &phone.id, raw, self.at) else {
             return 0;
         };
         let movement = track::advance(&mut phone.track, fix, &self.world.settings.track);

@@ -16,7 +16,8 @@ use parvis_engine::{
     id::{NotificationId, RegionId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
-    shopper::{Consent, Device, Interest, Presence, PresenceState, PushTarget, Shopper},
+    region::RegionKind,
+    shopper::{Consent, Device, Interest, Presence, PresenceState, PushTarget, Shopper, Witness},
     time::Timestamp,
 };
 use tokio::runtime::Runtime;
@@ -189,8 +190,14 @@ fn shopper(id: ShopperId, version: u64, now: Timestamp) -> Shopper {
             .interests
             .insert(interest.to_owned(), Interest { weight: 0.5 + version as f64, at: at(0), signals: Vec::new() });
     }
-    let presence =
-        Presence { region: name("shop-117"), state: PresenceState::Inside, since: now, seen: now, dwelled: false };
+    let presence = Presence {
+        region: name("shop-117"),
+        state: PresenceState::Inside,
+        since: now,
+        seen: now,
+        dwelled: false,
+        witness: Witness::Position,
+    };
     let device = Device {
         platform: "android".into(),
         target: Some(PushTarget::Fcm { token: Some("f".repeat(140)), fid: None }),
@@ -200,6 +207,7 @@ fn shopper(id: ShopperId, version: u64, now: Timestamp) -> Shopper {
         registered_at: at(0),
         presences: vec![presence],
         left_at: None,
+        linked_until: None,
     };
     shopper.devices.insert(phone, device);
     shopper
@@ -210,6 +218,7 @@ fn event(shopper: &str, now: Timestamp) -> Event {
         kind: TransitionKind::Enter,
         device: name("phone"),
         region: name("shop-117"),
+        region_kind: RegionKind::Geofence,
         store: None,
         at: now,
         received_at: now,

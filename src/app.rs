@@ -17,9 +17,10 @@ use crate::{
     delivery::{self, Couriers, transport},
     document::Finding,
     entropy::Entropy,
+    fleet::{self, Fleet},
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
     lane::{self, Lane},
-    pipeline,
+    mqtt, pipeline,
     report::Reporter,
     retention,
     shard::{self, Shard, Shards},
@@ -51,8 +52,16 @@ struct Core {
     store: Arc<dyn Store>,
     catalog: Catalog,
     shards: Shards,
+    fleet: Fleet,
     reporter: Reporter,
     clock: Clock,
+}
+
+impl Core {
+    fn mqtt_tools(&self, entropy: Entropy) -> mqtt::Tools {
+        let Core { store, catalog, shards, fleet, reporter, clock } = self.clone();
+        mqtt::Tools { store, catalog, shards, fleet, reporter, clock, entropy }
+    }
 }
 
 /// Tasks that end together.
@@ -82,6 +91,7 @@ impl App {
         let folder = source.folder();
         let couriers = couriers(&config, &folder, &clock, &entropy)?;
         let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
+        let links = mqtt::Links::read(&config.mqtt, &folder).map_err(|problems| told("mqtt", &problems))?;
         let store = store::open(config.store.below(&folder)).await?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
         let reporter = Reporter::new(&config.report);
@@ -99,10 +109,12 @@ impl App {
         };
         let shards = start_shards(&config.shards, &tools, &deciders);
         deciders.spawn(worker.run());
-        let core = Core { store, catalog, shards, reporter, clock };
-        let out = start_out(&config, core.clone(), couriers, entropy);
+        let fleet = Fleet::new(config.fleet.clone());
+        let core = Core { store, catalog, shards, fleet, reporter, clock };
+        let out = start_out(&config, core.clone(), couriers, entropy.clone());
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
+        links.start(&core.mqtt_tools(entropy), &door.tasks, &door.stop);
         Ok(App { address, config, source, core, keys, ready, door, out, deciders, abandon })
     }
 
@@ -156,11 +168,13 @@ fn in_files(findings: Vec<Finding>) -> anyhow::Error {
     anyhow!("{}", findings.join("; "))
 }
 
+fn told(section: &str, problems: &[Problem]) -> anyhow::Error {
+    let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    anyhow!("{section}: {}", problems.join("; "))
+}
+
 fn couriers(config: &Config, folder: &Path, clock: &Clock, entropy: &Entropy) -> Result<Arc<Couriers>> {
-    let told = |problems: Vec<Problem>| {
-        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        anyhow!("delivery: {}", problems.join("; "))
-    };
+    let told = |problems: Vec<Problem>| told("delivery", &problems);
     let transport = Arc::new(transport::Http::new(&config.delivery, folder).map_err(told)?);
     let couriers = delivery::build(&config.delivery, folder, clock.clone(), entropy.clone(), transport);
     Ok(Arc::new(couriers.map_err(told)?))
@@ -176,8 +190,9 @@ fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracke
 }
 
 fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entropy) -> Part {
-    let Core { store, catalog, shards, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, reporter, clock } = core;
     let out = Part::new();
+    out.tasks.spawn(fleet::run(fleet, catalog.clone(), reporter.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(retention::run(store.clone(), config.store.clone(), clock.clone(), out.stop.clone()));
     let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
@@ -196,13 +211,14 @@ fn open_door(
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {
-    let Core { store, catalog, shards, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, reporter, clock } = core;
     let door = Part::new();
     let (http, time, stop) = (config.http.clone(), clock.clone(), door.stop.clone());
     let router = http::router(Services {
         shards,
         store,
         catalog,
+        fleet,
         clock,
         keys,
         reporter,

@@ -7,14 +7,18 @@ use crate::{
     config::{self, Source},
 };
 
-/// Writes every problem on a line of its own, or what was found if there is none. Answers whether all is well.
+/// Writes every problem on a line of its own, or what was found if there is none. Answers whether all is well; what
+/// is only odd is told, too, and is well.
 ///
 /// # Errors
 /// If `out` can't be written to.
 pub fn run(source: &Source, out: &mut impl Write) -> io::Result<bool> {
     let (config, mut findings) = config::read(source);
-    let (objects, more) = files::read(&config.catalog, &source.folder());
+    let files::Read { objects, findings: more, notes, .. } = files::read(&config.catalog, &source.folder());
     findings.extend(more);
+    for note in &notes {
+        writeln!(out, "{note}")?;
+    }
     for finding in &findings {
         writeln!(out, "{finding}")?;
     }
@@ -22,7 +26,8 @@ pub fn run(source: &Source, out: &mut impl Write) -> io::Result<bool> {
         writeln!(out, "{}", count(findings.len(), "problem"))?;
         return Ok(false);
     }
-    let found: Vec<String> = Kind::ALL.into_iter().map(|kind| count(objects.of(kind).len(), kind.name())).collect();
+    let found: Vec<String> =
+        Kind::ALL.into_iter().map(|kind| count(objects.of(kind).len(), &kind.to_string())).collect();
     writeln!(out, "{}: no problems", found.join(", "))?;
     Ok(true)
 }

@@ -1,6 +1,7 @@
 //! The daemon: sockets, stores, providers, clock and shutdown around the pure engine.
 
 pub mod app;
+pub mod calibrate;
 pub mod catalog;
 pub mod check;
 pub mod client;
@@ -10,12 +11,14 @@ pub mod delivery;
 pub mod demo;
 pub mod document;
 pub mod entropy;
+pub mod fleet;
 pub mod http;
 pub mod ingest;
 pub mod json;
 pub mod keys;
 pub mod lane;
 pub mod log;
+pub mod mqtt;
 pub mod pipeline;
 pub mod replay;
 pub mod report;
@@ -24,3 +27,4 @@ pub mod sandbox;
 pub mod shard;
 pub mod store;
 pub mod waker;
+pub mod walk;

@@ -5,25 +5,28 @@
 use std::{
     fs::File,
     io::{self, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use parvis::{
     app::App,
-    catalog, check,
+    calibrate, catalog, check,
     client::Client,
     clock::Clock,
     config::{self, Source},
     demo,
     document::Finding,
     entropy::Entropy,
-    keys,
+    fleet, keys,
     replay::{Print, Replay},
     sandbox,
+    walk::Truth,
 };
+use parvis_engine::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -65,6 +68,21 @@ enum Command {
         /// What to print.
         #[arg(long, value_enum, default_value_t = Print::Transitions)]
         print: Print,
+        /// NDJSON: where devices truly were, `device`, `from`, `until` and `zone` a line. Prints how well zones were
+        /// told: accuracy, switches, delay and the confusion matrix.
+        #[arg(long, conflicts_with = "print")]
+        truth: Option<PathBuf>,
+    },
+    /// Learns offsets of scanners and power of beacons from a recorded walk, and prints them for the registry.
+    Calibrate {
+        #[command(flatten)]
+        configured: Configured,
+        /// NDJSON: one sighting with its `device` a line.
+        #[arg(long)]
+        observations: PathBuf,
+        /// NDJSON: where devices truly were, `device`, `from`, `until` and `zone` or `plan` a line.
+        #[arg(long)]
+        truth: PathBuf,
     },
     /// Asks a running daemon why a shopper would or would not get a campaign.
     Explain {
@@ -84,6 +102,8 @@ enum Command {
         #[arg(long)]
         transition: Option<String>,
     },
+    /// Lists the scanners or beacons of a running daemon and how they fare.
+    Fleet(fleet::cli::Args),
     /// Makes and lists API keys.
     Keys(keys::Args),
     /// Runs providers that behave like the real ones, on loopback.
@@ -130,12 +150,22 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let well = check::run(&configured.source(), &mut out)?;
             return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Replay { configured, observations, shoppers, print } => {
-            replay(&configured.source(), &observations, shoppers.as_deref(), print)
+        Command::Replay { configured, observations, shoppers, print, truth } => {
+            let world = world(&configured.source())?;
+            match truth {
+                Some(truth) => judge(&mut out, &world, &observations, shoppers.as_deref(), &truth),
+                None => replay(out, &world, &observations, shoppers.as_deref(), print),
+            }
+        }
+        Command::Calibrate { configured, observations, truth } => {
+            let world = world(&configured.source())?;
+            let truth = Truth::read(open(&truth)?, &world.registry)?;
+            calibrate::run(&world, || open(&observations), &truth, &mut out)
         }
         Command::Explain { url, key_file, shopper, campaign, transition } => {
             in_runtime(explain(&mut out, url, &key_file, (shopper, campaign, transition)))
         }
+        Command::Fleet(args) => in_runtime(fleet::cli::run(args, &mut out)),
         Command::Keys(args) => keys::run(args, &mut out),
         Command::Sandbox(args) => in_runtime(sandbox::cli::run(args, &mut out)),
     }
@@ -189,23 +219,40 @@ fn end_on_panic() {
     }));
 }
 
-fn replay(
-    source: &Source,
-    observations: &std::path::Path,
-    shoppers: Option<&std::path::Path>,
-    print: Print,
-) -> Result<()> {
+/// The world of the files.
+fn world(source: &Source) -> Result<Arc<World>> {
     let config = config::load(source).or_else(told)?;
-    let world = catalog::world_of_files(&config.catalog_sources(source)).or_else(told)?;
-    let open = |path: &std::path::Path| {
-        File::open(path).map(BufReader::new).with_context(|| format!("can't open {}", path.display()))
-    };
-    let mut replay = Replay::new(&world, print, io::BufWriter::new(io::stdout().lock()));
+    catalog::world_of_files(&config.catalog_sources(source)).or_else(told)
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    File::open(path).map(BufReader::new).with_context(|| format!("can't open {}", path.display()))
+}
+
+fn replay(out: impl Write, world: &World, observations: &Path, shoppers: Option<&Path>, print: Print) -> Result<()> {
+    let mut replay = Replay::new(world, print, io::BufWriter::new(out));
     if let Some(shoppers) = shoppers {
         replay.shoppers(open(shoppers)?)?;
     }
     replay.observations(open(observations)?)?;
     replay.finish()
+}
+
+/// Plays a recorded walk and prints how well zones were told.
+fn judge(
+    out: &mut impl Write,
+    world: &World,
+    observations: &Path,
+    shoppers: Option<&Path>,
+    truth: &Path,
+) -> Result<()> {
+    let truth = Truth::read(open(truth)?, &world.registry)?;
+    let mut replay = Replay::judged(world, &truth);
+    if let Some(shoppers) = shoppers {
+        replay.shoppers(open(shoppers)?)?;
+    }
+    replay.observations(open(observations)?)?;
+    Ok(replay.verdict()?.write(out)?)
 }
 
 async fn explain(

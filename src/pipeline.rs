@@ -35,15 +35,16 @@ pub fn observe(
 ) -> (Observed, Decided) {
     let mut observed = Observed::new(raw.len());
     for (index, raw) in by_time(raw) {
-        match normalise::observation(raw, world, now) {
+        let until = raw.at();
+        let movement = normalise::observation(world, device, raw, now).and_then(|trusted| {
+            observed.transitions.extend(work.matched(device, |it| matching::elapsed(world, it, until, now)));
+            track::movement(world, work.track(device), trusted)
+        });
+        match movement {
             Err(rejected) => observed.results[index] = Err(rejected),
-            Ok(trusted) => {
-                let until = trusted.at();
-                observed.transitions.extend(work.matched(device, |it| matching::elapsed(world, it, until, now)));
-                let movement = track::movement(work.track(device), trusted, &world.settings.track);
-                observed
-                    .transitions
-                    .extend(work.matched(device, |it| matching::transitions(world, it, &movement, now)));
+            Ok(movement) => {
+                let matched = work.matched(device, |it| matching::transitions(world, it, &movement, now));
+                observed.transitions.extend(matched);
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, Write},
+    io::{self, BufRead, Write},
     sync::Arc,
 };
 
@@ -22,7 +22,12 @@ use parvis_engine::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{pipeline, shard::Work, store::Record};
+use crate::{
+    pipeline,
+    shard::Work,
+    store::Record,
+    walk::{Truth, Verdict as WalkVerdict, Walk},
+};
 
 /// What a replay prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,17 +42,35 @@ pub enum Print {
 
 /// A recorded observation.
 #[derive(Debug, Deserialize)]
-struct Line {
-    device: DeviceId,
+pub struct Line {
+    /// Whose.
+    pub device: DeviceId,
+    /// What.
     #[serde(flatten)]
-    observation: Observation,
+    pub observation: Observation,
+}
+
+/// Reads recorded observations: one JSON object a line, with its `device`. A line that can't be read is an error with
+/// its number.
+pub fn lines(lines: impl BufRead) -> impl Iterator<Item = Result<Line>> {
+    (1..).zip(lines.lines()).filter_map(|(number, line)| {
+        let read = |line: &str| {
+            serde_json::from_str(line).with_context(|| format!("observations, line {number}: not an observation"))
+        };
+        match line.context("can't read the observations") {
+            Ok(line) if line.trim().is_empty() => None,
+            Ok(line) => Some(read(&line)),
+            Err(error) => Some(Err(error)),
+        }
+    })
 }
 
 /// A replay in progress.
 pub struct Replay<'a, W: Write> {
     world: &'a World,
-    print: Print,
+    print: Option<Print>,
     out: W,
+    walk: Option<Walk<'a>>,
     works: BTreeMap<ShopperId, Played>,
     owners: BTreeMap<DeviceId, ShopperId>,
     budgets: Budgets,
@@ -63,11 +86,16 @@ struct Played {
 impl<'a, W: Write> Replay<'a, W> {
     /// A replay against a world, writing to `out`.
     pub fn new(world: &'a World, print: Print, out: W) -> Self {
+        Replay { print: Some(print), ..Replay::silent(world, out) }
+    }
+
+    fn silent(world: &'a World, out: W) -> Self {
         let budgets = world.campaigns.budgets().collect();
         Replay {
             world,
-            print,
+            print: None,
             out,
+            walk: None,
             works: BTreeMap::new(),
             owners: BTreeMap::new(),
             budgets,
@@ -94,21 +122,12 @@ impl<'a, W: Write> Replay<'a, W> {
         Ok(())
     }
 
-    /// Plays recorded observations: one JSON object a line, with its `device`, in the order of the file.
+    /// Plays recorded observations, in the order of the file.
     ///
     /// # Errors
     /// If a line can't be read, with its number, or the output can't be written.
-    pub fn observations(&mut self, lines: impl BufRead) -> Result<()> {
-        for (number, line) in lines.lines().enumerate() {
-            let line = line.context("can't read the observations")?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let line: Line = serde_json::from_str(&line)
-                .with_context(|| format!("observations, line {}: not an observation", number + 1))?;
-            self.observe(line)?;
-        }
-        Ok(())
+    pub fn observations(&mut self, observations: impl BufRead) -> Result<()> {
+        lines(observations).try_for_each(|line| self.observe(line?))
     }
 
     /// Lets everybody's time run on to the newest observation, and prints the summary if that was asked for.
@@ -116,6 +135,14 @@ impl<'a, W: Write> Replay<'a, W> {
     /// # Errors
     /// If the output can't be written.
     pub fn finish(mut self) -> Result<()> {
+        self.run_out()?;
+        if self.print == Some(Print::Summary) {
+            writeln!(self.out, "{}", serde_json::to_string(&self.counts)?)?;
+        }
+        self.out.flush().context("can't write the results")
+    }
+
+    fn run_out(&mut self) -> Result<()> {
         let (world, newest) = (self.world, self.newest);
         let mut last = Vec::new();
         for played in self.works.values_mut() {
@@ -129,13 +156,7 @@ impl<'a, W: Write> Replay<'a, W> {
             self.budgets = std::mem::take(&mut played.work.budgets);
         }
         last.sort_by_key(|(transitions, _)| transitions.first().map(|transition| transition.at));
-        for (transitions, decisions) in last {
-            self.results(&transitions, &decisions)?;
-        }
-        if self.print == Print::Summary {
-            writeln!(self.out, "{}", serde_json::to_string(&self.counts)?)?;
-        }
-        self.out.flush().context("can't write the results")
+        last.iter().try_for_each(|(transitions, decisions)| self.results(transitions, decisions))
     }
 
     fn observe(&mut self, line: Line) -> Result<()> {
@@ -157,7 +178,10 @@ impl<'a, W: Write> Replay<'a, W> {
     fn results(&mut self, transitions: &[Transition], decisions: &[Decision]) -> Result<()> {
         for transition in transitions {
             *self.counts.entry(transition.kind.name().to_owned()).or_insert(0) += 1;
-            if self.print == Print::Transitions {
+            if let Some(walk) = &mut self.walk {
+                walk.told(transition);
+            }
+            if self.print == Some(Print::Transitions) {
                 writeln!(self.out, "{}", serde_json::to_string(transition)?)?;
             }
         }
@@ -167,7 +191,7 @@ impl<'a, W: Write> Replay<'a, W> {
                 Verdict::Suppress(why) => (why.name(), json!({ "suppressed": why })),
             };
             *self.counts.entry(result.to_owned()).or_insert(0) += 1;
-            if self.print == Print::Decisions {
+            if self.print == Some(Print::Decisions) {
                 let Decision { campaign, device, cause, .. } = decision;
                 let line =
                     json!({ "campaign": campaign, "device": device, "cause": cause, "result": result, "more": more });
@@ -175,6 +199,23 @@ impl<'a, W: Write> Replay<'a, W> {
             }
         }
         Ok(())
+    }
+}
+
+impl<'a> Replay<'a, io::Sink> {
+    /// A replay that prints nothing and is judged by the truth.
+    pub fn judged(world: &'a World, truth: &'a Truth) -> Self {
+        let walk = Some(Walk::new(&world.registry, truth));
+        Replay { walk, ..Replay::silent(world, io::sink()) }
+    }
+
+    /// Lets everybody's time run on to the newest observation, and judges what was told.
+    ///
+    /// # Errors
+    /// None as long as nothing is printed.
+    pub fn verdict(mut self) -> Result<WalkVerdict> {
+        self.run_out()?;
+        Ok(self.walk.context("no truth to judge by")?.verdict())
     }
 }
 

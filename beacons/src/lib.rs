@@ -1,6 +1,7 @@
 //! Beacons: who they say they are. Pure: bytes and numbers in, values out; no radio, no clock.
 
 pub mod advertisement;
+pub mod calibration;
 pub mod eid;
 pub mod frame;
 mod id;

@@ -48,7 +48,7 @@ pub fn campaigns(
         let selected = world.campaigns.on_transition(transition, region);
         let over = is_over(transition, &transitions[at + 1..]);
         if !selected.is_empty() {
-            let round = Round::of_transition(world, transition, now);
+            let round = Round::of_transition(world, shopper, transition, now);
             decided.decisions.extend(if over {
                 refuse(&round, &selected, &gates::left(&transition.region))
             } else {

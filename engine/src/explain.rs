@@ -125,7 +125,7 @@ pub fn campaign(world: &World, shopper: &Shopper, question: &Question<'_>) -> Op
 /// The cause that the campaign would answer, and whether it is there.
 fn round<'a>(world: &'a World, shopper: &Shopper, campaign: &Campaign, question: &Question<'_>) -> (Round<'a>, bool) {
     let (transition, on) = (question.transition, &campaign.spec.on);
-    let of_transition = Round::of_transition(world, transition, question.now);
+    let of_transition = Round::of_transition(world, shopper, transition, question.now);
     if let Some(states) = &on.order {
         let told = |order: &&Order| states.0.contains(&order.state);
         let newest = shopper.orders.values().filter(told).max_by_key(|order| order.at);

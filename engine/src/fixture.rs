@@ -8,8 +8,8 @@ use crate::{
     matching::{Transition, TransitionCause, TransitionKind},
     notification::Notification,
     order::OrderEvent,
-    region::Geofence,
-    shopper::{Consent, Device, Presence, PresenceState, PushTarget, Shopper},
+    region::{Geofence, RegionKind},
+    shopper::{Consent, Device, Presence, PresenceState, PushTarget, Shopper, Witness},
     store::Store,
     time::Timestamp,
     world::World,
@@ -94,13 +94,21 @@ pub(crate) fn device(token: &str, registered_at: &str) -> Device {
         registered_at: at(registered_at),
         presences: Vec::new(),
         left_at: None,
+        linked_until: None,
     }
 }
 
 /// Puts the phone into a region.
 pub(crate) fn inside(shopper: &mut Arc<Shopper>, region: &str, since: Timestamp) {
     let region = region.parse().expect("an id");
-    let presence = Presence { region, state: PresenceState::Inside, since, seen: since, dwelled: false };
+    let presence = Presence {
+        region,
+        state: PresenceState::Inside,
+        since,
+        seen: since,
+        dwelled: false,
+        witness: Witness::Position,
+    };
     Arc::make_mut(shopper).devices.get_mut("phone").expect("a phone").presences.push(presence);
 }
 
@@ -113,6 +121,7 @@ pub(crate) fn transition(kind: TransitionKind, region: &str, when: Timestamp) ->
         kind,
         device: "phone".parse().expect("an id"),
         region: region.parse().expect("an id"),
+        region_kind: RegionKind::Geofence,
         store: None,
         at: when,
         received_at: when,

@@ -11,8 +11,9 @@ use crate::{
     matching::TransitionKind,
     notification::{Cause, Purpose},
     order::OrderState,
+    region::RegionKind,
     schedule::{self, QuietAction},
-    shopper::{PresenceState, PushTarget, Send},
+    shopper::{Device, Presence, PresenceState, PushTarget, Send},
     time::Timestamp,
 };
 
@@ -87,7 +88,7 @@ macro_rules! gates {
 /// Every gate, in the order in which refusals are explained. Columns: holds for order news, asked when decided,
 /// asked when sent.
 #[rustfmt::skip]
-pub static GATES: [Gate; 14] = gates![
+pub static GATES: [Gate; 15] = gates![
     (consent,       true,  true,  true,  "Only to those who said yes."),
     (active,        true,  true,  true,  "From Monday until the sale is over."),
     (expiry,        true,  true,  true,  "Not when it is too late to be of use."),
@@ -95,6 +96,7 @@ pub static GATES: [Gate; 14] = gates![
     (place,         true,  true,  false, "A text about the store only where there is one."),
     (schedule,      true,  true,  true,  "Only while the store is open, on Saturday mornings."),
     (audience,      true,  true,  false, "Only gold members who like television sets."),
+    (zone,          false, true,  false, "In an aisle only once they linger, and once on a visit."),
     (presence,      false, false, true,  "Not after they have left."),
     (order,         true,  false, true,  "Not once the order has moved on."),
     (quiet_hours,   false, true,  true,  "Not between nine in the evening and eight in the morning."),
@@ -228,15 +230,35 @@ fn audience(case: &Case<'_>, notes: &mut Notes) -> Answer {
     Answer::Suppress(Suppression::NotInAudience { condition: audience.describe(who) })
 }
 
+/// "In an aisle only once they linger, and once on a visit."
+fn zone(case: &Case<'_>, notes: &mut Notes) -> Answer {
+    let zone = case.region.filter(|region| region.kind == RegionKind::Zone);
+    let (Some(zone), Cause::Transition { transition, .. }) = (zone, case.cause) else {
+        notes.add(|| "about no zone".to_owned());
+        return Answer::Pass;
+    };
+    let region = zone.id.clone();
+    if *transition != TransitionKind::Dwell {
+        notes.add(|| format!("{} of a zone", transition.name()));
+        return Answer::Suppress(Suppression::Unsettled { region });
+    }
+    let dwelt = |device: &&Device| device.presences.iter().any(|it| it.region == region && it.dwelled);
+    let devices = case.shopper.devices.values().filter(dwelt).count();
+    notes.add(|| format!("{devices} devices have dwelt in {region} on this visit"));
+    if devices > 1 { Answer::Suppress(Suppression::ToldHere { region }) } else { Answer::Pass }
+}
+
 /// "Not after they have left."
 fn presence(case: &Case<'_>, notes: &mut Notes) -> Answer {
     let Cause::Transition { transition: TransitionKind::Enter | TransitionKind::Dwell, region } = case.cause else {
         notes.add(|| "needs no presence".to_owned());
         return Answer::Pass;
     };
-    let inside = case.device.and_then(|device| {
-        device.presences.iter().find(|presence| presence.region == *region && presence.state == PresenceState::Inside)
-    });
+    // A tag is in the zone, and the phone gets the message.
+    let any = case.region.is_some_and(|region| region.kind == RegionKind::Zone);
+    let devices = case.shopper.devices.iter().filter(|(id, _)| any || Some(*id) == case.device_id);
+    let there = |presence: &&Presence| presence.region == *region && presence.state == PresenceState::Inside;
+    let inside = devices.flat_map(|(_, device)| &device.presences).filter(there).min_by_key(|it| it.since);
     notes.add(|| inside.map_or(format!("not in {region}"), |inside| format!("in {region} since {}", inside.since)));
     // Who came back later is there on another visit, which has its own message.
     if inside.is_none_or(|inside| inside.since > case.observed_at) {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use parvis_beacons::ranging;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    observation::{Fix, Observation, Rejected, Rejection},
+    id::DeviceId,
+    observation::{Fix, Observation, Rejected, Rejection, Sighting},
+    registry::Role,
     time::Timestamp,
     world::World,
 };
@@ -34,21 +37,25 @@ impl Default for Settings {
 ///
 /// # Errors
 /// The reason by name, and a sentence for the sender.
-pub fn observation(raw: Observation, world: &World, now: Timestamp) -> Result<Observation, Rejected> {
+pub fn observation(
+    world: &World,
+    device: &DeviceId,
+    raw: Observation,
+    now: Timestamp,
+) -> Result<Observation, Rejected> {
     let settings = &world.settings.observations;
     check_time(raw.at(), now, settings)?;
     match raw {
         Observation::Fix(raw) => fix(raw, settings).map(Observation::Fix),
-        Observation::Crossing(crossing) => match world.regions.get(&crossing.region) {
+        Observation::Crossing(crossing) => match world.region(&crossing.region) {
             Some(_) => Ok(Observation::Crossing(crossing)),
             None => Err(rejected(Rejection::UnknownRegion, format!("no region has the id {:?}", crossing.region))),
         },
-        Observation::Sighting(sighting) => {
-            Err(rejected(Rejection::UnknownBeacon, format!("no beacon is registered as {:?}", sighting.heard)))
-        }
-        Observation::Scan(scan) => {
-            Err(rejected(Rejection::UnknownTag, format!("no tag is registered as {:?}", scan.tag)))
-        }
+        Observation::Sighting(raw) => sighting(world, device, raw).map(Observation::Sighting),
+        Observation::Scan(scan) => match world.registry.zone_of_code(&scan.tag) {
+            Some(_) => Ok(Observation::Scan(scan)),
+            None => Err(rejected(Rejection::UnknownTag, format!("no zone has the code {:?}", scan.tag))),
+        },
     }
 }
 
@@ -94,6 +101,35 @@ fn fix(raw: Fix, settings: &Settings) -> Result<Fix, Rejected> {
     Ok(Fix { speed_mps: raw.speed_mps.filter(known), course_deg: raw.course_deg.filter(known), ..raw })
 }
 
+/// A phone hears what hangs in a shop; a scanner hears the tag that this device is.
+fn sighting(world: &World, device: &DeviceId, raw: Sighting) -> Result<Sighting, Rejected> {
+    let Some(beacon) = world.registry.heard(&raw.heard) else {
+        return Err(rejected(Rejection::UnknownBeacon, format!("no beacon is registered as {}", raw.heard)));
+    };
+    let (id, role) = (&beacon.spec.id, beacon.spec.role);
+    match &raw.observer {
+        None if role != Role::Fixed => {
+            return Err(rejected(Rejection::WrongRole, format!("{id} does not hang in a shop for phones to hear")));
+        }
+        Some(_) if role != Role::Tag || id.as_str() != device.as_str() => {
+            return Err(rejected(Rejection::WrongRole, format!("what a scanner hears is the tag itself, not {id}")));
+        }
+        Some(scanner) if world.registry.scanner(scanner).is_none() => {
+            return Err(rejected(Rejection::UnknownScanner, format!("no scanner is registered as {scanner:?}")));
+        }
+        None | Some(_) => {}
+    }
+    if !ranging::usable(raw.rssi_dbm) {
+        let detail = format!("rssi_dbm is {}; a signal strength is from -100 to below 0 dBm", raw.rssi_dbm);
+        return Err(rejected(Rejection::Invalid, detail));
+    }
+    if raw.measured_power_dbm.is_some_and(|power| !(-100.0..=20.0).contains(&power)) {
+        return Err(rejected(Rejection::Invalid, "measured_power_dbm is from -100 to 20 dBm"));
+    }
+    let known = |distance_m: &f64| distance_m.is_finite() && *distance_m >= 0.0;
+    Ok(Sighting { distance_m: raw.distance_m.filter(known), ..raw })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +144,10 @@ mod tests {
         World::new(1, Vec::new(), Vec::new(), Vec::new(), world::Settings::default())
     }
 
+    fn phone() -> DeviceId {
+        "phone".parse().expect("an id")
+    }
+
     fn judged(change: impl FnOnce(&mut Fix)) -> Result<Observation, Rejection> {
         let mut fix = Fix {
             at: Timestamp::from_millis(NOW),
@@ -118,7 +158,8 @@ mod tests {
             floor: None,
         };
         change(&mut fix);
-        observation(Observation::Fix(fix), &world(), Timestamp::from_millis(NOW)).map_err(|rejected| rejected.reason)
+        observation(&world(), &phone(), Observation::Fix(fix), Timestamp::from_millis(NOW))
+            .map_err(|rejected| rejected.reason)
     }
 
     #[test]
@@ -145,7 +186,7 @@ mod tests {
     fn a_crossing_needs_a_known_region() {
         let crossing =
             Crossing { at: Timestamp::from_millis(NOW), region: "nowhere".parse().expect("an id"), edge: Edge::Enter };
-        let refused = observation(Observation::Crossing(crossing), &world(), Timestamp::from_millis(NOW));
+        let refused = observation(&world(), &phone(), Observation::Crossing(crossing), Timestamp::from_millis(NOW));
         assert_eq!(refused.map_err(|rejected| rejected.reason), Err(Rejection::UnknownRegion));
     }
 }

@@ -70,6 +70,15 @@ pub enum Heard {
     Identity(Identity),
 }
 
+impl std::fmt::Display for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Heard::Beacon { beacon } => beacon.fmt(f),
+            Heard::Identity(identity) => identity.fmt(f),
+        }
+    }
+}
+
 impl From<Identity> for Heard {
     fn from(identity: Identity) -> Heard {
         Heard::Identity(identity)
@@ -89,6 +98,9 @@ pub struct Sighting {
     /// Signal strength at one metre that the beacon announces, dBm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_power_dbm: Option<f64>,
+    /// How many advertisements this sums up; one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
     /// How far away the phone takes the beacon to be, metres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance_m: Option<f64>,
@@ -171,13 +183,23 @@ pub enum Rejection {
     UnknownRegion,
     /// No beacon of the registry has this identity.
     UnknownBeacon,
-    /// No tag of the catalog has this value.
+    /// No zone has a code of this value.
     UnknownTag,
+    /// No scanner of the registry has this name.
+    UnknownScanner,
+    /// Phones hear beacons that hang in a shop, scanners hear tags that are carried, and not the other way round.
+    WrongRole,
+    /// It places the device where it can't be: too far from where it was just now.
+    Elsewhere,
+    /// Nobody carries this tag, or the time for which it was linked is over.
+    UnlinkedTag,
+    /// The beacon is heard in two places at once, so one of the two is a copy.
+    Cloned,
 }
 
 impl Rejection {
     /// Every rejection, in the order of the enum.
-    pub const ALL: [Rejection; 8] = [
+    pub const ALL: [Rejection; 13] = [
         Rejection::Invalid,
         Rejection::Stale,
         Rejection::Future,
@@ -186,6 +208,11 @@ impl Rejection {
         Rejection::UnknownRegion,
         Rejection::UnknownBeacon,
         Rejection::UnknownTag,
+        Rejection::UnknownScanner,
+        Rejection::WrongRole,
+        Rejection::Elsewhere,
+        Rejection::UnlinkedTag,
+        Rejection::Cloned,
     ];
 
     /// The name in the API and in metrics.
@@ -199,6 +226,11 @@ impl Rejection {
             Rejection::UnknownRegion => "unknown_region",
             Rejection::UnknownBeacon => "unknown_beacon",
             Rejection::UnknownTag => "unknown_tag",
+            Rejection::UnknownScanner => "unknown_scanner",
+            Rejection::WrongRole => "wrong_role",
+            Rejection::Elsewhere => "elsewhere",
+            Rejection::UnlinkedTag => "unlinked_tag",
+            Rejection::Cloned => "cloned",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use self::volatile::{Calm, Mark, Stretch, Track};
+pub use self::volatile::{Calm, Mark, Radio, Source, SourceName, Stretch, Track, Whereabouts};
 use crate::{
     id::{CampaignId, NotificationId, OrderId, RegionId, ShopperId},
     notification::{Channel, Purpose},
@@ -240,6 +240,9 @@ pub struct Device {
     /// history, also when a crash has taken the [`Track`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_at: Option<Timestamp>,
+    /// Until when a carried tag speaks for the shopper; none if for good. In a box because it is rare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_until: Option<Box<Timestamp>>,
 }
 
 impl Device {
@@ -254,6 +257,7 @@ impl Device {
             registered_at,
             presences: Vec::new(),
             left_at: None,
+            linked_until: None,
         }
     }
 }
@@ -346,9 +350,27 @@ pub struct Presence {
     /// Whether this visit's dwell has been told.
     #[serde(default)]
     pub dwelled: bool,
+    /// Who says that the device is there.
+    #[serde(default)]
+    pub witness: Witness,
 }
 
-/// Near or inside; outside is having no presence.
+/// Who says that a device is in a region, and so what ends the presence when nothing more is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// Its positions.
+    #[default]
+    Position,
+    /// The phone, which hears beacons.
+    Phone,
+    /// Scanners, which hear the tag.
+    Scanners,
+    /// The phone's operating system, which watches a beacon region by itself and will say when it is left.
+    System,
+}
+
+/// Near, inside, or lately left; otherwise outside is having no presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PresenceState {
@@ -356,6 +378,8 @@ pub enum PresenceState {
     Near,
     /// Inside.
     Inside,
+    /// Has dwelt in this zone on this visit of the shop and has left it; not to be told again if it comes back.
+    Left,
 }
 
 /// One decided message, as caps and cooldowns remember it.

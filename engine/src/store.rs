@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parvis_beacons::ranging;
 use serde::{Deserialize, Serialize};
 
 use crate::{id::StoreId, problem::Problem, schedule::Hours, shopper::Attribute};
@@ -30,6 +31,9 @@ pub struct Spec {
     /// Telephone number, as shoppers read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
+    /// How signal strengths become zones here, instead of the operator's setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranging: Option<ranging::Settings>,
     /// Facts for templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
@@ -62,6 +66,9 @@ impl Store {
         }
         if let Some(hours) = &spec.hours {
             problems.extend(hours.problems().into_iter().map(|problem| problem.under("/hours")));
+        }
+        for (path, message) in spec.ranging.iter().flat_map(ranging::Settings::problems) {
+            problems.push(Problem::new(format!("/ranging{path}"), message));
         }
         if spec.attributes.len() > ATTRIBUTES_MAX {
             problems.push(Problem::new("/attributes", format!("at most {ATTRIBUTES_MAX} attributes")));

@@ -3,15 +3,23 @@
 //! Fixes that are plausible relative to each other may come in any order: the newest of them ends up as
 //! [`Track::last`]. An implausible jump is believed when a second fix agrees with it, so there the order counts.
 
+mod radio;
+
 use std::{cmp::Ordering, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    observation::{Crossing, Fix, Observation, Place},
+    id::RegionId,
+    observation::{Crossing, Fix, Observation, Place, Rejected},
     region::distance_m,
     shopper::Track,
+    time::Timestamp,
+    world::World,
 };
+
+pub(crate) use self::radio::NOMINAL_DBM;
+pub use self::radio::Reading;
 
 /// What a device did, as far as one observation tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +49,15 @@ pub enum Movement {
     },
     /// The phone noticed a border.
     Crossed(Crossing),
+    /// A beacon was heard.
+    Heard(Reading),
+    /// A code was read.
+    Scanned {
+        /// When.
+        at: Timestamp,
+        /// The zone that it hangs in.
+        zone: RegionId,
+    },
 }
 
 /// Which jumps are believed.
@@ -60,12 +77,19 @@ impl Default for Settings {
     }
 }
 
-/// Takes one trusted observation into the track. A sighting or a scan is no movement and is refused before.
-pub fn movement(track: &mut Track, trusted: Observation, settings: &Settings) -> Movement {
+/// Takes one trusted observation into the track.
+///
+/// # Errors
+/// If a sighting places the device where it can't be.
+pub fn movement(world: &World, track: &mut Track, trusted: Observation) -> Result<Movement, Rejected> {
     match trusted {
-        Observation::Fix(fix) => advance(track, fix, settings),
-        Observation::Crossing(crossing) => Movement::Crossed(crossing),
-        Observation::Sighting(_) | Observation::Scan(_) => Movement::Repeat,
+        Observation::Fix(fix) => Ok(advance(track, fix, &world.settings.track)),
+        Observation::Crossing(crossing) => Ok(Movement::Crossed(crossing)),
+        Observation::Sighting(sighting) => radio::reading(world, track, &sighting),
+        Observation::Scan(scan) => Ok(match world.registry.zone_of_code(&scan.tag) {
+            Some(zone) => Movement::Scanned { at: scan.at, zone: zone.spec.id.clone() },
+            None => Movement::Repeat,
+        }),
     }
 }
 

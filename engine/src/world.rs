@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use parvis_beacons::ranging;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Settings {
     pub track: track::Settings,
     /// When somebody is inside.
     pub presence: matching::Settings,
+    /// How signal strengths become zones, where a shop does not say otherwise.
+    pub ranging: ranging::Settings,
     /// Rules that hold for every campaign.
     pub marketing: decide::Settings,
 }
@@ -69,6 +72,12 @@ impl World {
     #[must_use]
     pub fn with_registry(self, registry: Registry) -> World {
         World { registry: Arc::new(registry), ..self }
+    }
+
+    /// How ranging is tuned in a shop.
+    pub fn ranging(&self, store: Option<&StoreId>) -> &ranging::Settings {
+        let own = store.and_then(|store| self.stores.get(store)).and_then(|store| store.spec.ranging.as_ref());
+        own.unwrap_or(&self.settings.ranging)
     }
 
     /// What is said of a region of any kind.

@@ -1,4 +1,5 @@
-//! Reads the catalog's files: `geofences.geojson`, `stores.toml`, `campaigns.toml`.
+//! Reads the catalog's files: `geofences.geojson`, `stores.toml`, `beacons.toml` or CSV, `campaigns.toml`, and the keys
+//! of beacons.
 //!
 //! Finds everything that is wrong in all of them. What stands in files names only what stands in files, so that the
 //! files can be checked without a running daemon.
@@ -14,29 +15,47 @@ use parvis_engine::problem::Problem;
 use serde_json::Value;
 
 use super::{
-    Config, Kind, geojson,
+    Config, Kind,
+    claims::{self, Claims},
+    csv,
+    eid_keys::{self, EidKeys},
+    geojson,
     objects::{self, Entry, Objects},
+    relations,
 };
 use crate::document::{self, Document, Finding, LineBreaks, Place};
 
 /// The most problems of one file that are told; a file with more has one cause that the first ones show.
 const FINDINGS_MAX: usize = 1_000;
 
+/// What stands in the files.
+#[derive(Debug)]
+pub struct Read {
+    /// The objects that are right.
+    pub objects: Objects,
+    /// The keys of beacons that change their identity.
+    pub eid_keys: Arc<EidKeys>,
+    /// Everything that is wrong.
+    pub findings: Vec<Finding>,
+    /// What may be right but looks odd without what the API has put.
+    pub notes: Vec<Finding>,
+}
+
 /// Reads every file of the catalog below a folder.
-pub fn read(config: &Config, folder: &Path) -> (Objects, Vec<Finding>) {
+pub fn read(config: &Config, folder: &Path) -> Read {
     let mut reading = Reading { objects: Objects::default(), sources: BTreeMap::new(), findings: Vec::new() };
-    for (kind, paths) in
-        [(Kind::Store, &config.stores), (Kind::Geofence, &config.geofences), (Kind::Campaign, &config.campaigns)]
-    {
-        for path in paths {
+    for list in config.lists() {
+        for path in list.paths {
             let told = reading.findings.len();
-            reading.file(kind, folder, path, config.is_default(kind, path));
+            reading.file(list.kinds, folder, path, list.may_lack(path));
             reading.findings.truncate(told + FINDINGS_MAX);
         }
     }
     reading.check_names();
+    let (eid_keys, mut notes) = reading.check_keys(config, folder);
     reading.findings.sort();
-    (reading.objects, reading.findings)
+    notes.sort();
+    Read { objects: reading.objects, eid_keys: Arc::new(eid_keys), findings: reading.findings, notes }
 }
 
 struct Reading {
@@ -47,35 +66,40 @@ struct Reading {
 
 /// A file's text or tree, to find lines in.
 enum Source {
-    Toml { document: Document, prefixes: BTreeMap<String, String> },
+    Toml { document: Document, prefixes: BTreeMap<(Kind, String), String> },
     GeoJson { text: String, breaks: LineBreaks, begins: BTreeMap<String, usize> },
+    Csv { lines: BTreeMap<String, usize> },
 }
 
 impl Source {
-    fn line(&self, id: &str, pointer: &str) -> Option<usize> {
+    fn line(&self, kind: Kind, id: &str, pointer: &str) -> Option<usize> {
         match self {
-            Source::Toml { document, prefixes } => document.line(&format!("{}{pointer}", prefixes.get(id)?)),
+            Source::Toml { document, prefixes } => {
+                document.line(&format!("{}{pointer}", prefixes.get(&(kind, id.to_owned()))?))
+            }
             Source::GeoJson { text, breaks, begins } => {
                 let at = *begins.get(id)?;
                 Some(breaks.line(at + document::position(&text[at..], pointer)))
             }
+            Source::Csv { lines } => lines.get(id).copied(),
         }
     }
 }
 
 impl Reading {
-    fn file(&mut self, kind: Kind, folder: &Path, name: &PathBuf, may_be_missing: bool) {
+    fn file(&mut self, kinds: &[Kind], folder: &Path, name: &PathBuf, may_be_missing: bool) {
         let path: Arc<Path> = folder.join(name).into();
         match document::read(&path) {
-            Ok(Some(text)) if kind == Kind::Geofence => self.geojson(path, text),
-            Ok(Some(text)) => self.toml(kind, path, &text),
+            Ok(Some(text)) if kinds == [Kind::Geofence] => self.geojson(path, text),
+            Ok(Some(text)) if kinds.contains(&Kind::Beacon) && is_csv(name) => self.csv(path, &text),
+            Ok(Some(text)) => self.toml(kinds, path, &text),
             Ok(None) if may_be_missing => {}
             Ok(None) => self.findings.push(Finding::new(Place::file(&path), "there is no such file")),
             Err(finding) => self.findings.push(finding),
         }
     }
 
-    fn toml(&mut self, kind: Kind, path: Arc<Path>, text: &str) {
+    fn toml(&mut self, kinds: &[Kind], path: Arc<Path>, text: &str) {
         let document = match Document::from_toml(&path, text) {
             Ok(document) => document,
             Err(findings) => return self.findings.extend(findings),
@@ -83,9 +107,11 @@ impl Reading {
         let mut prefixes = BTreeMap::new();
         for (key, value) in document.tree.as_object().into_iter().flatten() {
             let whole = format!("/{key}");
-            let Some(elements) = value.as_array().filter(|_| key == kind.name()) else {
+            let kind = kinds.iter().copied().find(|kind| kind.name() == key);
+            let Some((kind, elements)) = kind.zip(value.as_array()) else {
                 let place = document.line(&whole).map_or(Place::file(&path), |line| Place::line(&path, line));
-                let message = format!("this file holds only [[{kind}]]");
+                let tables: Vec<String> = kinds.iter().map(|kind| format!("[[{}]]", kind.name())).collect();
+                let message = format!("this file holds only {}", tables.join(", "));
                 self.findings.push(Finding { place, subject: key.clone(), message });
                 continue;
             };
@@ -95,11 +121,30 @@ impl Reading {
                 let compiled = Entry::compile(kind, element.clone(), Some(path.clone()));
                 let written = Written { path: &path, subject: subject(kind, element, index), line: &line };
                 if let Some(id) = self.take(kind, written, compiled) {
-                    prefixes.insert(id, prefix);
+                    prefixes.insert((kind, id), prefix);
                 }
             }
         }
         self.sources.insert(path, Source::Toml { document, prefixes });
+    }
+
+    fn csv(&mut self, path: Arc<Path>, text: &str) {
+        let rows = match csv::rows(text) {
+            Ok(rows) => rows,
+            Err(broken) => {
+                let finding = |it: csv::Broken| Finding::new(Place::line(&path, it.line), it.message);
+                return self.findings.extend(broken.into_iter().map(finding));
+            }
+        };
+        let mut lines = BTreeMap::new();
+        for (index, row) in rows.into_iter().enumerate() {
+            let line = |_: &str| Some(row.line);
+            let written = Written { path: &path, subject: subject(Kind::Beacon, &row.beacon, index), line: &line };
+            if let Some(id) = self.take(Kind::Beacon, written, row.compile(Some(path.clone()))) {
+                lines.insert(id, row.line);
+            }
+        }
+        self.sources.insert(path, Source::Csv { lines });
     }
 
     fn geojson(&mut self, path: Arc<Path>, text: String) {
@@ -151,23 +196,61 @@ impl Reading {
             self.findings.push(object.finding(&Problem::new("/id", whence)));
             return None;
         }
+        if let Some(problem) = claims::region_problem(&self.objects, kind, &id) {
+            self.findings.push(object.finding(&problem));
+            return None;
+        }
         self.objects.of_mut(kind).insert(id.clone(), Arc::new(entry));
         Some(id.to_string())
     }
 
     fn check_names(&mut self) {
-        let tags = self.objects.tags();
+        let (tags, claims) = (self.objects.tags(), Claims::of(&self.objects));
         for kind in Kind::ALL {
             for (id, entry) in self.objects.of(kind).iter() {
                 let Some(path) = &entry.file else { continue };
-                for problem in self.objects.unknown_names(entry, &tags) {
-                    let line = |pointer: &str| self.sources.get(path).and_then(|source| source.line(id, pointer));
+                let mut problems = self.objects.unknown_names(entry, &tags);
+                problems.extend(relations::problems(&self.objects, entry));
+                problems.extend(claims.problems(id, entry));
+                for problem in problems {
+                    let line = |pointer: &str| self.sources.get(path)?.line(kind, id, pointer);
                     let written = Written { path, subject: format!("{kind} {id:?}"), line: &line };
                     self.findings.push(written.finding(&problem));
                 }
             }
         }
     }
+
+    /// The keys of beacons, and what is to be said of those that no beacon of a file has use for.
+    fn check_keys(&mut self, config: &Config, folder: &Path) -> (EidKeys, Vec<Finding>) {
+        let file = config.eid_keys.display();
+        let written = match eid_keys::read(config, folder) {
+            Ok(written) => written,
+            Err(findings) => {
+                self.findings.extend(findings);
+                return (EidKeys::default(), Vec::new());
+            }
+        };
+        for (id, entry) in eid_keys::without_key(&self.objects, &written.keys) {
+            let Some(path) = &entry.file else { continue };
+            let line = |pointer: &str| self.sources.get(path)?.line(Kind::Beacon, id, pointer);
+            let object = Written { path, subject: format!("{} {id:?}", Kind::Beacon), line: &line };
+            self.findings.push(object.finding(&Problem::new("/eid", format!("{file} holds no key for it"))));
+        }
+        let path = folder.join(&config.eid_keys);
+        let note = |id: &parvis_engine::id::BeaconId| Finding {
+            place: written.place(&path, id.as_str()),
+            subject: format!("{} {:?}", Kind::Beacon, id.as_str()),
+            message: "no file holds a beacon of this name with eid; the key is of use only to one of the API"
+                .to_owned(),
+        };
+        let notes = eid_keys::without_beacon(&self.objects, &written.keys).map(note).collect();
+        (written.keys, notes)
+    }
+}
+
+fn is_csv(name: &Path) -> bool {
+    name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
 }
 
 /// An object as it stands in a file.

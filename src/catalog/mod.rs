@@ -7,7 +7,6 @@ use std::{
     fmt,
     ops::Bound,
     path::{Path, PathBuf},
-    str::FromStr,
     sync::Arc,
 };
 
@@ -17,53 +16,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod changes;
+mod claims;
+pub mod csv;
+pub mod eid_keys;
 pub mod files;
 pub mod geojson;
+mod kind;
 pub mod objects;
+mod relations;
+mod state;
 mod worker;
 
+pub use eid_keys::EidKeys;
+pub use kind::Kind;
 pub use worker::{Error, Sources, Worker};
 
 use crate::{document::Finding, store};
-
-/// The kinds of objects that the control plane keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A GeoJSON Feature.
-    Geofence,
-    /// A shop.
-    Store,
-    /// A campaign.
-    Campaign,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 3] = [Kind::Geofence, Kind::Store, Kind::Campaign];
-
-    /// The name in paths and in the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Geofence => "geofence",
-            Kind::Store => "store",
-            Kind::Campaign => "campaign",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Kind, String> {
-        Kind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| format!("there is no kind {text:?}"))
-    }
-}
 
 /// Why a change of the catalog was not taken; nothing of it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +58,10 @@ pub struct Config {
     pub stores: Vec<PathBuf>,
     /// TOML files of `[[campaign]]`.
     pub campaigns: Vec<PathBuf>,
+    /// TOML files of `[[beacon]]`, `[[scanner]]`, `[[zone]]` and `[[beacon_region]]`, and CSV files of beacons.
+    pub beacons: Vec<PathBuf>,
+    /// The file with the keys of beacons that change their identity.
+    pub eid_keys: PathBuf,
     /// The most changes that wait for the one being made.
     pub waiting_max: usize,
 }
@@ -99,6 +72,8 @@ impl Default for Config {
             geofences: vec!["geofences.geojson".into()],
             stores: vec!["stores.toml".into()],
             campaigns: vec!["campaigns.toml".into()],
+            beacons: vec!["beacons.toml".into()],
+            eid_keys: "eid-keys.toml".into(),
             waiting_max: 1_024,
         }
     }
@@ -110,14 +85,28 @@ impl Config {
         if self.waiting_max == 0 { vec![Problem::new("/waiting_max", "must be at least 1")] } else { Vec::new() }
     }
 
+    /// Every list of files, in the order in which they are read.
+    fn lists(&self) -> [List<'_>; 4] {
+        [
+            List { kinds: &[Kind::Store], paths: &self.stores, default: "stores.toml" },
+            List { kinds: &[Kind::Geofence], paths: &self.geofences, default: "geofences.geojson" },
+            List { kinds: &Kind::REGISTRY, paths: &self.beacons, default: "beacons.toml" },
+            List { kinds: &[Kind::Campaign], paths: &self.campaigns, default: "campaigns.toml" },
+        ]
+    }
+}
+
+/// Files and the kinds of objects that they may hold.
+struct List<'a> {
+    kinds: &'static [Kind],
+    paths: &'a [PathBuf],
+    default: &'static str,
+}
+
+impl List<'_> {
     /// Whether a file has the name that is looked for when nobody names one; only then may it be missing.
-    fn is_default(&self, kind: Kind, path: &Path) -> bool {
-        let name = match kind {
-            Kind::Geofence => "geofences.geojson",
-            Kind::Store => "stores.toml",
-            Kind::Campaign => "campaigns.toml",
-        };
-        path == Path::new(name)
+    fn may_lack(&self, path: &Path) -> bool {
+        path == Path::new(self.default)
     }
 }
 
@@ -158,6 +147,11 @@ impl Catalog {
     /// The newest snapshot.
     pub fn world(&self) -> Arc<World> {
         self.published.load().world.clone()
+    }
+
+    /// The keys of beacons that change their identity.
+    pub fn eid_keys(&self) -> Arc<EidKeys> {
+        self.published.load().eid_keys.clone()
     }
 
     /// Changes to the generation of each new snapshot, after it can be seen.

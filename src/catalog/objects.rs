@@ -9,7 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use parvis_engine::{campaign::Campaign, id::StoreId, problem::Problem, region::Geofence, store::Store};
+use parvis_engine::{
+    campaign::Campaign,
+    id::{RegionId, StoreId},
+    problem::Problem,
+    region::{Geofence, Region},
+    registry::{Beacon, BeaconRegion, Scanner, Zone},
+    store::Store,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -41,6 +48,48 @@ pub enum Compiled {
     Store(Arc<Store>),
     /// A campaign.
     Campaign(Arc<Campaign>),
+    /// A beacon.
+    Beacon(Arc<Beacon>),
+    /// A scanner.
+    Scanner(Arc<Scanner>),
+    /// A zone.
+    Zone(Arc<Zone>),
+    /// A beacon region.
+    BeaconRegion(Arc<BeaconRegion>),
+}
+
+impl Compiled {
+    /// What is said of it as a region, if it is one.
+    pub fn region(&self) -> Option<&Region> {
+        match self {
+            Compiled::Geofence(fence) => Some(&fence.region),
+            Compiled::Zone(zone) => Some(&zone.region),
+            Compiled::BeaconRegion(region) => Some(&region.region),
+            Compiled::Store(_) | Compiled::Campaign(_) | Compiled::Beacon(_) | Compiled::Scanner(_) => None,
+        }
+    }
+
+    /// The store that it belongs to, if it belongs to one.
+    pub fn store(&self) -> Option<&StoreId> {
+        match self {
+            Compiled::Beacon(beacon) => beacon.spec.store.as_ref(),
+            Compiled::Scanner(scanner) => Some(&scanner.spec.store),
+            Compiled::Geofence(_) | Compiled::Zone(_) | Compiled::BeaconRegion(_) => {
+                self.region().and_then(|region| region.store.as_ref())
+            }
+            Compiled::Store(_) | Compiled::Campaign(_) => None,
+        }
+    }
+
+    /// The zone that it speaks for or is a part of, and where it says so.
+    pub fn zone(&self) -> Option<(&'static str, &RegionId)> {
+        match self {
+            Compiled::Beacon(beacon) => Some(("/zone", beacon.spec.zone.as_ref()?)),
+            Compiled::Scanner(scanner) => Some(("/zone", scanner.spec.zone.as_ref()?)),
+            Compiled::Zone(zone) => Some(("/group", zone.spec.group.as_ref()?)),
+            Compiled::Geofence(_) | Compiled::Store(_) | Compiled::Campaign(_) | Compiled::BeaconRegion(_) => None,
+        }
+    }
 }
 
 /// Another object or a tag that an object names.
@@ -59,9 +108,11 @@ pub struct Name {
 pub enum Target {
     /// A shop.
     Store,
-    /// A geofence.
+    /// A geofence, a zone or a beacon region.
     Region,
-    /// A tag that some geofence carries.
+    /// A zone.
+    Zone,
+    /// A tag that some region carries.
     Tag,
 }
 
@@ -71,70 +122,57 @@ const CAMPAIGN_NAMES: [(&str, Target); 3] =
 
 /// Objects of every kind. Cloning shares all of them.
 #[derive(Clone, Debug, Default)]
-pub struct Objects {
-    geofences: Arc<Map>,
-    stores: Arc<Map>,
-    campaigns: Arc<Map>,
-}
+pub struct Objects([Arc<Map>; Kind::ALL.len()]);
 
 impl Objects {
     /// Those of a kind.
     pub fn of(&self, kind: Kind) -> &Arc<Map> {
-        match kind {
-            Kind::Geofence => &self.geofences,
-            Kind::Store => &self.stores,
-            Kind::Campaign => &self.campaigns,
-        }
+        &self.0[kind as usize]
     }
 
     /// Those of a kind, to be changed; copies the map if others share it.
     pub fn of_mut(&mut self, kind: Kind) -> &mut Map {
-        Arc::make_mut(match kind {
-            Kind::Geofence => &mut self.geofences,
-            Kind::Store => &mut self.stores,
-            Kind::Campaign => &mut self.campaigns,
-        })
+        Arc::make_mut(&mut self.0[kind as usize])
     }
 
-    /// These objects, and those of `others` whose ids are not among these.
-    #[must_use]
-    pub fn over(&self, others: &Objects) -> Objects {
-        let mut all = self.clone();
-        for kind in Kind::ALL {
-            if others.of(kind).is_empty() {
-                continue;
-            }
-            let map = all.of_mut(kind);
-            for (id, entry) in others.of(kind).iter() {
-                map.entry(id.clone()).or_insert_with(|| entry.clone());
-            }
+    /// The region with this id, and its kind.
+    pub fn region(&self, id: &str) -> Option<(Kind, &Arc<Entry>)> {
+        Kind::REGIONS.into_iter().find_map(|kind| Some((kind, self.of(kind).get(id)?)))
+    }
+
+    /// The zone with this id.
+    pub fn zone(&self, id: &str) -> Option<&Arc<Zone>> {
+        match &self.of(Kind::Zone).get(id)?.compiled {
+            Compiled::Zone(zone) => Some(zone),
+            Compiled::Geofence(_)
+            | Compiled::Store(_)
+            | Compiled::Campaign(_)
+            | Compiled::Beacon(_)
+            | Compiled::Scanner(_)
+            | Compiled::BeaconRegion(_) => None,
         }
-        all
     }
 
-    /// Every tag that a geofence carries.
+    /// Every tag that a region carries.
     pub fn tags(&self) -> BTreeSet<&str> {
-        let mut tags = BTreeSet::new();
-        for entry in self.geofences.values() {
-            if let Compiled::Geofence(fence) = &entry.compiled {
-                tags.extend(fence.region.tags.iter().map(String::as_str));
-            }
-        }
-        tags
+        let entries = Kind::REGIONS.into_iter().flat_map(|kind| self.of(kind).values());
+        entries.filter_map(|entry| entry.compiled.region()).flat_map(|it| it.tags.iter().map(String::as_str)).collect()
     }
 
     /// What an object names that is not there. `tags` are those of [`Objects::tags`].
     pub fn unknown_names(&self, entry: &Entry, tags: &BTreeSet<&str>) -> Vec<Problem> {
         let unknown = |name: &&Name| match name.target {
-            Target::Store => !self.stores.contains_key(&*name.id),
-            Target::Region => !self.geofences.contains_key(&*name.id),
+            Target::Store => !self.of(Kind::Store).contains_key(&*name.id),
+            Target::Region => self.region(&name.id).is_none(),
+            Target::Zone => !self.of(Kind::Zone).contains_key(&*name.id),
             Target::Tag => !tags.contains(&*name.id),
         };
         let problem = |name: &Name| {
             let message = match name.target {
                 Target::Store => format!("there is no store {:?}", name.id),
-                Target::Region => format!("there is no geofence {:?}", name.id),
-                Target::Tag => format!("no geofence has the tag {:?}", name.id),
+                Target::Region => format!("there is no geofence, zone or beacon region {:?}", name.id),
+                Target::Zone => format!("there is no zone {:?}", name.id),
+                Target::Tag => format!("no geofence, zone or beacon region has the tag {:?}", name.id),
             };
             Problem::new(name.pointer.clone(), message)
         };
@@ -143,15 +181,16 @@ impl Objects {
 
     /// Which objects name this one, as people say it.
     pub fn who_names(&self, kind: Kind, id: &str) -> Vec<String> {
-        let (target, kinds): (Target, &[Kind]) = match kind {
-            Kind::Store => (Target::Store, &[Kind::Geofence, Kind::Campaign]),
-            Kind::Geofence => (Target::Region, &[Kind::Campaign]),
-            Kind::Campaign => return Vec::new(),
+        let targets: &[Target] = match kind {
+            Kind::Store => &[Target::Store],
+            Kind::Zone => &[Target::Zone, Target::Region],
+            Kind::Geofence | Kind::BeaconRegion => &[Target::Region],
+            Kind::Campaign | Kind::Beacon | Kind::Scanner => return Vec::new(),
         };
         let mut who = Vec::new();
-        for kind in kinds {
-            for (other, entry) in self.of(*kind).iter() {
-                if entry.names.iter().any(|name| name.target == target && *name.id == *id) {
+        for kind in Kind::ALL {
+            for (other, entry) in self.of(kind).iter() {
+                if entry.names.iter().any(|name| *name.id == *id && targets.contains(&name.target)) {
                     who.push(format!("{kind} {other:?}"));
                 }
             }
@@ -161,26 +200,26 @@ impl Objects {
 }
 
 impl Entry {
-    /// Checks an object that was put or stands in a TOML file; its id comes with it.
+    /// Checks an object that was put or stands in a file; its id comes with it.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(kind: Kind, value: Value, file: Option<Arc<Path>>) -> Result<(Arc<str>, Entry), Vec<Problem>> {
         let json = Some(Arc::from(value.to_string()));
-        match kind {
-            Kind::Geofence => Ok(Entry::of_geofence(geojson::compile(value)?, json, file)),
-            Kind::Store => {
-                let store = checked(value, Store::compile)?;
-                let id = store.spec.id.as_str().into();
-                Ok((id, Entry { compiled: Compiled::Store(Arc::new(store)), json, file, names: Vec::new() }))
-            }
+        let compiled = match kind {
+            Kind::Geofence => Compiled::Geofence(Arc::new(geojson::compile(value)?)),
+            Kind::Store => Compiled::Store(Arc::new(checked(value, Store::compile)?)),
             Kind::Campaign => {
                 let names = campaign_names(&value);
-                let campaign = checked(value, Campaign::compile)?;
-                let id = campaign.spec.id.as_str().into();
-                Ok((id, Entry { compiled: Compiled::Campaign(Arc::new(campaign)), json, file, names }))
+                let compiled = Compiled::Campaign(Arc::new(checked(value, Campaign::compile)?));
+                return Ok(Entry { names, ..Entry::bare(compiled, json, file) }.with_id());
             }
-        }
+            Kind::Beacon => Compiled::Beacon(Arc::new(checked(value, Beacon::compile)?)),
+            Kind::Scanner => Compiled::Scanner(Arc::new(checked(value, Scanner::compile)?)),
+            Kind::Zone => Compiled::Zone(Arc::new(checked(value, Zone::compile)?)),
+            Kind::BeaconRegion => Compiled::BeaconRegion(Arc::new(checked(value, BeaconRegion::compile)?)),
+        };
+        Ok(Entry::bare(compiled, json, file).with_id())
     }
 
     /// Checks a geofence that stands in a file.
@@ -188,14 +227,31 @@ impl Entry {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile_feature(text: &str, file: Arc<Path>) -> Result<(Arc<str>, Entry), Vec<Problem>> {
-        Ok(Entry::of_geofence(geojson::compile_text(text)?, None, Some(file)))
+        let compiled = Compiled::Geofence(Arc::new(geojson::compile_text(text)?));
+        Ok(Entry::bare(compiled, None, Some(file)).with_id())
     }
 
-    fn of_geofence(fence: Geofence, json: Option<Arc<str>>, file: Option<Arc<Path>>) -> (Arc<str>, Entry) {
-        let pointer = Cow::Borrowed("/properties/store");
-        let name = |id: &StoreId| Name { pointer, target: Target::Store, id: id.as_str().into() };
-        let names = fence.region.store.as_ref().map(name).into_iter().collect();
-        (fence.region.id.as_str().into(), Entry { compiled: Compiled::Geofence(Arc::new(fence)), json, file, names })
+    /// An entry that names what its compiled form says.
+    fn bare(compiled: Compiled, json: Option<Arc<str>>, file: Option<Arc<Path>>) -> Entry {
+        let pointer = if matches!(compiled, Compiled::Geofence(_)) { "/properties/store" } else { "/store" };
+        let name = |pointer: &'static str, target, id: &str| Name { pointer: pointer.into(), target, id: id.into() };
+        let store = compiled.store().map(|id| name(pointer, Target::Store, id.as_str()));
+        let zone = compiled.zone().map(|(pointer, id)| name(pointer, Target::Zone, id.as_str()));
+        let names = store.into_iter().chain(zone).collect();
+        Entry { compiled, json, file, names }
+    }
+
+    fn with_id(self) -> (Arc<str>, Entry) {
+        let id = match &self.compiled {
+            Compiled::Geofence(fence) => fence.region.id.as_str(),
+            Compiled::Store(store) => store.spec.id.as_str(),
+            Compiled::Campaign(campaign) => campaign.spec.id.as_str(),
+            Compiled::Beacon(beacon) => beacon.spec.id.as_str(),
+            Compiled::Scanner(scanner) => scanner.spec.id.as_str(),
+            Compiled::Zone(zone) => zone.spec.id.as_str(),
+            Compiled::BeaconRegion(region) => region.spec.id.as_str(),
+        };
+        (id.into(), self)
     }
 
     /// The object as it was put, as text.
@@ -205,12 +261,19 @@ impl Entry {
 
     /// The object as it was put.
     pub fn value(&self) -> Value {
-        match (&self.json, &self.compiled) {
-            (Some(json), _) => serde_json::from_str(json).unwrap_or_default(),
-            (None, Compiled::Geofence(fence)) => serde_json::to_value(fence).unwrap_or_default(),
-            (None, Compiled::Store(store)) => serde_json::to_value(&store.spec).unwrap_or_default(),
-            (None, Compiled::Campaign(campaign)) => serde_json::to_value(&campaign.spec).unwrap_or_default(),
+        if let Some(json) = &self.json {
+            return serde_json::from_str(json).unwrap_or_default();
         }
+        let value = match &self.compiled {
+            Compiled::Geofence(fence) => serde_json::to_value(fence),
+            Compiled::Store(store) => serde_json::to_value(&store.spec),
+            Compiled::Campaign(campaign) => serde_json::to_value(&campaign.spec),
+            Compiled::Beacon(beacon) => serde_json::to_value(&beacon.spec),
+            Compiled::Scanner(scanner) => serde_json::to_value(&scanner.spec),
+            Compiled::Zone(zone) => serde_json::to_value(&zone.spec),
+            Compiled::BeaconRegion(region) => serde_json::to_value(&region.spec),
+        };
+        value.unwrap_or_default()
     }
 }
 
@@ -218,7 +281,9 @@ impl Entry {
 pub fn id(kind: Kind, value: &Value) -> Option<Cow<'_, str>> {
     match kind {
         Kind::Geofence => geojson::id(value),
-        Kind::Store | Kind::Campaign => value.get("id").and_then(Value::as_str).map(Cow::from),
+        Kind::Store | Kind::Campaign | Kind::Beacon | Kind::Scanner | Kind::Zone | Kind::BeaconRegion => {
+            value.get("id").and_then(Value::as_str).map(Cow::from)
+        }
     }
 }
 
@@ -288,8 +353,8 @@ mod tests {
         let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let expected = [
             "/on/stores/1: there is no store \"bastille\"",
-            "/on/regions/0: there is no geofence \"front\"",
-            "/on/tags/1: no geofence has the tag \"flagshop\"",
+            "/on/regions/0: there is no geofence, zone or beacon region \"front\"",
+            "/on/tags/1: no geofence, zone or beacon region has the tag \"flagshop\"",
         ];
         assert_eq!(text, expected);
     }

@@ -21,7 +21,7 @@ pub use node::Node;
 use crate::{
     catalog, delivery,
     document::{self, Document, Finding, Place},
-    lane, log, report, shard, store,
+    fleet, lane, log, mqtt, report, shard, store,
 };
 
 /// The name of the configuration file in its folder.
@@ -57,6 +57,8 @@ sections! {
     node: Node => |node, _| node.problems();
     /// The API and those who may use it.
     http: crate::http::Config => |http, folder| http.problems(folder);
+    /// The brokers that are listened to.
+    mqtt: mqtt::Config => |mqtt, folder| mqtt.problems(folder);
     /// Those who decide.
     shards: shard::Config => |shards, _| shards.problems();
     /// Those who send.
@@ -69,6 +71,8 @@ sections! {
     catalog: catalog::Config => |catalog, _| catalog.problems();
     /// How observations are judged.
     engine: world::Settings => |settings, _| engine::problems(settings);
+    /// When a scanner or a beacon counts as unwell.
+    fleet: fleet::Config => |fleet, _| fleet.problems();
     /// What is told of what happened.
     report: report::Config => |report, _| report.problems();
     /// How logs are written.

@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     http::StatusCode,
 };
-use parvis_engine::id::RegionId;
+use parvis_engine::{id::RegionId, problem as engine};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::{
     Services,
     body::{self, Asked, Id},
+    links,
     problem::{Kind, Problem},
     schema,
 };
@@ -46,11 +47,12 @@ pub(super) struct Page {
 /// How many objects were put.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Put {
-    put: usize,
+    pub(super) put: usize,
 }
 
 const PAGE: usize = 100;
 
+/// The calls for one object of a kind.
 macro_rules! resource {
     ($kind:expr, $path:literal, $tag:literal, $put:ident, $get:ident, $delete:ident, $schema:ty) => {
         /// Puts the object. It is durable and decides when the answer comes.
@@ -61,7 +63,7 @@ macro_rules! resource {
             Id(id): Id<RegionId>,
             request: Request,
         ) -> Result<Json<Value>, Problem> {
-            put(&services, $kind, id.as_str(), request).await
+            crate::http::catalog::put(&services, $kind, id.as_str(), request).await
         }
 
         /// The object as it was put.
@@ -72,7 +74,7 @@ macro_rules! resource {
             Id(id): Id<RegionId>,
         ) -> Result<Json<Value>, Problem> {
             let found = services.catalog.get($kind, id.as_str());
-            found.map(Json).ok_or_else(|| Problem::not_found($kind.name(), id.as_str()))
+            found.map(Json).ok_or_else(|| Problem::not_found(&$kind.to_string(), id.as_str()))
         }
 
         /// Deletes the object.
@@ -81,11 +83,12 @@ macro_rules! resource {
             State(services): State<Arc<Services>>,
             Id(id): Id<RegionId>,
         ) -> Result<StatusCode, Problem> {
-            let found = services.catalog.delete($kind, id.as_str()).await?;
-            if found { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found($kind.name(), id.as_str())) }
+            crate::http::catalog::delete(&services, $kind, id.as_str()).await
         }
     };
 }
+
+pub(super) use resource;
 
 resource!(Object::Geofence, "/v1/geofences/{id}", "geofences", put_fence, get_fence, delete_fence, schema::Feature);
 resource!(Object::Store, "/v1/stores/{id}", "stores", put_store, get_store, delete_store, schema::Store);
@@ -146,7 +149,8 @@ pub(super) async fn post_fences(State(services): State<Arc<Services>>, request: 
     }
 }
 
-async fn put(services: &Services, kind: Object, id: &str, request: Request) -> Result<Json<Value>, Problem> {
+/// Puts what a request carries under an id.
+pub(super) async fn put(services: &Services, kind: Object, id: &str, request: Request) -> Result<Json<Value>, Problem> {
     let mut object = read(services, request).await?;
     let Value::Object(fields) = &mut object else {
         return Err(Problem::at(Kind::Invalid, "", format!("a {kind} is a JSON object")));
@@ -162,17 +166,33 @@ async fn put(services: &Services, kind: Object, id: &str, request: Request) -> R
             return Err(Problem::at(Kind::Invalid, "/id", detail));
         }
     }
+    if let Err(problems) = links::check_roles(services, kind, std::slice::from_ref(&object)).await {
+        let bare = |problem: engine::Problem| engine::Problem::new(problem.path.replacen("/0", "", 1), problem.message);
+        return Err(Problem::invalid(problems.into_iter().map(bare).collect()));
+    }
     services.catalog.put(kind, vec![object.clone()]).await?;
     Ok(Json(object))
 }
 
-async fn read(services: &Services, request: Request) -> Result<Value, Problem> {
+/// Deletes what stands under an id.
+pub(super) async fn delete(services: &Services, kind: Object, id: &str) -> Result<StatusCode, Problem> {
+    links::check_free(services, kind, id).await?;
+    if services.catalog.delete(kind, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found(&kind.to_string(), id))
+    }
+}
+
+/// A JSON body within the catalog's bound.
+pub(super) async fn read(services: &Services, request: Request) -> Result<Value, Problem> {
     body::is_json(request.headers())?;
     let bytes = body::collect(request, services.config.catalog_body_max).await?;
     Ok(json::value(&bytes)?)
 }
 
-fn list(services: &Services, kind: Object, paging: Paging) -> Page {
+/// A part of the objects of a kind.
+pub(super) fn list(services: &Services, kind: Object, paging: Paging) -> Page {
     let limit = paging.limit.unwrap_or(PAGE).clamp(1, services.config.page_max);
     let mut items = services.catalog.list(kind, paging.after.as_deref(), limit + 1);
     let more = items.len() > limit;

@@ -17,6 +17,7 @@ use super::{
     Services,
     auth::Caller,
     body::{self, Id},
+    links,
     problem::{Kind, Problem},
     schema,
 };
@@ -67,6 +68,7 @@ pub(super) async fn put(
     body::Json(registration): body::Json<Registration>,
 ) -> Result<Json<Registered>, Problem> {
     caller.owns(&device)?;
+    links::must_not_be_tag(&services, &device)?;
     let shopper = registration.owner(&device);
     // A phone names the shopper that the retailer's back end has put into its token, and nobody else.
     if caller.device.is_some() && registration.shopper.is_some() && registration.shopper != caller.shopper {

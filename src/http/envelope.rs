@@ -1,10 +1,15 @@
 //! Events as others get them: CloudEvents 1.0 in its JSON form.
 
-use parvis_engine::{id::stable_hash, matching::TransitionKind, notification::Milestone, time::Timestamp};
+use parvis_engine::{
+    id::stable_hash, matching::TransitionKind, notification::Milestone, region::RegionKind, time::Timestamp,
+};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::report::{Event, What};
+use crate::{
+    fleet::Change,
+    report::{Event, News, What},
+};
 
 /// One event in its envelope.
 #[derive(Debug, Serialize)]
@@ -13,7 +18,7 @@ pub struct Envelope<'a> {
     /// The same for the same event, wherever and how often it is told.
     pub id: String,
     source: String,
-    /// What happened: see [`TYPES`].
+    /// What happened: see [`types`].
     pub r#type: &'static str,
     subject: &'a str,
     time: Timestamp,
@@ -21,9 +26,32 @@ pub struct Envelope<'a> {
     data: Value,
 }
 
-impl Envelope<'_> {
+impl<'a> Envelope<'a> {
+    /// Puts what a node tells into its envelope.
+    pub fn of(news: &'a News, node: &str) -> Envelope<'a> {
+        match news {
+            News::Shopper(event) => Envelope::new(event, node),
+            News::Fleet(change) => Envelope::of_fleet(change, node),
+        }
+    }
+
+    fn of_fleet(change: &'a Change, node: &str) -> Envelope<'a> {
+        let data = serde_json::to_value(change).unwrap_or_default();
+        let id = stable_hash(&[change.kind(), change.subject(), &change.at.to_string(), &data.to_string()]);
+        Envelope {
+            specversion: "1.0",
+            id: format!("{id:016x}"),
+            source: format!("/nodes/{node}"),
+            r#type: change.kind(),
+            subject: change.subject(),
+            time: change.at,
+            datacontenttype: "application/json",
+            data,
+        }
+    }
+
     /// Puts an event of a node into its envelope.
-    pub fn new<'a>(event: &'a Event, node: &str) -> Envelope<'a> {
+    pub fn new(event: &'a Event, node: &str) -> Envelope<'a> {
         let mut data = match serde_json::to_value(&event.what) {
             Ok(Value::Object(mut what)) => what.remove("data").unwrap_or_default(),
             Ok(_) | Err(_) => Value::Null,
@@ -46,13 +74,32 @@ impl Envelope<'_> {
     }
 }
 
-/// Every type.
-pub const TYPES: [&str; 21] = [
+/// Every type that there is.
+pub fn types() -> impl Iterator<Item = &'static str> {
+    TYPES.into_iter().chain(Change::KINDS)
+}
+
+/// The type of what is told.
+pub fn kind_of(news: &News) -> &'static str {
+    match news {
+        News::Shopper(event) => kind(event),
+        News::Fleet(change) => change.kind(),
+    }
+}
+
+/// Every type of a shopper's event.
+pub const TYPES: [&str; 27] = [
     "shopper.approached_geofence",
     "shopper.entered_geofence",
     "shopper.dwelled_in_geofence",
     "shopper.exited_geofence",
     "shopper.passed_geofence",
+    "shopper.entered_beacon",
+    "shopper.dwelled_in_beacon",
+    "shopper.exited_beacon",
+    "shopper.entered_zone",
+    "shopper.dwelled_in_zone",
+    "shopper.exited_zone",
     "shopper.arrived_for_pickup",
     "order.state_changed",
     "notification.decided",
@@ -74,13 +121,19 @@ pub const TYPES: [&str; 21] = [
 /// The type of an event.
 pub fn kind(event: &Event) -> &'static str {
     match &event.what {
-        What::Transition(transition) => match transition.kind {
-            TransitionKind::Approach if transition.store.is_some() => "shopper.approached_store",
-            TransitionKind::Approach => "shopper.approached_geofence",
-            TransitionKind::Enter => "shopper.entered_geofence",
-            TransitionKind::Dwell => "shopper.dwelled_in_geofence",
-            TransitionKind::Exit => "shopper.exited_geofence",
-            TransitionKind::Pass => "shopper.passed_geofence",
+        What::Transition(transition) => match (transition.kind, transition.region_kind) {
+            (TransitionKind::Approach, _) if transition.store.is_some() => "shopper.approached_store",
+            (TransitionKind::Approach, _) => "shopper.approached_geofence",
+            (TransitionKind::Enter, RegionKind::Geofence) => "shopper.entered_geofence",
+            (TransitionKind::Enter, RegionKind::BeaconRegion) => "shopper.entered_beacon",
+            (TransitionKind::Enter, RegionKind::Zone) => "shopper.entered_zone",
+            (TransitionKind::Dwell, RegionKind::Geofence) => "shopper.dwelled_in_geofence",
+            (TransitionKind::Dwell, RegionKind::BeaconRegion) => "shopper.dwelled_in_beacon",
+            (TransitionKind::Dwell, RegionKind::Zone) => "shopper.dwelled_in_zone",
+            (TransitionKind::Exit, RegionKind::Geofence) => "shopper.exited_geofence",
+            (TransitionKind::Exit, RegionKind::BeaconRegion) => "shopper.exited_beacon",
+            (TransitionKind::Exit, RegionKind::Zone) => "shopper.exited_zone",
+            (TransitionKind::Pass, _) => "shopper.passed_geofence",
         },
         What::Decision { suppressed: Some(_), .. } => "notification.suppressed",
         What::Decision { suppressed: None, .. } => "notification.decided",
@@ -132,12 +185,15 @@ mod tests {
             TransitionKind::Exit,
             TransitionKind::Pass,
         ] {
-            for store in [None, Some("opera".parse().expect("an id"))] {
+            let kinds = [RegionKind::Geofence, RegionKind::BeaconRegion, RegionKind::Zone];
+            let stores = [None, Some("opera".parse().expect("an id"))];
+            for (store, region_kind) in stores.into_iter().flat_map(|store| kinds.map(|kind| (store.clone(), kind))) {
                 let at = Timestamp::from_millis(0);
                 let told = kind(&event(What::Transition(Transition {
                     kind: kind_of,
                     device: "phone".parse().expect("an id"),
                     region: "shop".parse().expect("an id"),
+                    region_kind,
                     store,
                     at,
                     received_at: at,

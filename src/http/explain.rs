@@ -8,6 +8,7 @@ use parvis_engine::{
     explain::{self, Explanation},
     id::{CampaignId, DeviceId, RegionId, ShopperId, StoreId},
     matching::{Transition, TransitionCause, TransitionKind},
+    region::RegionKind,
     time::Timestamp,
 };
 use serde::Deserialize;
@@ -80,9 +81,11 @@ pub(super) async fn post(
         return Err(Problem::at(Kind::Invalid, "/transition/device", detail));
     };
     let at = transition.at.unwrap_or(now);
+    let world = services.catalog.world();
     let transition = Transition {
         kind: transition.transition,
         device,
+        region_kind: world.region(&transition.region).map_or_else(RegionKind::default, |region| region.kind),
         region: transition.region,
         store: transition.store,
         at,
@@ -92,7 +95,6 @@ pub(super) async fn post(
         entered_at: Some(at),
         replayed: false,
     };
-    let world = services.catalog.world();
     // A budget is shared by all; explained is what holds while there is something left of it.
     let budgets: Budgets = world.campaigns.budgets().collect();
     let question = explain::Question { campaign: &campaign, transition: &transition, budgets: &budgets, now };

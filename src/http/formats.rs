@@ -18,7 +18,7 @@ use super::{
     problem::{Kind, Problem, Progress},
 };
 use crate::{
-    ingest::{Batch, amazon, osmand, overland, owntracks, transistorsoft},
+    ingest::{Batch, amazon, osmand, overland, owntracks, ranging, transistorsoft},
     json::Malformed,
 };
 
@@ -61,6 +61,20 @@ pub(super) async fn transistorsoft(
     request: Request,
 ) -> Result<Response, Problem> {
     read_and_take(&services, &caller, request, transistorsoft::batch).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+/// Takes the beacons that an app hears, as the common plugins for iOS and Android give them: a list, or an object with
+/// `beacons`. The device is the key's own, `?device=`, or the object's `device`.
+#[utoipa::path(post, path = "/v1/ingest/ranging", tag = "formats of others", params(("device" = Option<String>, Query)),
+    request_body(content = Value), responses((status = 200, body = Value)))]
+pub(super) async fn ranging(
+    State(services): State<Arc<Services>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let now = services.clock.now();
+    read_and_take(&services, &caller, request, |bytes, known| ranging::batch(bytes, known, now)).await?;
     Ok(Json(json!({})).into_response())
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Result<Response, Problem> {
     let sizes = services.store.sizes().await?;
-    let page = services.reporter.page(&sizes, services.shards.waiting());
+    let page = services.reporter.page(&sizes, services.shards.waiting(), &services.fleet.counts(services.clock.now()));
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())
 }

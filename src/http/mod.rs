@@ -1,19 +1,24 @@
 //! The HTTP edge: who may call what, how it is read, how it fails. Decides nothing.
 
+mod around;
 pub mod auth;
+mod beacons;
 mod body;
 mod catalog;
 mod devices;
 pub mod envelope;
 mod explain;
+mod fleet;
 mod formats;
 pub mod health;
 pub mod idempotency;
+mod links;
 mod notifications;
 pub mod observations;
 mod openapi;
 mod orders;
 pub mod problem;
+mod scanners;
 mod schema;
 mod serve;
 mod shoppers;
@@ -39,7 +44,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use serve::serve;
 
-use crate::{catalog::Catalog, clock::Clock, config::size, report::Reporter, shard::Shards, store::Store};
+use crate::{
+    catalog::Catalog, clock::Clock, config::size, fleet::Fleet, report::Reporter, shard::Shards, store::Store,
+};
 use auth::{Gate, Scope};
 use idempotency::Repeats;
 use problem::{Kind, Problem};
@@ -144,6 +151,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// The control plane.
     pub catalog: Catalog,
+    /// How scanners and beacons fare.
+    pub fleet: Fleet,
     /// Tells the time.
     pub clock: Clock,
     /// Who gets in.
@@ -204,12 +213,15 @@ fn reporting() -> Paths {
         .routes(routes!(formats::owntracks))
         .routes(routes!(formats::overland))
         .routes(routes!(formats::transistorsoft))
+        .routes(routes!(formats::ranging))
         .routes(routes!(formats::amazon))
         .routes(routes!(formats::osmand_get, formats::osmand_post))
+        .routes(routes!(scanners::post))
         .routes(routes!(devices::put, devices::delete))
         .routes(routes!(shoppers::put))
         .routes(routes!(shoppers::signal))
         .routes(routes!(notifications::receipt))
+        .routes(routes!(links::put_link, links::delete_link))
 }
 
 fn marketing() -> Paths {
@@ -218,6 +230,11 @@ fn marketing() -> Paths {
         .routes(routes!(catalog::post_fences))
         .routes(routes!(catalog::put_store, catalog::delete_store))
         .routes(routes!(catalog::put_campaign, catalog::delete_campaign))
+        .routes(routes!(beacons::put_beacon, beacons::delete_beacon))
+        .routes(routes!(beacons::post_beacons))
+        .routes(routes!(beacons::put_scanner, beacons::delete_scanner))
+        .routes(routes!(beacons::put_zone, beacons::delete_zone))
+        .routes(routes!(beacons::put_region, beacons::delete_region))
         .routes(routes!(explain::post))
 }
 
@@ -229,15 +246,28 @@ fn catalog_reading() -> Paths {
         .routes(routes!(catalog::list_stores))
         .routes(routes!(catalog::get_campaign))
         .routes(routes!(catalog::list_campaigns))
+        .routes(routes!(beacons::get_beacon))
+        .routes(routes!(beacons::list_beacons))
+        .routes(routes!(beacons::get_scanner))
+        .routes(routes!(beacons::list_scanners))
+        .routes(routes!(beacons::get_zone))
+        .routes(routes!(beacons::list_zones))
+        .routes(routes!(beacons::get_region))
+        .routes(routes!(beacons::list_regions))
+        .routes(routes!(around::get))
 }
 
 fn reading() -> Paths {
     OpenApiRouter::new()
         .routes(routes!(devices::get))
+        .routes(routes!(links::get_link))
         .routes(routes!(shoppers::get))
         .routes(routes!(notifications::get))
         .routes(routes!(notifications::list))
         .routes(routes!(stream::get))
+        .routes(routes!(fleet::scanners))
+        .routes(routes!(fleet::beacons))
+        .routes(routes!(fleet::unknown))
 }
 
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.

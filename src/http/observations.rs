@@ -16,14 +16,14 @@ use utoipa::ToSchema;
 use super::{
     Services,
     auth::Caller,
-    body,
+    body, links,
     problem::{Kind, Problem, Progress},
     schema,
 };
 use crate::ingest::{
     self, Batch, Taken,
     lines::{Line, Lines},
-    native,
+    native, scanners,
 };
 
 /// The media type of the streamed form.
@@ -110,7 +110,9 @@ pub(super) async fn post(
 }
 
 /// Hands a batch to the shoppers' owners.
-pub(super) async fn submit(services: &Services, batch: Batch) -> Result<Taken, ingest::Refused> {
+pub(super) async fn submit(services: &Services, mut batch: Batch) -> Result<Taken, ingest::Refused> {
+    links::refuse_unlinked(services, &mut batch).await?;
+    scanners::refuse_cloned(&mut batch, &services.catalog, &services.fleet, services.clock.now());
     ingest::submit(&services.shards, services.store.as_ref(), &services.reporter, batch).await
 }
 

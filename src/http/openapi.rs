@@ -66,7 +66,12 @@ fn describe(operation: &mut Operation, writes: bool) {
     for kind in Kind::ALL {
         let only_writes = matches!(
             kind,
-            Kind::TooLarge | Kind::UnsupportedMediaType | Kind::Invalid | Kind::IdempotencyKeyReused | Kind::Conflict
+            Kind::TooLarge
+                | Kind::UnsupportedMediaType
+                | Kind::Invalid
+                | Kind::IdempotencyKeyReused
+                | Kind::Conflict
+                | Kind::Replayed
         );
         // The router's own answers: no operation has them.
         if kind == Kind::MethodNotAllowed || (only_writes && !writes) {

@@ -10,7 +10,12 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{catalog, ingest, json::Malformed, shard, store};
+use crate::{
+    catalog,
+    ingest::{self, scanners},
+    json::Malformed,
+    shard, store,
+};
 
 /// What went wrong. The names are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub enum Kind {
     Unauthenticated,
     /// The key is good but not for this.
     Forbidden,
+    /// Nobody registered the scanner that reports.
+    UnknownScanner,
     /// There is nothing under this name.
     NotFound,
     /// The path knows other methods.
@@ -29,6 +36,8 @@ pub enum Kind {
     Timeout,
     /// What is there contradicts what is asked for.
     Conflict,
+    /// The report is older than what was taken of its scanner.
+    Replayed,
     /// The body is larger than what is taken.
     TooLarge,
     /// The body has a form that is not taken here.
@@ -47,14 +56,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Malformed,
         Kind::Unauthenticated,
         Kind::Forbidden,
+        Kind::UnknownScanner,
         Kind::NotFound,
         Kind::MethodNotAllowed,
         Kind::Timeout,
         Kind::Conflict,
+        Kind::Replayed,
         Kind::TooLarge,
         Kind::UnsupportedMediaType,
         Kind::Invalid,
@@ -84,10 +95,12 @@ impl Kind {
             Kind::Malformed => ("malformed", StatusCode::BAD_REQUEST, "The request can't be read"),
             Kind::Unauthenticated => ("unauthenticated", StatusCode::UNAUTHORIZED, "A valid key is needed"),
             Kind::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "The key is not for this"),
+            Kind::UnknownScanner => ("unknown_scanner", StatusCode::FORBIDDEN, "The scanner is not registered"),
             Kind::NotFound => ("not_found", StatusCode::NOT_FOUND, "Nothing is here"),
             Kind::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Not with this method"),
             Kind::Timeout => ("timeout", StatusCode::REQUEST_TIMEOUT, "The request was not finished in time"),
             Kind::Conflict => ("conflict", StatusCode::CONFLICT, "What is there contradicts the request"),
+            Kind::Replayed => ("replayed", StatusCode::CONFLICT, "The report is older than what was taken"),
             Kind::TooLarge => ("too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
             Kind::UnsupportedMediaType => {
                 ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body's form is not taken here")
@@ -173,10 +186,12 @@ impl Problem {
             Kind::Malformed
             | Kind::Unauthenticated
             | Kind::Forbidden
+            | Kind::UnknownScanner
             | Kind::NotFound
             | Kind::MethodNotAllowed
             | Kind::Timeout
             | Kind::Conflict
+            | Kind::Replayed
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
             | Kind::Invalid
@@ -232,6 +247,33 @@ impl From<ingest::Cause> for Problem {
         match cause {
             ingest::Cause::Shard(refusal) => refusal.into(),
             ingest::Cause::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<scanners::Refusal> for Problem {
+    fn from(refusal: scanners::Refusal) -> Problem {
+        match refusal {
+            scanners::Refusal::Nameless => Problem::new(
+                Kind::Malformed,
+                "no scanner is named; add ?scanner=<id>, or use a key that is bound to one",
+            ),
+            scanners::Refusal::NotYours { bound, named } => {
+                Problem::new(Kind::Forbidden, format!("this key speaks for scanner {bound:?} only, not for {named:?}"))
+            }
+            scanners::Refusal::Contradiction { named, said } => {
+                let detail = format!("the query names scanner {named:?}, but the body {said:?}; leave the query out");
+                Problem::new(Kind::Malformed, detail)
+            }
+            scanners::Refusal::UnknownScanner(scanner) => {
+                let detail = format!("scanner {scanner:?} is not registered; PUT /v1/scanners/{scanner} first");
+                Problem::new(Kind::UnknownScanner, detail)
+            }
+            scanners::Refusal::Replayed => {
+                let detail = "a later report of this scanner was taken already; drop this one";
+                Problem::new(Kind::Replayed, detail)
+            }
+            scanners::Refusal::NotNow(cause) => cause.into(),
         }
     }
 }

@@ -3,101 +3,15 @@
 
 #![allow(dead_code, reason = "these types are read by the document's derive only")]
 
+mod beacon;
+mod observation;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// One device's observations.
-#[derive(ToSchema)]
-pub(crate) struct Observations {
-    /// Which device reports.
-    #[schema(max_length = 128)]
-    device: String,
-    /// What it reports, in any order.
-    #[schema(max_items = 10_000)]
-    observations: Vec<Observation>,
-}
-
-/// What a device reports. Unknown fields are ignored.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[schema(discriminator = "kind")]
-pub(crate) enum Observation {
-    Fix(Fix),
-    Sighting(Sighting),
-    Crossing(Crossing),
-    Scan(Scan),
-}
-
-/// A position.
-#[derive(ToSchema)]
-pub(crate) struct Fix {
-    #[schema(example = "fix")]
-    kind: String,
-    /// RFC 3339 with zone.
-    #[schema(format = DateTime)]
-    at: String,
-    /// WGS 84 degrees.
-    #[schema(minimum = -90, maximum = 90)]
-    lat: f64,
-    #[schema(minimum = -180, maximum = 180)]
-    lon: f64,
-    /// Radius of 68 % probability; a fix without it is taken at its word.
-    #[schema(default = 0.0, minimum = 0)]
-    #[schema(required = false)]
-    accuracy_m: f64,
-    speed_mps: Option<f64>,
-    course_deg: Option<f64>,
-    floor: Option<i32>,
-}
-
-/// One heard beacon advertisement.
-#[derive(ToSchema)]
-pub(crate) struct Sighting {
-    #[schema(example = "sighting")]
-    kind: String,
-    #[schema(format = DateTime)]
-    at: String,
-    #[schema(format = "uuid")]
-    uuid: String,
-    major: u16,
-    minor: u16,
-    rssi_dbm: f64,
-    /// What the beacon announces for one metre.
-    measured_power_dbm: Option<f64>,
-    /// The scanner that heard it; the device itself if absent.
-    observer: Option<String>,
-}
-
-/// A border crossing that the phone's own system noticed.
-#[derive(ToSchema)]
-pub(crate) struct Crossing {
-    #[schema(example = "crossing")]
-    kind: String,
-    #[schema(format = DateTime)]
-    at: String,
-    region: String,
-    edge: Edge,
-}
-
-/// Into the region or out of it.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub(crate) enum Edge {
-    Enter,
-    Exit,
-}
-
-/// A QR code or NFC tag that was read.
-#[derive(ToSchema)]
-pub(crate) struct Scan {
-    #[schema(example = "scan")]
-    kind: String,
-    #[schema(format = DateTime)]
-    at: String,
-    tag: String,
-}
+pub(crate) use self::{beacon::*, observation::*};
 
 /// Why an observation was not taken.
 #[derive(ToSchema)]
@@ -111,6 +25,11 @@ pub(crate) enum Rejection {
     UnknownRegion,
     UnknownBeacon,
     UnknownTag,
+    UnknownScanner,
+    WrongRole,
+    Elsewhere,
+    UnlinkedTag,
+    Cloned,
 }
 
 /// Something happened between a device and a region.
@@ -119,6 +38,7 @@ pub(crate) struct Transition {
     transition: TransitionKind,
     device: String,
     region: String,
+    region_kind: RegionKind,
     store: Option<String>,
     #[schema(format = DateTime)]
     at: String,
@@ -144,12 +64,24 @@ pub(crate) enum TransitionKind {
     Pass,
 }
 
+/// The kinds of regions.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum RegionKind {
+    Geofence,
+    BeaconRegion,
+    Zone,
+}
+
 /// What told us.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum TransitionCause {
     Fix,
     Crossing,
+    Sighting,
+    Scan,
+    Silence,
     Timer,
     Timeout,
     Removed,

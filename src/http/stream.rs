@@ -24,7 +24,7 @@ use super::{
     health::Readiness,
     problem::{Kind, Problem},
 };
-use crate::report::Event;
+use crate::report::News;
 
 /// Which events are wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -63,7 +63,7 @@ pub(super) async fn get(
 }
 
 struct Reader {
-    events: broadcast::Receiver<Arc<Event>>,
+    events: broadcast::Receiver<Arc<News>>,
     types: Vec<String>,
     node: String,
     ready: watch::Receiver<Readiness>,
@@ -79,7 +79,7 @@ impl Reader {
                 received = self.events.recv() => received,
             };
             match received {
-                Ok(event) if self.wants(envelope::kind(&event)) => return Some(self.tell(&event)),
+                Ok(event) if self.wants(envelope::kind_of(&event)) => return Some(self.tell(&event)),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     return Some(sse::Event::default().event("lagged").data(json!({"missed": missed}).to_string()));
@@ -93,8 +93,8 @@ impl Reader {
         self.types.is_empty() || self.types.iter().any(|wanted| fits(wanted, kind))
     }
 
-    fn tell(&self, event: &Event) -> sse::Event {
-        let envelope = Envelope::new(event, &self.node);
+    fn tell(&self, event: &News) -> sse::Event {
+        let envelope = Envelope::of(event, &self.node);
         let data = serde_json::to_string(&envelope).unwrap_or_default();
         sse::Event::default().id(envelope.id).event(envelope.r#type).data(data)
     }
@@ -103,10 +103,13 @@ impl Reader {
 fn types(list: Option<&str>) -> Result<Vec<String>, Problem> {
     let wanted: Vec<String> = list.unwrap_or_default().split(',').map(str::trim).map(str::to_owned).collect();
     let wanted: Vec<String> = wanted.into_iter().filter(|wanted| !wanted.is_empty()).collect();
-    match wanted.iter().find(|wanted| !envelope::TYPES.iter().any(|kind| fits(wanted, kind))) {
+    match wanted.iter().find(|wanted| !envelope::types().any(|kind| fits(wanted, kind))) {
         None => Ok(wanted),
         Some(odd) => {
-            let detail = format!("there is no event type {odd:?}; there are {}", envelope::TYPES.join(", "));
+            let detail = format!(
+                "there is no event type {odd:?}; there are {}",
+                envelope::types().collect::<Vec<_>>().join(", ")
+            );
             Err(Problem::new(Kind::Malformed, detail))
         }
     }

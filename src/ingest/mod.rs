@@ -3,11 +3,14 @@
 //! Nothing here knows HTTP: a broker's message is read by the same functions.
 
 pub mod amazon;
+pub mod gateway;
 pub mod lines;
 pub mod native;
 pub mod osmand;
 pub mod overland;
 pub mod owntracks;
+pub mod ranging;
+pub mod scanners;
 pub mod transistorsoft;
 
 use std::collections::BTreeMap;
@@ -98,6 +101,29 @@ const ASKED_AT_ONCE: usize = 64;
 /// # Errors
 /// If an inbox is full or nothing can be made durable.
 pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, batch: Batch) -> Result<Taken, Refused> {
+    let ignored = batch.ignored;
+    let handed = hand_on(shards, store, batch).await;
+    let Handed { mut taken, strangers, refusal } =
+        handed.map_err(|error| Refused { cause: Cause::Store(error), accepted: 0 })?;
+    for (device, places) in strangers {
+        taken.rejected.extend(places.into_iter().map(|index| (index, unknown(&device))));
+    }
+    taken.rejected.sort_by_key(|(index, _)| *index);
+    reporter.ingested(&taken, ignored);
+    match refusal {
+        Some(cause) => Err(Refused { cause, accepted: taken.accepted }),
+        None => Ok(taken),
+    }
+}
+
+/// What became of a batch, and of whom nobody knows the owner.
+struct Handed {
+    taken: Taken,
+    strangers: Strangers,
+    refusal: Option<Cause>,
+}
+
+async fn hand_on(shards: &Shards, store: &dyn Store, batch: Batch) -> Result<Handed, store::Error> {
     let mut taken = Taken { rejected: batch.rejected, ..Taken::default() };
     let mut by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)> = BTreeMap::new();
     for report in batch.reports {
@@ -106,9 +132,7 @@ pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, bat
         observations.push(report.observation);
     }
     let only_one = by_device.len() == 1;
-    let owned = owned(store, by_device, &mut taken)
-        .await
-        .map_err(|error| Refused { cause: Cause::Store(error), accepted: 0 })?;
+    let (owned, strangers) = owned(store, by_device).await?;
     let asked = stream::iter(owned).map(|group| ask(shards, store, group)).buffered(ASKED_AT_ONCE);
     let mut answers = std::pin::pin!(asked);
     let mut refusal = None;
@@ -121,12 +145,7 @@ pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, bat
     if !only_one {
         taken.safe_radius_m = None;
     }
-    taken.rejected.sort_by_key(|(index, _)| *index);
-    reporter.ingested(&taken, batch.ignored);
-    match refusal {
-        Some(cause) => Err(Refused { cause, accepted: taken.accepted }),
-        None => Ok(taken),
-    }
+    Ok(Handed { taken, strangers, refusal })
 }
 
 struct Group {
@@ -136,24 +155,25 @@ struct Group {
     observations: Vec<Observation>,
 }
 
+type Strangers = Vec<(DeviceId, Vec<usize>)>;
+
 async fn owned(
     store: &dyn Store,
     by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)>,
-    taken: &mut Taken,
-) -> Result<Vec<Group>, store::Error> {
+) -> Result<(Vec<Group>, Strangers), store::Error> {
     let devices: Vec<DeviceId> = by_device.keys().cloned().collect();
     if devices.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let owners = store.owners(&devices).await?;
-    let mut groups = Vec::with_capacity(devices.len());
+    let (mut groups, mut strangers) = (Vec::with_capacity(devices.len()), Vec::new());
     for ((device, (places, observations)), owner) in by_device.into_iter().zip(owners) {
         match owner {
             Some(shopper) => groups.push(Group { shopper, device, places, observations }),
-            None => taken.rejected.extend(places.into_iter().map(|index| (index, unknown(&device)))),
+            None => strangers.push((device, places)),
         }
     }
-    Ok(groups)
+    Ok((groups, strangers))
 }
 
 async fn ask(shards: &Shards, store: &dyn Store, group: Group) -> (Vec<usize>, Result<Observed, Cause>) {
@@ -182,7 +202,8 @@ async fn observe(shards: &Shards, shopper: &ShopperId, input: Input) -> Result<O
 
 fn is_stranger(observed: &Observed) -> bool {
     let unknown = |result: &Result<(), Rejected>| {
-        result.as_ref().is_err_and(|rejected| rejected.reason == Rejection::UnknownDevice)
+        let nobodys = |reason| matches!(reason, Rejection::UnknownDevice | Rejection::UnlinkedTag);
+        result.as_ref().is_err_and(|rejected| nobodys(rejected.reason))
     };
     !observed.results.is_empty() && observed.results.iter().all(unknown)
 }
@@ -318,6 +339,7 @@ mod tests {
             let _ = overland::batch(bytes.as_bytes(), None);
             let _ = transistorsoft::batch(bytes.as_bytes(), None);
             let _ = amazon::batch(bytes.as_bytes(), None);
+            let _ = ranging::batch(bytes.as_bytes(), None, Timestamp::default());
             let _ = native::batch(bytes.as_bytes());
         }
 

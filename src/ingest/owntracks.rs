@@ -79,6 +79,7 @@ fn beacon(message: &Value) -> Result<Observation, Rejected> {
         heard: Identity::Ibeacon(beacon).into(),
         rssi_dbm: number(message, "rssi")?,
         measured_power_dbm: None,
+        count: None,
         distance_m: None,
         observer: None,
     }))

@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::fleet::{self, BeaconState, ScannerState};
+
 type Counts<L> = Family<L, Counter<u64, AtomicU64>>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -42,6 +44,23 @@ struct Attempted {
     outcome: &'static str,
 }
 
+/// A connection is named by the configuration, so there are few.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OnConnection {
+    client_id: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Message {
+    format: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
 /// The counters of this process and the page that shows them.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -58,6 +77,16 @@ pub(crate) struct Metrics {
     shoppers: Gauge,
     store_bytes: Gauge,
     accepted_after: Family<OnChannel, Histogram, fn() -> Histogram>,
+    mqtt_messages: Counts<Message>,
+    mqtt_connected: Family<OnConnection, Gauge>,
+    mqtt_ended: Counts<OnConnection>,
+    scanner_reports: Counts<Became>,
+    scanner_sightings: Counts<Became>,
+    fleet_changes: Counts<Kind>,
+    scanners: Family<InState, Gauge>,
+    scanners_deaf: Gauge,
+    beacons: Family<InState, Gauge>,
+    beacons_unknown: Gauge,
 }
 
 impl Metrics {
@@ -76,8 +105,19 @@ impl Metrics {
             shoppers: Gauge::default(),
             store_bytes: Gauge::default(),
             accepted_after: Family::new_with_constructor(latency),
+            mqtt_messages: Counts::default(),
+            mqtt_connected: Family::default(),
+            mqtt_ended: Counts::default(),
+            scanner_reports: Counts::default(),
+            scanner_sightings: Counts::default(),
+            fleet_changes: Counts::default(),
+            scanners: Family::default(),
+            scanners_deaf: Gauge::default(),
+            beacons: Family::default(),
+            beacons_unknown: Gauge::default(),
         };
         metrics.register();
+        metrics.register_fleet();
         metrics
     }
 
@@ -104,6 +144,49 @@ impl Metrics {
             Unit::Seconds,
             self.accepted_after.clone(),
         );
+        registry.register("mqtt_messages", "Messages from brokers, by what became of them", self.mqtt_messages.clone());
+        registry.register("mqtt_connected", "Whether a broker is listened to", self.mqtt_connected.clone());
+        registry.register("mqtt_ended", "Connections to brokers that failed or were lost", self.mqtt_ended.clone());
+    }
+
+    fn register_fleet(&mut self) {
+        let Metrics { registry, .. } = self;
+        registry.register(
+            "scanner_reports",
+            "Reports of scanners, by how they were answered",
+            self.scanner_reports.clone(),
+        );
+        let help = "Sightings by scanners, by what became of them";
+        registry.register("scanner_sightings", help, self.scanner_sightings.clone());
+        registry.register("fleet_changes", "Changes of scanners and beacons, by kind", self.fleet_changes.clone());
+        registry.register("scanners", "Scanners, by how they fare", self.scanners.clone());
+        registry.register("scanners_deaf", "Scanners that do not hear their reference", self.scanners_deaf.clone());
+        registry.register("beacons", "Beacons, by how they fare", self.beacons.clone());
+        let help = "Unregistered beacons with the retailer's names that are remembered";
+        registry.register("beacons_unknown", help, self.beacons_unknown.clone());
+    }
+
+    pub(crate) fn scanner_reports(&self, result: &'static str) {
+        self.scanner_reports.get_or_create(&Became { result }).inc();
+    }
+
+    pub(crate) fn scanner_sightings(&self, result: &'static str, count: u64) {
+        self.scanner_sightings.get_or_create(&Became { result }).inc_by(count);
+    }
+
+    pub(crate) fn fleet_changed(&self, kind: &'static str) {
+        self.fleet_changes.get_or_create(&Kind { kind }).inc();
+    }
+
+    pub(crate) fn fleet(&self, counts: &fleet::Counts) {
+        for (state, count) in ScannerState::ALL.iter().zip(counts.scanners) {
+            self.scanners.get_or_create(&InState { state: state.name() }).set(level(count));
+        }
+        for (state, count) in BeaconState::ALL.iter().zip(counts.beacons) {
+            self.beacons.get_or_create(&InState { state: state.name() }).set(level(count));
+        }
+        self.scanners_deaf.set(level(counts.deaf));
+        self.beacons_unknown.set(level(counts.unknown));
     }
 
     pub(crate) fn observations(&self, result: &'static str, count: u64) {
@@ -146,8 +229,19 @@ impl Metrics {
         self.stream_lost.inc_by(events);
     }
 
+    pub(crate) fn mqtt_message(&self, format: &'static str, result: &'static str) {
+        self.mqtt_messages.get_or_create(&Message { format, result }).inc();
+    }
+
+    pub(crate) fn mqtt_connected(&self, client_id: &str, connected: bool) {
+        self.mqtt_connected.get_or_create(&OnConnection { client_id: client_id.to_owned() }).set(connected.into());
+    }
+
+    pub(crate) fn mqtt_ended(&self, client_id: &str) {
+        self.mqtt_ended.get_or_create(&OnConnection { client_id: client_id.to_owned() }).inc();
+    }
+
     pub(crate) fn page(&self, sizes: &crate::store::Sizes, inbox_waiting: usize) -> String {
-        let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.inbox_waiting.set(level(inbox_waiting as u64));
         self.shoppers.set(level(sizes.shoppers));
         self.store_bytes.set(level(sizes.bytes));
@@ -159,6 +253,10 @@ impl Metrics {
         encode(&mut page, &self.registry).expect("writing to a string does not fail");
         page
     }
+}
+
+fn level(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// One millisecond to half a minute, doubling.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    fleet::{Change, Counts},
     ingest::Taken,
     store::{End, Settlement, Sizes, Step},
 };
@@ -84,6 +85,15 @@ pub enum What {
     Arrival(Arrival),
 }
 
+/// What the stream tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Something happened to a shopper.
+    Shopper(Event),
+    /// A scanner or a beacon fares otherwise than before.
+    Fleet(Change),
+}
+
 /// What is told of what happened; section `[report]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -112,7 +122,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Reporter {
     metrics: Arc<metrics::Metrics>,
-    stream: broadcast::Sender<Arc<Event>>,
+    stream: broadcast::Sender<Arc<News>>,
 }
 
 impl Reporter {
@@ -129,11 +139,29 @@ impl Reporter {
             What::Decision { .. } | What::Milestone { .. } | What::Order { .. } | What::Arrival(_) => {}
         }
         // An error says that nobody listens, which is as good.
-        let _ = self.stream.send(Arc::new(event));
+        let _ = self.stream.send(Arc::new(News::Shopper(event)));
+    }
+
+    /// Tells everybody how a scanner or a beacon fares.
+    pub fn fleet(&self, change: Change) {
+        tracing::info!(subject = change.subject(), "{}", change.kind());
+        self.metrics.fleet_changed(change.kind());
+        // An error says that nobody listens, which is as good.
+        let _ = self.stream.send(Arc::new(News::Fleet(change)));
+    }
+
+    /// A scanner's report was answered in this way.
+    pub fn scanner_report(&self, result: &'static str) {
+        self.metrics.scanner_reports(result);
+    }
+
+    /// So many sightings of scanners became this.
+    pub fn scanner_sightings(&self, result: &'static str, count: u64) {
+        self.metrics.scanner_sightings(result, count);
     }
 
     /// Everything that happens from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<News>> {
         self.stream.subscribe()
     }
 
@@ -161,6 +189,21 @@ impl Reporter {
         }
     }
 
+    /// A broker's message is done with.
+    pub fn mqtt_message(&self, format: &'static str, result: &'static str) {
+        self.metrics.mqtt_message(format, result);
+    }
+
+    /// A broker is listened to, or no longer.
+    pub fn mqtt_connected(&self, client_id: &str, connected: bool) {
+        self.metrics.mqtt_connected(client_id, connected);
+    }
+
+    /// A connection to a broker failed or was lost.
+    pub fn mqtt_ended(&self, client_id: &str) {
+        self.metrics.mqtt_ended(client_id);
+    }
+
     /// A provider has answered.
     pub fn outcome(&self, notification: &Notification, outcome: &Outcome, now: Timestamp) {
         self.metrics.attempt(notification.channel, outcome);
@@ -186,7 +229,8 @@ impl Reporter {
     }
 
     /// The metrics page, in the text format of Prometheus.
-    pub fn page(&self, sizes: &Sizes, inbox_waiting: usize) -> String {
+    pub fn page(&self, sizes: &Sizes, inbox_waiting: usize, fleet: &Counts) -> String {
+        self.metrics.fleet(fleet);
         self.metrics.page(sizes, inbox_waiting)
     }
 }

@@ -123,12 +123,14 @@ impl Batch {
         let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
         let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
         let settings = &self.world.settings.marketing;
+        let carried = registration.link.is_some();
         let gone =
             change::register(Arc::make_mut(&mut work.shopper), before, (device, registration), settings, self.now);
         for device in &gone {
             work.release(device);
         }
-        if let Some(track) = previous.as_mut().and_then(|previous| previous.release(device)) {
+        let track = previous.as_mut().and_then(|previous| previous.release(device));
+        if let Some(track) = track.filter(|_| !carried) {
             work.adopt(device, track);
         }
         work.forget_positions_without_consent();
@@ -140,16 +142,10 @@ impl Batch {
 
 /// No device, no consent: no processing.
 fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observation>, now: Timestamp) -> Observed {
-    let refusal = if !work.shopper.devices.contains_key(device) {
-        Some((
-            Rejection::UnknownDevice,
-            format!("the device {device} is not registered; PUT /v1/devices/{device} first"),
-        ))
-    } else if !work.shopper.profile.consents.allow_location() {
-        Some((Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
-    } else {
-        None
-    };
+    let refusal = unknown(world, work, device, now).or_else(|| {
+        let silent = !work.shopper.profile.consents.allow_location();
+        silent.then(|| (Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
+    });
     match refusal {
         None => {
             let (observed, decided) = pipeline::observe(world, work, device, raw, now);
@@ -161,6 +157,25 @@ fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observat
             Observed { results, ..Observed::default() }
         }
     }
+}
+
+/// Why nobody speaks through a device now, if nobody does.
+fn unknown(world: &World, work: &Work, device: &DeviceId, now: Timestamp) -> Option<(Rejection, String)> {
+    let known = work.shopper.devices.get(device);
+    let until = known.and_then(|known| known.linked_until.as_deref());
+    if let Some(until) = until.filter(|until| **until <= now) {
+        let detail = format!("the tag {device} was linked until {until}; PUT /v1/beacons/{device}/link links it again");
+        return Some((Rejection::UnlinkedTag, detail));
+    }
+    if known.is_some() {
+        return None;
+    }
+    if world.registry.tag(device).is_some() {
+        let detail = format!("nobody carries the tag {device}; PUT /v1/beacons/{device}/link links it to a shopper");
+        return Some((Rejection::UnlinkedTag, detail));
+    }
+    let detail = format!("the device {device} is not registered; PUT /v1/devices/{device} first");
+    Some((Rejection::UnknownDevice, detail))
 }
 
 /// What time alone has caused on all devices of a shopper.
@@ -187,9 +202,11 @@ fn take_order(world: &World, work: &mut Work, order: &OrderId, event: &OrderEven
 #[cfg(test)]
 mod tests {
     use parvis_engine::{
+        change::Link,
         matching::TransitionKind,
-        observation::{Fix, Position},
+        observation::{Fix, Heard, Position, Sighting},
         region::Geofence,
+        registry::{Beacon, Parts, Registry},
         shopper::{Consent, Device, Profile, Shopper},
         world,
     };
@@ -256,6 +273,44 @@ mod tests {
         assert!(batch.commit().changes[0].tracks.is_empty(), "no position is kept without consent");
         let again = batch.decide(&[job(Input::Profile(profile(true))), fix(20)]);
         assert_eq!(kinds(&again[1]), [TransitionKind::Enter]);
+    }
+
+    #[test]
+    fn a_tag_speaks_for_who_carries_it_until_its_time_is_over() {
+        let tag = serde_json::json!({"id": "cart", "role": "tag", "mac": "c4:be:84:1f:20:33"});
+        let tag = Beacon::compile(serde_json::from_value(tag).expect("well formed")).expect("sound");
+        let parts = Parts { beacons: vec![Arc::new(tag)], ..Parts::default() };
+        let world = Arc::new(World::clone(&world()).with_registry(Registry::new(parts)));
+        let mut shopper = Shopper::new(name("C-1"));
+        shopper.profile = profile(true);
+        let record = Record { version: 1, shopper: Arc::new(shopper), tracks: Default::default() };
+        let now = Timestamp::from_millis(NOW);
+        let mut batch = Batch::new(world, vec![record], BTreeMap::new(), Budgets::new(), now);
+        let sighting = Sighting {
+            at: now,
+            heard: Heard::Beacon { beacon: name("cart") },
+            rssi_dbm: -60.0,
+            measured_power_dbm: None,
+            count: None,
+            distance_m: None,
+            observer: Some(name("ceiling")),
+        };
+        let heard =
+            || Input::Observed { device: name("cart"), observations: vec![Observation::Sighting(sighting.clone())] };
+        let link = |until: i64| Input::Register {
+            device: name("cart"),
+            registration: Registration::of_tag(name("C-1"), Link { until: Some(Timestamp::from_millis(NOW + until)) }),
+        };
+        let reason = |answer: &Answer| match answer {
+            Answer::Observed(observed) => observed.results[0].as_ref().map_err(|rejected| rejected.reason).err(),
+            Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => None,
+        };
+        let inputs = [heard(), link(1), heard(), link(0), heard()];
+        let answers = batch.decide(&inputs.map(job));
+        let reasons: Vec<_> = answers.iter().map(reason).collect();
+        // That it got as far as the scanner shows that the tag was linked.
+        let linked = Some(Rejection::UnknownScanner);
+        assert_eq!(reasons, [Some(Rejection::UnlinkedTag), None, linked, None, Some(Rejection::UnlinkedTag)]);
     }
 
     #[test]

@@ -62,6 +62,7 @@ async fn arrive(shards: &Shards, name: &str) -> (ShopperId, DeviceId) {
         time_zone: None,
         consents: None,
         preferred: false,
+        link: None,
     };
     shards.ask(shopper.clone(), Input::Profile(profile)).await.expect("taken");
     let input = Input::Register { device: device.clone(), registration };

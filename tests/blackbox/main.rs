@@ -18,3 +18,4 @@ mod orders;
 mod providers;
 mod restart;
 mod rig;
+mod scanners;

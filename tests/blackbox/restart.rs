@@ -91,3 +91,48 @@ async fn what_could_not_be_sent_before_is_sent_after() {
     let ids: BTreeSet<String> = rig.accepted().iter().map(|received| rig::carried(received)).collect();
     assert_eq!((ids.len(), rig.accepted().len()), (2, 2));
 }
+
+#[tokio::test]
+async fn beacons_and_who_carries_them_are_there_again() {
+    let mut rig = Rig::start().await;
+    rig.put("/v1/stores/opera", json!({ "name": "Op\u{e9}ra", "time_zone": "Europe/Paris" })).await;
+    rig.put("/v1/zones/tv", json!({ "store": "opera", "codes": ["q-1"], "tags": ["screens"] })).await;
+    rig.put("/v1/scanners/ceiling", json!({ "store": "opera", "zone": "tv" })).await;
+    let position = json!({ "lat": rig::SHOP.0, "lon": rig::SHOP.1 });
+    let wall =
+        json!({ "id": "wall", "store": "opera", "zone": "tv", "mac": "c4:be:84:1f:20:33", "position": position });
+    let cart = json!({ "id": "cart", "role": "tag", "mac": "c4:be:84:1f:20:34" });
+    rig.post("/v1/beacons", json!([wall, cart])).await;
+    rig.put("/v1/beacon-regions/indoors", json!({ "uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e" })).await;
+    rig.put("/v1/beacons/cart/link", json!({ "shopper": "C-1" })).await;
+    let around = format!("/v1/around?lat={}&lon={}", rig::SHOP.0, rig::SHOP.1);
+    let paths = [
+        "/v1/beacons",
+        "/v1/scanners",
+        "/v1/zones",
+        "/v1/beacon-regions",
+        "/v1/beacons/cart/link",
+        "/v1/shoppers/C-1",
+        &around,
+    ];
+    let mut before = Vec::new();
+    for path in paths {
+        before.push(rig.get(path).await);
+    }
+    assert_eq!(before[6]["items"][0]["id"], "wall", "{}", before[6]);
+    rig.kill().await;
+    rig.boot().await;
+    for (path, before) in paths.into_iter().zip(before) {
+        assert_eq!(rig.get(path).await, before, "{path}");
+    }
+    rig.put("/v1/beacons/cart/link", json!({ "shopper": "C-2" })).await;
+    assert_eq!(rig.get("/v1/beacons/cart/link").await["shopper"], "C-2");
+    assert!(rig.get("/v1/shoppers/C-1").await["shopper"]["devices"].get("cart").is_none(), "a tag has one bearer");
+    rig.must(http::Method::DELETE, "/v1/shoppers/C-2", &Value::Null).await;
+    let gone = rig.call(http::Method::GET, "/v1/beacons/cart/link", &Value::Null).await;
+    assert_eq!(gone.status, http::StatusCode::NOT_FOUND, "erased with the person");
+    let observation =
+        json!({ "kind": "sighting", "at": now(), "beacon": "cart", "rssi_dbm": -60, "observer": "ceiling" });
+    let answer = rig.post("/v1/observations", json!({ "device": "cart", "observations": [observation] })).await;
+    assert_eq!(answer["rejected"][0]["reason"], "unlinked_tag", "{answer}");
+}

@@ -142,8 +142,13 @@ impl Rig {
         daemon.child.kill().await.expect("it is ours");
     }
 
+    /// The daemon's process id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.daemon.as_ref().and_then(|daemon| daemon.child.id()).expect("it runs")
+    }
+
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.daemon.as_ref().and_then(|daemon| daemon.child.id()).expect("it runs");
+        let id = self.process_id();
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.expect("a shell");
         assert!(sent.success());
     }

@@ -45,7 +45,7 @@ lease = "5s"
         "parvis.toml:11: engine.presence.exit_probability: 0.6 must be less than enter_probability (0.3), or presences \
          would flap",
         "parvis.toml:12: engine.presence.timeuot: unknown field `timeuot`, expected one of `enter_probability`, \
-         `exit_probability`, `timeout`",
+         `exit_probability`, `timeout`, `sighting_age_max`",
         "parvis.toml:15: lanes.lease: must be longer than delivery.deadline (20s), or a message would be sent twice",
     ];
     let unknown =
@@ -168,9 +168,11 @@ body = "to {{ store.nme }}"
     expect(
         &[("stores.toml", stores), ("geofences.geojson", geofences), ("campaigns.toml", &named)],
         &[
-            "campaigns.toml:6: campaign \"welcome\": on.tags.1: no geofence has the tag \"flagshop\"",
+            "campaigns.toml:6: campaign \"welcome\": on.tags.1: no geofence, zone or beacon region has the tag \
+             \"flagshop\"",
             "campaigns.toml:9: campaign \"welcome\": on.stores.1: there is no store \"bastille\"",
-            "campaigns.toml:11: campaign \"welcome\": on.regions.1: there is no geofence \"back\"",
+            "campaigns.toml:11: campaign \"welcome\": on.regions.1: there is no geofence, zone or beacon region \
+             \"back\"",
         ],
     );
     let folder = folder(&[("campaigns.toml", campaigns)]);
@@ -235,7 +237,13 @@ fn an_empty_folder_is_well() {
     let folder = folder(&[]);
     assert_eq!(
         check(&Source::new(folder.path())),
-        (vec!["0 geofences, 0 stores, 0 campaigns: no problems".to_owned()], true)
+        (
+            vec![
+                "0 geofences, 0 stores, 0 campaigns, 0 beacons, 0 scanners, 0 zones, 0 beacon regions: no problems"
+                    .to_owned()
+            ],
+            true
+        )
     );
 }
 

@@ -1,9 +1,11 @@
 //! What people write, read from real folders: every problem with its line, precedence, and the catalog over files,
 //! store and API.
 
+mod beacons;
 mod broken;
 mod catalog;
 mod ledger;
+mod registry;
 mod shipped;
 
 use std::{fs, path::Path};

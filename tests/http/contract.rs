@@ -8,12 +8,15 @@ use parvis_engine::{
     change::{Registration, Signal},
     observation::{Observation, Rejection},
     order::OrderEvent,
+    registry::{BeaconRegionSpec, BeaconSpec, ScannerSpec, ZoneSpec},
     shopper::Profile,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::server::{NOW, Server};
+
+const UUID: &str = "f7826da6-4fa2-4e98-8024-bc5b71e0893e";
 
 async fn document() -> Value {
     let server = Server::start().await;
@@ -39,7 +42,7 @@ async fn every_call_of_the_contract_is_there() {
             item.as_object().expect("methods").keys().map(move |method| format!("{} {path}", method.to_uppercase()))
         })
         .collect();
-    let catalog = ["geofences", "stores", "campaigns"];
+    let catalog = ["geofences", "stores", "campaigns", "beacons", "scanners", "zones", "beacon-regions"];
     let mut expected: BTreeSet<String> = catalog
         .iter()
         .flat_map(|kind| {
@@ -49,13 +52,15 @@ async fn every_call_of_the_contract_is_there() {
                 .chain([format!("GET /v1/{kind}")])
         })
         .collect();
-    let others = "POST /v1/geofences, PUT /v1/devices/{device}, GET /v1/devices/{device}, DELETE /v1/devices/{device}, \
+    let others = "POST /v1/geofences, POST /v1/beacons, PUT /v1/beacons/{id}/link, GET /v1/beacons/{id}/link, \
+        DELETE /v1/beacons/{id}/link, GET /v1/around, PUT /v1/devices/{device}, GET /v1/devices/{device}, DELETE /v1/devices/{device}, \
         PUT /v1/shoppers/{shopper}, GET /v1/shoppers/{shopper}, DELETE /v1/shoppers/{shopper}, \
         POST /v1/shoppers/{shopper}/signals, POST /v1/observations, POST /v1/orders/{order}/events, \
         GET /v1/orders/{order}, GET /v1/notifications, GET /v1/notifications/{id}, \
         POST /v1/notifications/{id}/receipts, POST /v1/explain, GET /v1/stream, GET /healthz, GET /readyz, \
         GET /metrics, POST /v1/ingest/owntracks, POST /v1/ingest/overland, POST /v1/ingest/transistorsoft, \
-        POST /v1/ingest/amazon, GET /v1/ingest/osmand, POST /v1/ingest/osmand";
+        POST /v1/ingest/amazon, POST /v1/ingest/ranging, GET /v1/ingest/osmand, POST /v1/ingest/osmand, \
+        POST /v1/ingest/scanners/{format}, GET /v1/fleet/scanners, GET /v1/fleet/beacons, GET /v1/fleet/unknown";
     expected.extend(others.split(", ").map(|call| call.trim().to_owned()));
     assert_eq!(calls, expected);
 }
@@ -90,16 +95,54 @@ async fn the_shapes_are_those_that_are_read() {
         json!({"kind": "fix", "at": NOW, "lat": 1.0, "lon": 2.0, "accuracy_m": 3.0,
         "speed_mps": 4.0, "course_deg": 5.0, "floor": 6}),
     );
-    agree::<Observation>(
-        &document,
-        "Sighting",
-        json!({"kind": "sighting", "at": NOW, "rssi_dbm": -60.0, "major": 1,
-        "minor": 2, "uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "measured_power_dbm": -59.0, "observer": "s"}),
-    );
+    let heard = [
+        ("Sighting", json!({"uuid": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "major": 1, "minor": 2})),
+        ("EddystoneSighting", json!({"namespace": "00112233445566778899", "instance": "0a0b0c0d0e0f"})),
+        ("EphemeralSighting", json!({"eid": "0011223344556677"})),
+        ("MacSighting", json!({"mac": "c6:a5:b9:e0:ad:06"})),
+        ("NamedSighting", json!({"beacon": "b"})),
+    ];
+    for (name, mut sighting) in heard {
+        let rest = json!({"kind": "sighting", "at": NOW, "rssi_dbm": -60.0, "measured_power_dbm": -59.0, "count": 2,
+            "distance_m": 1.0, "observer": "s"});
+        sighting.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+        agree::<Observation>(&document, name, sighting);
+    }
     agree::<Observation>(&document, "Crossing", json!({"kind": "crossing", "at": NOW, "region": "r", "edge": "enter"}));
     agree::<Observation>(&document, "Scan", json!({"kind": "scan", "at": NOW, "tag": "t"}));
     let reasons: Vec<_> = Rejection::ALL.into_iter().map(Rejection::name).collect();
     assert_eq!(document["components"]["schemas"]["Rejection"]["enum"], json!(reasons));
+}
+
+#[tokio::test]
+async fn the_shapes_of_beacons_are_those_that_are_read() {
+    let document = document().await;
+    agree::<BeaconSpec>(
+        &document,
+        "Beacon",
+        json!({"id": "b", "name": "n", "store": "s", "zone": "z", "role": "fixed", "uuid": UUID, "major": 1, "minor": 2,
+        "namespace": "edd1ebeac04e5defa017", "instance": "0000000000c2", "mac": "c4:be:84:1f:20:33",
+        "eid": {"exponent": 9, "started_at": NOW}, "position": {"lat": 1.0, "lon": 2.0},
+        "plan": {"x_m": 1.0, "y_m": 2.0, "floor": 0}, "measured_power_dbm": -60.0}),
+    );
+    agree::<ScannerSpec>(
+        &document,
+        "Scanner",
+        json!({"id": "s", "name": "n", "store": "s", "zone": "z", "position": {"lat": 1.0, "lon": 2.0},
+        "plan": {"x_m": 1.0, "y_m": 2.0, "floor": 0}, "offset_db": 1.0}),
+    );
+    agree::<ZoneSpec>(
+        &document,
+        "Zone",
+        json!({"id": "z", "name": "n", "store": "s", "group": "g", "tags": ["t"], "dwell_s": 1, "hours": {"mon": []},
+        "floor_dbm": -80.0, "exit_after_s": 1, "codes": ["c"]}),
+    );
+    agree::<BeaconRegionSpec>(
+        &document,
+        "BeaconRegion",
+        json!({"id": "r", "name": "n", "store": "s", "uuid": UUID, "major": 1, "minor": 2, "proximity": "near",
+        "tags": ["t"], "dwell_s": 1, "hours": {"mon": []}, "exit_after_s": 1}),
+    );
 }
 
 /// The example has every field; the type reads and writes it, and the document has the same fields.

@@ -125,5 +125,9 @@ async fn the_other_formats_are_taken() {
     let amazon = json!({"DevicePositionUpdates": [{"DeviceId": "48241179", "Position": [-123.4, 45.6],
         "SampleTime": "2020-10-02T19:09:07.327Z"}]});
     assert_eq!(post(&server, "/v1/ingest/amazon", &amazon.to_string()).await.json(), json!({"Errors": []}));
-    assert_eq!(server.count("accepted").await, 5);
+    let ranged =
+        json!([{"proximityUUID": "f7826da6-4fa2-4e98-8024-bc5b71e0893e", "major": 7, "minor": 1, "rssi": -60}]);
+    let path = "/v1/ingest/ranging?device=48241179";
+    assert_eq!(post(&server, path, &ranged.to_string()).await.status, StatusCode::OK);
+    assert_eq!(server.count("accepted").await, 6);
 }

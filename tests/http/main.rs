@@ -1,12 +1,14 @@
 //! The HTTP side over a real socket: every shape of failure, who may what, repeats, streams, formats of others.
 
 mod access;
+mod beacons;
 mod catalog;
 mod contract;
 mod formats;
 mod observations;
 mod people;
 mod repeats;
+mod scanners;
 mod server;
 mod shutdown;
 mod stream;

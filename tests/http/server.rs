@@ -24,6 +24,7 @@ use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
     entropy::Entropy,
+    fleet::{self, Fleet},
     http::{
         self as edge, Config, Services,
         auth::{KeyRecord, Keys, Scope, new_key},
@@ -35,9 +36,10 @@ use parvis::{
 };
 use parvis_engine::{
     decide,
-    id::{NotificationId, ShopperId},
+    id::{DeviceId, NotificationId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     observation::{Edge, Observation, Rejected, Rejection},
+    region::RegionKind,
     shopper::{Device, Interest, Shopper},
     time::Timestamp,
     world::{self, World},
@@ -67,11 +69,13 @@ pub(crate) struct Wanted {
     pub(crate) jwks: Option<String>,
     pub(crate) keys: Vec<KeyRecord>,
     pub(crate) stream: usize,
+    /// Files of the catalog, by name.
+    pub(crate) files: Vec<(&'static str, String)>,
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16 }
+        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16, files: Vec::new() }
     }
 }
 
@@ -96,6 +100,8 @@ pub(crate) struct Owner {
     pub(crate) taken: AtomicUsize,
     /// How many inputs it has carried out.
     pub(crate) done: AtomicUsize,
+    /// What devices reported, in the order of arrival.
+    pub(crate) observed: std::sync::Mutex<Vec<(ShopperId, DeviceId, Vec<Observation>)>>,
     /// Says no to everything with this.
     pub(crate) refusal: std::sync::Mutex<Option<Refusal>>,
 }
@@ -107,6 +113,9 @@ impl Server {
 
     pub(crate) async fn start_with(wanted: Wanted) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in &wanted.files {
+            std::fs::write(folder.path().join(name), text).expect("writable");
+        }
         let store = Memory::new();
         let tasks = TaskTracker::new();
         let sources = Sources {
@@ -121,6 +130,7 @@ impl Server {
             held: watch::Sender::new(false),
             taken: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
+            observed: std::sync::Mutex::default(),
             refusal: std::sync::Mutex::default(),
         });
         tasks.spawn(own(owner.clone(), store.clone(), jobs));
@@ -137,6 +147,7 @@ impl Server {
             shards: Shards::new(vec![inbox]),
             store: Arc::new(store.clone()),
             catalog,
+            fleet: Fleet::new(fleet::Config::default()),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             reporter: reporter.clone(),
@@ -185,6 +196,14 @@ impl Server {
         let page = String::from_utf8_lossy(&page.body).into_owned();
         let name = format!("parvis_observations_total{{result=\"{result}\"}} ");
         page.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().expect("a count"))
+    }
+
+    /// A line of the metrics page.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let page = self.send(self.request(Method::GET, "/metrics"), Bytes::new()).await;
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |count| count.parse().expect("a count"))
     }
 
     /// How many observations were refused, for whatever reason.
@@ -259,7 +278,13 @@ async fn own(owner: Arc<Owner>, store: Memory, mut jobs: mpsc::Receiver<Job>) {
         let refusal = owner.refusal.lock().expect("not poisoned").clone();
         let answer = match refusal {
             Some(refusal) => Err(refusal),
-            None => Ok(carry_out(&store, shopper, input).await),
+            None => {
+                if let Input::Observed { device, observations } = &input {
+                    let observed = (shopper.clone(), device.clone(), observations.clone());
+                    owner.observed.lock().expect("not poisoned").push(observed);
+                }
+                Ok(carry_out(&store, shopper, input).await)
+            }
         };
         owner.done.fetch_add(1, SeqCst);
         let _ = reply.send(answer);
@@ -317,7 +342,7 @@ fn judge(observation: &Observation) -> Result<(), Rejected> {
     }
 }
 
-fn cross(device: &parvis_engine::id::DeviceId, observation: &Observation) -> Option<Transition> {
+fn cross(device: &DeviceId, observation: &Observation) -> Option<Transition> {
     let Observation::Crossing(crossing) = observation else { return None };
     let kind = match crossing.edge {
         Edge::Enter => TransitionKind::Enter,
@@ -332,6 +357,7 @@ pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: T
         kind,
         device: device.parse().expect("an id"),
         region: region.parse().expect("an id"),
+        region_kind: RegionKind::Geofence,
         store: None,
         at,
         received_at: at,
@@ -352,6 +378,7 @@ fn as_device(registration: parvis_engine::change::Registration) -> Device {
         registered_at: now(),
         presences: Vec::new(),
         left_at: None,
+        linked_until: registration.link.and_then(|link| link.until).map(Box::new),
     }
 }
 

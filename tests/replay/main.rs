@@ -1,5 +1,7 @@
 //! `parvis replay` over a synthetic recording gives exactly the enter and exit list of an independent calculation.
 
+mod walk;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,

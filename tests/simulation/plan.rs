@@ -187,6 +187,7 @@ impl Draft {
             time_zone: Some(self.person.zone.to_owned()),
             consents: (!known).then(|| consents([true; 3], at)),
             preferred: phone == 0,
+            link: None,
         };
         let device = self.phones[phone].id.clone();
         self.does(at, owner, Input::Register { device, registration });

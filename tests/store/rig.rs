@@ -111,6 +111,7 @@ pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
         registered_at: at(0),
         presences: Vec::new(),
         left_at: None,
+        linked_until: None,
     };
     shopper.devices.insert(name(device), device_state);
     shopper

@@ -53,7 +53,7 @@ impl Default for Settings {
             floor_dbm: -85.0,
             silent_dbm: -95.0,
             margin_db: 3.0,
-            spread_db: 4.0,
+            spread_db: 3.5,
             zone_confidence: 0.6,
             offer_confidence: 0.7,
             offer_dwell_s: 6.0,

@@ -19,6 +19,9 @@ const TOKEN_MAX: usize = 4_096;
 /// The longest endpoint of a browser's subscription, in bytes.
 const ENDPOINT_MAX: usize = 2_048;
 
+/// What the platform of a carried tag is called.
+pub const TAG_PLATFORM: &str = "tag";
+
 /// The body of `PUT /v1/devices/{device}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,9 +46,33 @@ pub struct Registration {
     /// Whether the shopper wants order news on this device rather than on others.
     #[serde(default)]
     pub preferred: bool,
+    /// That it is a carried tag. Never read from a body.
+    #[serde(skip)]
+    pub link: Option<Link>,
+}
+
+/// That a carried tag speaks for a shopper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Until when; for good if absent.
+    pub until: Option<Timestamp>,
 }
 
 impl Registration {
+    /// The carried tag of a shopper.
+    pub fn of_tag(shopper: ShopperId, link: Link) -> Registration {
+        Registration {
+            shopper: Some(shopper),
+            platform: TAG_PLATFORM.to_owned(),
+            target: None,
+            locale: None,
+            time_zone: None,
+            consents: None,
+            preferred: false,
+            link: Some(link),
+        }
+    }
+
     /// Who owns the device after this.
     pub fn owner(&self, device: &DeviceId) -> ShopperId {
         self.shopper.clone().unwrap_or_else(|| ShopperId::anonymous(device))
@@ -77,7 +104,9 @@ impl Registration {
 /// Takes a device into its owner, and out of the shopper who had it before. What an anonymous shopper has gathered
 /// comes along: sends, interests, presences and orders. Its consents fill gaps and overwrite nothing. The record of an
 /// anonymous shopper stays without its device: the messages that were decided for it are looked up under its name.
-/// Gives the devices that had to go because there were too many.
+/// A carried tag brings nothing along: where it was with somebody else is no visit of its new owner. Tags whose time is
+/// over go.
+/// Gives the devices that had to go, because their time is over or because there were too many.
 pub fn register(
     owner: &mut Shopper,
     previous: Option<&mut Shopper>,
@@ -87,7 +116,7 @@ pub fn register(
 ) -> Vec<DeviceId> {
     let mut known = owner.devices.remove(device);
     if let Some(previous) = previous {
-        let moved = previous.devices.remove(device);
+        let moved = previous.devices.remove(device).filter(|_| registration.link.is_none());
         known = known.or(moved);
         if previous.id.is_anonymous() {
             merge(owner, previous, settings, now);
@@ -109,9 +138,13 @@ pub fn register(
         registered_at: now,
         presences,
         left_at,
+        linked_until: registration.link.and_then(|link| link.until).map(Box::new),
     };
+    let over = |known: &Device| known.linked_until.as_deref().is_some_and(|until| *until <= now);
+    let mut gone: Vec<DeviceId> =
+        owner.devices.iter().filter(|(_, known)| over(known)).map(|(id, _)| id.clone()).collect();
+    gone.iter().for_each(|device| drop(owner.devices.remove(device)));
     owner.devices.insert(device.clone(), registered);
-    let mut gone = Vec::new();
     while owner.devices.len() > DEVICES_MAX {
         let others = owner.devices.iter().filter(|(id, _)| *id != device);
         let Some(oldest) = others.min_by_key(|(_, known)| known.registered_at).map(|(id, _)| id.clone()) else { break };

@@ -202,3 +202,44 @@ fn a_target_goes_only_if_it_is_older_than_the_news() {
     assert!(remove_target(&mut owner, &phone(), &target, Some(at(NOON))), "in the same moment is not since then");
     assert!(!remove_target(&mut owner, &phone(), &target, None), "gone already");
 }
+
+fn carried(shopper: &str, until: Option<i64>) -> Registration {
+    let link = Link { until: until.map(Timestamp::from_millis) };
+    Registration::of_tag(shopper.parse().expect("an id"), link)
+}
+
+#[test]
+fn a_tag_brings_nothing_of_its_last_bearer_along() {
+    let (mut first, mut second) = (shopper("C-1"), shopper("C-2"));
+    let cart: DeviceId = "cart".parse().expect("an id");
+    let (first, second) = (std::sync::Arc::make_mut(&mut first), std::sync::Arc::make_mut(&mut second));
+    let settings = Settings::default();
+    register(first, None, (&cart, carried("C-1", Some(5_000))), &settings, Timestamp::from_millis(1_000));
+    let known = first.devices.get_mut(&cart).expect("linked");
+    assert_eq!((known.platform.as_ref(), known.target.is_none()), ("tag", true));
+    assert_eq!(known.linked_until.as_deref(), Some(&Timestamp::from_millis(5_000)));
+    known.left_at = Some(Timestamp::from_millis(1_500));
+    register(second, Some(first), (&cart, carried("C-2", None)), &settings, Timestamp::from_millis(2_000));
+    assert!(!first.devices.contains_key(&cart));
+    let known = second.devices.get(&cart).expect("linked");
+    assert_eq!((known.left_at, known.linked_until.is_none()), (None, true));
+    second.devices.get_mut(&cart).expect("linked").left_at = Some(Timestamp::from_millis(2_500));
+    register(second, None, (&cart, carried("C-2", Some(9_000))), &settings, Timestamp::from_millis(3_000));
+    let known = second.devices.get(&cart).expect("linked");
+    assert!(known.left_at.is_some(), "linked again to the same shopper, it is the same visit");
+}
+
+#[test]
+fn tags_whose_time_is_over_make_room() {
+    let mut owner = shopper("C-1");
+    let owner = std::sync::Arc::make_mut(&mut owner);
+    let settings = Settings::default();
+    for visit in 0..40_i64 {
+        let cart: DeviceId = format!("cart-{visit}").parse().expect("an id");
+        let now = Timestamp::from_millis(visit * 10_000);
+        let gone = register(owner, None, (&cart, carried("C-1", Some(visit * 10_000 + 5_000))), &settings, now);
+        assert_eq!(gone.len(), usize::from(visit > 0), "the cart of the visit before");
+    }
+    assert!(owner.devices.contains_key(&phone()));
+    assert_eq!(owner.devices.len(), 2);
+}

@@ -31,14 +31,22 @@ pub(crate) struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(crate) fn of_transition(world: &'a World, transition: &Transition, now: Timestamp) -> Round<'a> {
+    /// A tag gets no messages: what it causes goes to the shopper's preferred device.
+    pub(crate) fn of_transition(
+        world: &'a World,
+        shopper: &Shopper,
+        transition: &Transition,
+        now: Timestamp,
+    ) -> Round<'a> {
+        let is_tag = world.registry.tag(&transition.device).is_some();
+        let device = if is_tag { preferred(shopper).cloned() } else { Some(transition.device.clone()) };
         let region = world.region(&transition.region);
         let store = transition.store.as_ref().or_else(|| region.and_then(|region| region.store.as_ref()));
         Round {
             world,
             now,
             cause: Cause::Transition { transition: transition.kind, region: transition.region.clone() },
-            device: Some(transition.device.clone()),
+            device,
             region,
             store: store.and_then(|store| world.stores.get(store)).map(std::convert::AsRef::as_ref),
             observed_at: transition.at,
@@ -55,7 +63,7 @@ impl<'a> Round<'a> {
         arrival: &Arrival,
         now: Timestamp,
     ) -> Round<'a> {
-        let round = Round::of_transition(world, transition, now);
+        let round = Round::of_transition(world, shopper, transition, now);
         let (order, region) = (arrival.order.clone(), transition.region.clone());
         let there = shopper.devices.get(&transition.device).is_some_and(|device| device.target.is_some());
         Round {

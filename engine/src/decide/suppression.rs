@@ -53,6 +53,16 @@ pub enum Suppression {
         /// The condition that failed, and what the shopper has.
         condition: String,
     },
+    /// An offer for a zone waits until somebody stays there for sure.
+    Unsettled {
+        /// The zone.
+        region: RegionId,
+    },
+    /// Another device of the shopper has dwelt in this zone on this visit, so its message has been decided.
+    ToldHere {
+        /// The zone.
+        region: RegionId,
+    },
     /// The shopper has gone.
     Left {
         /// From where.
@@ -121,7 +131,7 @@ pub enum Suppression {
 
 impl Suppression {
     /// Every name, in the order of the enum.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 21] = [
         "no_consent",
         "inactive",
         "expired",
@@ -130,6 +140,8 @@ impl Suppression {
         "no_store",
         "outside_schedule",
         "not_in_audience",
+        "unsettled",
+        "told_here",
         "left",
         "order_moved_on",
         "quiet_hours",
@@ -154,6 +166,8 @@ impl Suppression {
             Suppression::NoStore { .. } => "no_store",
             Suppression::OutsideSchedule { .. } => "outside_schedule",
             Suppression::NotInAudience { .. } => "not_in_audience",
+            Suppression::Unsettled { .. } => "unsettled",
+            Suppression::ToldHere { .. } => "told_here",
             Suppression::Left { .. } => "left",
             Suppression::OrderMovedOn { .. } => "order_moved_on",
             Suppression::QuietHours { .. } => "quiet_hours",

@@ -287,5 +287,5 @@ fn presence_and_order_are_asked_when_sent_only() {
     let asked: Vec<&str> = GATES.iter().filter(|gate| !gate.when_decided).map(|gate| gate.name).collect();
     assert_eq!(asked, ["presence", "order"]);
     let marketing: Vec<&str> = GATES.iter().filter(|gate| !gate.for_orders).map(|gate| gate.name).collect();
-    assert_eq!(marketing, ["presence", "quiet_hours", "frequency_cap", "cooldown", "holdout", "budget"]);
+    assert_eq!(marketing, ["zone", "presence", "quiet_hours", "frequency_cap", "cooldown", "holdout", "budget"]);
 }

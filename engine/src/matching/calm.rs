@@ -1,6 +1,6 @@
 //! The disc in which nothing can change: how large it is, and whether a fix lies in it.
 
-use super::verdict::Sight;
+use super::{round::Round, verdict::Sight};
 use crate::{
     observation::Place,
     region::{
@@ -50,6 +50,39 @@ pub(super) fn look_m(fence: &Geofence, sight: &Sight, radius_m: f64) -> f64 {
     radius_m * 1.01 + ring_m * 1.01
 }
 
+/// The disc around the newest fix in which nothing can change, if everything is decided.
+pub(super) fn settled_disc(round: &mut Round<'_>, sight: &Sight) -> Option<Calm> {
+    let settled = !round.undecided && round.track.held.is_none() && round.track.marks.iter().all(|mark| mark.inside);
+    if !settled {
+        return None;
+    }
+    widen(round, sight);
+    let radius_m = round.calm_m.min(RADIUS_MAX_M);
+    (radius_m > 0.0).then_some(Calm { center: sight.fix.position, radius_m, generation: round.world.generation })
+}
+
+/// Looks for borders further away, as long as none limits the disc.
+fn widen(round: &mut Round<'_>, sight: &Sight) {
+    let world = round.world;
+    while round.calm_m >= round.searched_m && round.searched_m < RADIUS_MAX_M {
+        round.searched_m = (2.0 * round.searched_m).min(RADIUS_MAX_M);
+        let mut calm_m = round.searched_m;
+        for presence in round.presences() {
+            if let Some(fence) = world.regions.get(&presence.region) {
+                calm_m = calm_m.min(room_m_around(fence, Some(presence.state), sight, calm_m));
+            }
+        }
+        world.regions.near(&sight.site, round.searched_m, |candidate| {
+            if candidate.looks_small() {
+                calm_m = calm_m.min(candidate.lower_m);
+            } else if candidate.lower_m < calm_m && round.presence(&candidate.fence.region.id).is_none() {
+                calm_m = calm_m.min(room_m_around(candidate.fence, None, sight, calm_m));
+            }
+        });
+        round.calm_m = calm_m;
+    }
+}
+
 /// The largest disc around a fix that no border of a fence crosses, nor any ring around it that counts in this state;
 /// 0 if a fix at the same place, but better, could change something.
 pub(super) fn room_to_m(fence: &Geofence, state: Option<PresenceState>, outlook: Outlook, sight: &Sight) -> f64 {
@@ -64,14 +97,14 @@ pub(super) fn room_to_m(fence: &Geofence, state: Option<PresenceState>, outlook:
         Some(PresenceState::Inside) => return border_m,
         Some(PresenceState::Near) if own > 0.0 => REARM * approach_m * own - outlook.gap_m() / shrink,
         Some(PresenceState::Near) => 0.0,
-        None if own > 0.0 => outlook.gap_m() * shrink - approach_m / own,
-        None => 0.0,
+        Some(PresenceState::Left) | None if own > 0.0 => outlook.gap_m() * shrink - approach_m / own,
+        Some(PresenceState::Left) | None => 0.0,
     };
     border_m.min(ring_m - rounding_m).max(0.0)
 }
 
 /// The same for a fence that has not been judged.
-pub(super) fn room_m_around(fence: &Geofence, state: Option<PresenceState>, sight: &Sight, radius_m: f64) -> f64 {
+fn room_m_around(fence: &Geofence, state: Option<PresenceState>, sight: &Sight, radius_m: f64) -> f64 {
     let outlook = fence.outlook(&sight.site, look_m(fence, sight, radius_m));
     room_to_m(fence, state, outlook, sight)
 }

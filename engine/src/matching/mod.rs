@@ -14,6 +14,7 @@ mod round;
 mod timer;
 mod verdict;
 mod way;
+mod zone;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{DeviceId, RegionId, StoreId},
+    region::RegionKind,
     shopper::{Presence, Track},
     time::Timestamp,
     track::Movement,
@@ -45,11 +47,19 @@ pub struct Settings {
     /// How long nothing may be heard of a device before it counts as gone.
     #[serde(with = "crate::time::duration")]
     pub timeout: Duration,
+    /// How old a sighting may be to cause a message; what older ones cause is on record only.
+    #[serde(with = "crate::time::duration")]
+    pub sighting_age_max: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { enter_probability: 0.7, exit_probability: 0.1, timeout: Duration::from_secs(30 * 60) }
+        Settings {
+            enter_probability: 0.7,
+            exit_probability: 0.1,
+            timeout: Duration::from_secs(30 * 60),
+            sighting_age_max: Duration::from_secs(15),
+        }
     }
 }
 
@@ -90,6 +100,12 @@ pub enum TransitionCause {
     Fix,
     /// A crossing that the phone noticed.
     Crossing,
+    /// Beacons that were heard.
+    Sighting,
+    /// A code that was read there.
+    Scan,
+    /// Nothing was heard by radio for as long as the zone allows.
+    Silence,
     /// A timer.
     Timer,
     /// Nothing was heard for the presence time-out.
@@ -108,6 +124,9 @@ pub struct Transition {
     pub device: DeviceId,
     /// Which region.
     pub region: RegionId,
+    /// Of what kind it is; a geofence if it is no longer in the catalog.
+    #[serde(default)]
+    pub region_kind: RegionKind,
     /// The region's store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreId>,
@@ -150,9 +169,12 @@ pub struct Matched {
 }
 
 impl Matched {
-    /// When the device last left a region, if this tells of it. It is to be kept with the presences.
+    /// When the device last left a geofence, if this tells of it. It is to be kept with the presences.
     pub fn left_at(&self) -> Option<Timestamp> {
-        let gone = |it: &&Transition| !it.replayed && it.cause != TransitionCause::Removed;
+        let by_position = |it: &&Transition| {
+            matches!(it.cause, TransitionCause::Fix | TransitionCause::Crossing | TransitionCause::Timeout)
+        };
+        let gone = |it: &&Transition| !it.replayed && by_position(it);
         let exits = self.transitions.iter().filter(|it| it.kind == TransitionKind::Exit);
         exits.filter(gone).map(|it| it.at).max()
     }
@@ -190,6 +212,8 @@ pub fn transitions(world: &World, subject: Subject<'_>, movement: &Movement, now
             }
         }
         Movement::Crossed(crossing) => round.crossed(crossing),
+        Movement::Heard(reading) => zone::heard(&mut round, reading),
+        Movement::Scanned { at, zone } => zone::scanned(&mut round, zone, *at),
     }
     round.finish()
 }

@@ -3,18 +3,19 @@
 use super::{
     MARKS_MAX, Matched, Subject, Transition, TransitionCause, TransitionKind, calm,
     verdict::{Sight, Verdict, rounded},
+    zone,
 };
 use crate::{
     id::{DeviceId, RegionId},
     observation::{Crossing, Edge, Place},
-    region::{Geofence, gaussian::half_plane, index::REARM},
-    shopper::{Calm, Mark, Presence, PresenceState, Stretch, Track},
+    region::{Geofence, Region, gaussian::half_plane, index::REARM},
+    shopper::{Mark, Presence, PresenceState, Stretch, Track, Witness},
     time::Timestamp,
     world::World,
 };
 
 /// How sure a phone's own geofencing is taken to be.
-const CROSSING_CONFIDENCE: f64 = 0.9;
+pub(super) const CROSSING_CONFIDENCE: f64 = 0.9;
 
 /// How many stretches of the recent past are kept of one device.
 const PAST_MAX: usize = 16;
@@ -25,17 +26,17 @@ pub(super) struct Round<'a> {
     pub(super) before: &'a [Presence],
     after: Option<Vec<Presence>>,
     pub(super) track: &'a mut Track,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     transitions: Vec<Transition>,
     /// The last word, outside, on every region without a mark and a presence.
     implied_at: Timestamp,
     /// Whether the fix at hand is the newest and not only one of the newest time.
     newest: bool,
-    undecided: bool,
+    pub(super) undecided: bool,
     /// The radius of the disc around the fix at hand that no border crosses, as far as is known.
-    calm_m: f64,
+    pub(super) calm_m: f64,
     /// How far borders were looked for.
-    searched_m: f64,
+    pub(super) searched_m: f64,
 }
 
 /// A decisive word on one region.
@@ -103,7 +104,7 @@ impl<'a> Round<'a> {
             }
         });
         if newest {
-            self.track.calm = self.settled_disc(&sight);
+            self.track.calm = calm::settled_disc(self, &sight);
         } else if self.undecided || self.transitions.len() > told {
             self.track.calm = None;
         }
@@ -112,14 +113,18 @@ impl<'a> Round<'a> {
     /// A crossing that the phone noticed. It says nothing of where the device is otherwise.
     pub(super) fn crossed(&mut self, crossing: &Crossing) {
         let world = self.world;
-        let Some(fence) = world.regions.get(&crossing.region) else { return };
+        let Some(fence) = world.regions.get(&crossing.region) else {
+            return zone::crossed(self, crossing);
+        };
         self.track.calm = None;
         self.hear(fence, &Word { at: crossing.at, inside: crossing.edge == Edge::Enter, sight: None, lingers: true });
     }
 
     pub(super) fn finish(mut self) -> Matched {
         let timeout = self.world.settings.presence.timeout;
-        let quiet = |presence: &Presence, track: &Track| seen(presence, track).since(presence.seen) > timeout / 4;
+        let quiet = |presence: &Presence, track: &Track| {
+            presence.witness == Witness::Position && seen(presence, track).since(presence.seen) > timeout / 4
+        };
         if self.after.is_some() || self.before.iter().any(|presence| quiet(presence, self.track)) {
             let mut presences = self.after.take().unwrap_or_else(|| self.before.to_vec());
             for presence in &mut presences {
@@ -134,15 +139,26 @@ impl<'a> Round<'a> {
     }
 
     pub(super) fn presence(&self, region: &RegionId) -> Option<&Presence> {
-        self.after.as_deref().unwrap_or(self.before).iter().find(|presence| presence.region == *region)
+        self.presences().iter().find(|presence| presence.region == *region)
     }
 
-    pub(super) fn tell(&mut self, fence: &Geofence, kind: TransitionKind, at: Timestamp) -> &mut Transition {
+    pub(super) fn presence_mut(&mut self, region: &RegionId) -> Option<&mut Presence> {
+        self.presence(region)?;
+        let presences = self.after.get_or_insert_with(|| self.before.to_vec());
+        presences.iter_mut().find(|presence| presence.region == *region)
+    }
+
+    pub(super) fn presences(&self) -> &[Presence] {
+        self.after.as_deref().unwrap_or(self.before)
+    }
+
+    pub(super) fn tell(&mut self, region: &Region, kind: TransitionKind, at: Timestamp) -> &mut Transition {
         self.transitions.push(Transition {
             kind,
             device: self.device.clone(),
-            region: fence.region.id.clone(),
-            store: fence.region.store.clone(),
+            region: region.id.clone(),
+            region_kind: region.kind,
+            store: region.store.clone(),
             at,
             received_at: self.now,
             confidence: 1.0,
@@ -159,7 +175,7 @@ impl<'a> Round<'a> {
             Some(sight) => (TransitionCause::Fix, sight.confidence(fence, word.inside)),
             None => (TransitionCause::Crossing, CROSSING_CONFIDENCE),
         };
-        let told = self.tell(fence, kind, word.at);
+        let told = self.tell(&fence.region, kind, word.at);
         (told.cause, told.confidence) = (cause, confidence);
         told
     }
@@ -281,7 +297,7 @@ impl<'a> Round<'a> {
 
     fn enter(&mut self, fence: &Geofence, word: &Word<'_>) {
         self.forget(&fence.region.id);
-        self.put(fence, PresenceState::Inside, word.at);
+        self.put(&fence.region, PresenceState::Inside, word.at);
         let told = self.tell_word(fence, TransitionKind::Enter, word);
         told.entered_at = Some(word.at);
     }
@@ -289,7 +305,7 @@ impl<'a> Round<'a> {
     fn exit(&mut self, fence: &Geofence, word: &Word<'_>, since: Timestamp) {
         self.forget(&fence.region.id);
         if word.lingers && fence.approach_m.is_some() {
-            self.put(fence, PresenceState::Near, word.at);
+            self.put(&fence.region, PresenceState::Near, word.at);
         }
         remember(self.track, Stretch { region: fence.region.id.clone(), inside: true, from: since, to: word.at });
         let told = self.tell_word(fence, TransitionKind::Exit, word);
@@ -322,7 +338,7 @@ impl<'a> Round<'a> {
         let Some(approach_m) = fence.approach_m else { return };
         let gap_m = verdict.outlook.gap_m();
         match self.presence(&fence.region.id).map(|presence| presence.state) {
-            Some(PresenceState::Inside) => {}
+            Some(PresenceState::Inside | PresenceState::Left) => {}
             Some(PresenceState::Near) => {
                 if gap_m - sight.fix.accuracy_m > REARM * approach_m {
                     self.forget(&fence.region.id);
@@ -330,54 +346,24 @@ impl<'a> Round<'a> {
             }
             None => {
                 if gap_m <= approach_m && sight.fix.accuracy_m <= approach_m {
-                    self.put(fence, PresenceState::Near, sight.fix.at);
+                    self.put(&fence.region, PresenceState::Near, sight.fix.at);
                     // The ring's border is taken for straight.
                     let sure = if sight.sigma_m > 0.0 { half_plane((gap_m - approach_m) / sight.sigma_m) } else { 1.0 };
-                    self.tell(fence, TransitionKind::Approach, sight.fix.at).confidence = rounded(sure);
+                    self.tell(&fence.region, TransitionKind::Approach, sight.fix.at).confidence = rounded(sure);
                 }
             }
         }
     }
 
-    fn settled_disc(&mut self, sight: &Sight) -> Option<Calm> {
-        let settled = !self.undecided && self.track.held.is_none() && self.track.marks.iter().all(|mark| mark.inside);
-        if !settled {
-            return None;
-        }
-        self.widen(sight);
-        let radius_m = self.calm_m.min(calm::RADIUS_MAX_M);
-        (radius_m > 0.0).then_some(Calm { center: sight.fix.position, radius_m, generation: self.world.generation })
-    }
-
-    /// Looks for borders further away, as long as none limits the disc.
-    fn widen(&mut self, sight: &Sight) {
-        let world = self.world;
-        while self.calm_m >= self.searched_m && self.searched_m < calm::RADIUS_MAX_M {
-            self.searched_m = (2.0 * self.searched_m).min(calm::RADIUS_MAX_M);
-            self.calm_m = self.searched_m;
-            for presence in self.after.as_deref().unwrap_or(self.before) {
-                if let Some(fence) = world.regions.get(&presence.region) {
-                    self.calm_m = self.calm_m.min(calm::room_m_around(fence, Some(presence.state), sight, self.calm_m));
-                }
-            }
-            world.regions.near(&sight.site, self.searched_m, |candidate| {
-                if candidate.looks_small() {
-                    self.calm_m = self.calm_m.min(candidate.lower_m);
-                } else if candidate.lower_m < self.calm_m && self.presence(&candidate.fence.region.id).is_none() {
-                    self.calm_m = self.calm_m.min(calm::room_m_around(candidate.fence, None, sight, self.calm_m));
-                }
-            });
-        }
-    }
-
-    fn put(&mut self, fence: &Geofence, state: PresenceState, since: Timestamp) {
+    pub(super) fn put(&mut self, region: &Region, state: PresenceState, since: Timestamp) -> &mut Presence {
         let presences = self.after.get_or_insert_with(|| self.before.to_vec());
-        let place = presences.partition_point(|presence| presence.region < fence.region.id);
-        presences
-            .insert(place, Presence { region: fence.region.id.clone(), state, since, seen: since, dwelled: false });
+        let place = presences.partition_point(|presence| presence.region < region.id);
+        let (region, witness) = (region.id.clone(), Witness::Position);
+        presences.insert(place, Presence { region, state, since, seen: since, dwelled: false, witness });
+        &mut presences[place]
     }
 
-    fn forget(&mut self, region: &RegionId) {
+    pub(super) fn forget(&mut self, region: &RegionId) {
         if self.presence(region).is_some() {
             let presences = self.after.get_or_insert_with(|| self.before.to_vec());
             presences.retain(|presence| presence.region != *region);
@@ -395,6 +381,10 @@ pub(super) fn remember(track: &mut Track, stretch: Stretch) {
 
 /// When a device was last heard of in this state: every fix that does not end a presence confirms it.
 pub(super) fn seen(presence: &Presence, track: &Track) -> Timestamp {
+    if presence.witness != Witness::Position {
+        let heard = track.radio.as_ref().and_then(|radio| radio.heard_at(&presence.region));
+        return heard.map_or(presence.seen, |heard| heard.max(presence.seen));
+    }
     let marked = track.marks.iter().find(|mark| mark.inside && mark.region == presence.region);
     let heard = track.settled_at.max(marked.map(|mark| mark.decided_at));
     heard.map_or(presence.seen, |heard| heard.max(presence.seen))

@@ -1,6 +1,6 @@
 //! What time alone causes.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     Matched, Subject, Transition, TransitionCause, TransitionKind,
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     id::StoreId,
-    region::Geofence,
-    shopper::{Presence, PresenceState, Stretch},
+    region::{Region, RegionKind},
+    shopper::{Presence, PresenceState, Stretch, Witness},
     time::Timestamp,
     world::World,
 };
@@ -26,6 +26,7 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
         kind,
         device: device.clone(),
         region: presence.region.clone(),
+        region_kind: world.region(&presence.region).map_or_else(RegionKind::default, |region| region.kind),
         store,
         at,
         received_at: now,
@@ -39,11 +40,11 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
     for presence in subject.presences {
         let mut presence = presence.clone();
         presence.seen = seen(&presence, subject.track);
-        let fence = world.regions.get(&presence.region);
-        let store = || fence.and_then(|fence| fence.region.store.clone());
-        let end = due_end(world, &presence, fence).filter(|(at, _)| *at <= until);
+        let region = world.region(&presence.region);
+        let store = || region.and_then(|region| region.store.clone());
+        let end = due_end(world, &presence, region).filter(|(at, _)| *at <= until);
         let last = end.map_or(until, |(at, _)| at);
-        if let Some(at) = due_dwell(&presence, fence).filter(|at| *at <= last) {
+        if let Some(at) = due_dwell(&presence, region).filter(|at| *at <= last) {
             presence.dwelled = true;
             due.push((at, tell(&presence, store(), TransitionKind::Dwell, TransitionCause::Timer, at)));
         }
@@ -52,6 +53,9 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
             continue;
         };
         subject.track.calm = None;
+        if let Some(radio) = &mut subject.track.radio {
+            radio.chosen.take_if(|zone| *zone == presence.region);
+        }
         if !subject.track.marks.is_empty() {
             subject.track.marks.retain(|mark| mark.region != presence.region);
         }
@@ -75,23 +79,33 @@ pub fn next_wake(world: &World, presences: &[Presence]) -> Option<Timestamp> {
     presences
         .iter()
         .filter_map(|presence| {
-            let fence = world.regions.get(&presence.region);
-            let end = due_end(world, presence, fence).map(|(at, _)| at);
-            due_dwell(presence, fence).into_iter().chain(end).min()
+            let region = world.region(&presence.region);
+            let end = due_end(world, presence, region).map(|(at, _)| at);
+            due_dwell(presence, region).into_iter().chain(end).min()
         })
         .min()
 }
 
 /// When and why a presence ends without a further observation.
-fn due_end(world: &World, presence: &Presence, fence: Option<&Arc<Geofence>>) -> Option<(Timestamp, TransitionCause)> {
-    match fence {
-        None => Some((presence.seen, TransitionCause::Removed)),
-        Some(_) => Some((presence.seen.plus(world.settings.presence.timeout), TransitionCause::Timeout)),
-    }
+fn due_end(world: &World, presence: &Presence, region: Option<&Region>) -> Option<(Timestamp, TransitionCause)> {
+    let Some(region) = region else { return Some((presence.seen, TransitionCause::Removed)) };
+    let timeout = (presence.seen.plus(world.settings.presence.timeout), TransitionCause::Timeout);
+    let silence = |after_s: f64| {
+        let after = world.registry.exit_after(&region.id).unwrap_or_else(|| Duration::from_secs_f64(after_s));
+        (presence.seen.plus(after), TransitionCause::Silence)
+    };
+    let ranging = || world.ranging(region.store.as_ref());
+    Some(match (presence.state, presence.witness) {
+        (PresenceState::Left, _) | (_, Witness::Position | Witness::System) => timeout,
+        (_, Witness::Phone) => silence(ranging().exit_after_s),
+        (_, Witness::Scanners) => silence(ranging().tag_exit_after_s),
+    })
 }
 
-fn due_dwell(presence: &Presence, fence: Option<&Arc<Geofence>>) -> Option<Timestamp> {
+/// In a zone it takes confidence to dwell, which no timer has: sightings tell it.
+fn due_dwell(presence: &Presence, region: Option<&Region>) -> Option<Timestamp> {
+    let region = region?;
+    let dwell = region.dwell?;
     let waits = presence.state == PresenceState::Inside && !presence.dwelled;
-    let dwell = fence?.region.dwell?;
-    waits.then(|| presence.since.plus(dwell))
+    (waits && region.kind != RegionKind::Zone).then(|| presence.since.plus(dwell))
 }

@@ -41,7 +41,7 @@ fn pass(round: &mut Round<'_>, fence: &Geofence, way: &Way, [from, to]: [&Place;
         lon: lon + turn_towards(lon, 0.0),
     };
     let sure = rounded(fence.probability(place, accuracy_m));
-    round.tell(fence, TransitionKind::Pass, between(from.at, to.at, middle)).confidence = sure;
+    round.tell(&fence.region, TransitionKind::Pass, between(from.at, to.at, middle)).confidence = sure;
 }
 
 fn between(from: Timestamp, to: Timestamp, part: f64) -> Timestamp {

@@ -14,7 +14,7 @@ mod validity;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use self::{
     area::Area,
@@ -39,11 +39,26 @@ pub const RADIUS_MAX_M: f64 = 1_000_000.0;
 /// The widest ring around a fence that may count as approaching it, metres.
 pub const APPROACH_MAX_M: f64 = 100_000.0;
 
+/// The kinds of regions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegionKind {
+    /// An area on the map.
+    #[default]
+    Geofence,
+    /// Wherever one of certain beacons is heard.
+    BeaconRegion,
+    /// A part of a shop that beacons or scanners speak for.
+    Zone,
+}
+
 /// What is said of a region, however it is told that somebody is in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Region {
     /// Its id.
     pub id: RegionId,
+    /// Of what kind it is.
+    pub kind: RegionKind,
     /// What people call it.
     pub name: Option<String>,
     /// The store that it belongs to.
@@ -121,6 +136,7 @@ impl Geofence {
         let shape = Shape::new(feature.geometry, properties.radius_m.unwrap_or_default());
         let region = Region {
             id,
+            kind: RegionKind::Geofence,
             name: properties.name,
             store: properties.store,
             tags: properties.tags,
@@ -139,7 +155,7 @@ impl Geofence {
 
     /// The feature that this geofence was made from.
     pub fn feature(&self) -> Feature {
-        let Region { id, name, store, tags, dwell, hours } = self.region.clone();
+        let Region { id, kind: _, name, store, tags, dwell, hours } = self.region.clone();
         let (geometry, radius_m) = self.shape.geometry();
         Feature {
             kind: FeatureKind::Feature,

@@ -3,7 +3,7 @@
 use parvis_beacons::{Ibeacon, Identity, Instance, Mac, Namespace, Uuid};
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, place_problems};
+use super::{Plan, name_problem, place_problems};
 use crate::{
     id::{BeaconId, RegionId, StoreId},
     observation::Position,
@@ -122,6 +122,7 @@ impl Beacon {
         if spec.measured_power_dbm.is_some_and(|power| !(-100.0..=20.0).contains(&power)) {
             problems.push(Problem::new("/measured_power_dbm", "must be from -100 to 20 dBm"));
         }
+        problems.extend(name_problem(spec.name.as_ref()));
         problems.extend(place_problems(spec.position, spec.plan));
         if problems.is_empty() { Ok(Beacon { spec, identity }) } else { Err(problems) }
     }

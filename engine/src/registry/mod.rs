@@ -2,17 +2,21 @@
 //!
 //! Knows nothing of devices or of time; who changes identity over time is told apart before.
 
+mod around;
 mod beacon;
 mod scanner;
+#[cfg(test)]
+mod tests;
 mod zone;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parvis_beacons::Identity;
 use rstar::{AABB, PointDistance, RTree, RTreeObject};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    around::{Neighbour, What},
     beacon::{Beacon, Role, Rotation, Spec as BeaconSpec},
     scanner::{Scanner, Spec as ScannerSpec},
     zone::{BeaconRegion, BeaconRegionSpec, Zone, ZoneSpec},
@@ -21,10 +25,7 @@ use crate::{
     id::{BeaconId, DeviceId, RegionId, ScannerId},
     observation::{Heard, Position},
     problem::Problem,
-    region::{
-        Region, distance_m,
-        sphere::{DEGREE_M, reach_lon_deg},
-    },
+    region::{Region, distance_m, sphere::Rect},
 };
 
 /// A place on a shop's floor plan.
@@ -50,7 +51,7 @@ pub struct Registry {
     by_identity: BTreeMap<Identity, Arc<Beacon>>,
     by_code: BTreeMap<String, Arc<Zone>>,
     by_zone: BTreeMap<RegionId, Vec<Arc<Scanner>>>,
-    /// Sorted by UUID.
+    /// Sorted by UUID, then by id.
     by_uuid: Vec<Arc<BeaconRegion>>,
     tree: RTree<Slot>,
 }
@@ -98,32 +99,38 @@ pub struct Parts {
 }
 
 impl Registry {
-    /// Indexes the parts. Of two with the same id, identity or code the later counts.
+    /// Indexes the parts. Of two with the same id the later counts; of two with the same identity or code the one whose
+    /// id sorts last.
     pub fn new(parts: Parts) -> Registry {
-        let Parts { beacons, scanners, zones, mut regions } = parts;
+        let beacons: BTreeMap<_, _> = parts.beacons.into_iter().map(|it| (it.spec.id.clone(), it)).collect();
+        let scanners: BTreeMap<_, _> = parts.scanners.into_iter().map(|it| (it.spec.id.clone(), it)).collect();
+        let zones: BTreeMap<_, _> = parts.zones.into_iter().map(|it| (it.spec.id.clone(), it)).collect();
+        let regions: BTreeMap<_, _> = parts.regions.into_iter().map(|it| (it.spec.id.clone(), it)).collect();
         let mut by_zone: BTreeMap<RegionId, Vec<Arc<Scanner>>> = BTreeMap::new();
-        for scanner in &scanners {
+        for scanner in scanners.values() {
             if let Some(zone) = &scanner.spec.zone {
                 by_zone.entry(zone.clone()).or_default().push(scanner.clone());
             }
         }
         let slot = |position: Option<Position>, fixture| position.map(|position| Slot { position, fixture });
-        let hung = beacons.iter().filter_map(|it| slot(it.spec.position, Fixture::Beacon(it.clone())));
-        let scanning = scanners.iter().filter_map(|it| slot(it.spec.position, Fixture::Scanner(it.clone())));
-        let by_code = zones.iter().flat_map(|zone| zone.spec.codes.iter().map(|code| (code.clone(), zone.clone())));
-        let named = |region: &Arc<BeaconRegion>| (region.region.id.clone(), region.clone());
-        let by_region = regions.iter().map(named).collect();
-        regions.sort_by(|a, b| (a.spec.uuid, &a.spec.id).cmp(&(b.spec.uuid, &b.spec.id)));
+        let hung = beacons.values().filter_map(|it| slot(it.spec.position, Fixture::Beacon(it.clone())));
+        let scanning = scanners.values().filter_map(|it| slot(it.spec.position, Fixture::Scanner(it.clone())));
+        let code = |zone: &Arc<Zone>| {
+            let zone = zone.clone();
+            zone.spec.codes.clone().into_iter().map(move |code| (code, zone.clone()))
+        };
+        let mut by_uuid: Vec<Arc<BeaconRegion>> = regions.values().cloned().collect();
+        by_uuid.sort_by_key(|region| region.spec.uuid);
         Registry {
             tree: RTree::bulk_load(hung.chain(scanning).collect()),
-            by_identity: beacons.iter().filter_map(|it| Some((it.identity?, it.clone()))).collect(),
-            by_code: by_code.collect(),
+            by_identity: beacons.values().filter_map(|it| Some((it.identity?, it.clone()))).collect(),
+            by_code: zones.values().flat_map(code).collect(),
             by_zone,
-            by_uuid: regions,
-            regions: by_region,
-            beacons: beacons.into_iter().map(|it| (it.spec.id.clone(), it)).collect(),
-            scanners: scanners.into_iter().map(|it| (it.spec.id.clone(), it)).collect(),
-            zones: zones.into_iter().map(|it| (it.spec.id.clone(), it)).collect(),
+            by_uuid,
+            regions,
+            beacons,
+            scanners,
+            zones,
         }
     }
 
@@ -207,27 +214,52 @@ impl Registry {
         zone.or_else(|| self.regions.get(id).map(|region| &region.region))
     }
 
-    /// What hangs within a radius, nearest first, with its distance in metres.
+    /// How long nothing may be heard in a zone or a beacon region, if it says so itself.
+    pub fn exit_after(&self, id: &RegionId) -> Option<Duration> {
+        let zone = self.zones.get(id).map(|zone| zone.spec.exit_after_s);
+        let seconds = zone.or_else(|| self.regions.get(id).map(|region| region.spec.exit_after_s));
+        seconds.flatten().map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// What hangs within a radius, nearest first, with its distance in metres; at the same distance beacons before
+    /// scanners, each by id.
     pub fn around(&self, position: Position, radius_m: f64) -> Vec<(f64, Fixture)> {
-        let [height, width] = [radius_m / DEGREE_M, reach_lon_deg(position.lat, radius_m)];
+        // Rounding, and the two longitudes of the antimeridian, must not cost what is just there.
+        const SLACK_M: f64 = 0.01;
+        let around = Rect::EMPTY.including([position.lon, position.lat]).grown(radius_m + SLACK_M);
         let mut found = Vec::new();
-        // What lies across the antimeridian is found from the other side.
-        for turn in [-360.0, 0.0, 360.0] {
-            let low = [position.lon + turn - width, position.lat - height];
-            let high = [position.lon + turn + width, position.lat + height];
-            for slot in self.tree.locate_in_envelope(AABB::from_corners(low, high)) {
+        for Rect { west, south, east, north } in around.wrapped().into_iter().flatten() {
+            for slot in self.tree.locate_in_envelope(AABB::from_corners([west, south], [east, north])) {
                 let distance = distance_m(position, slot.position);
                 if distance <= radius_m {
                     found.push((distance, slot.fixture.clone()));
                 }
             }
         }
-        found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        found.sort_by(|(a, x), (b, y)| a.total_cmp(b).then_with(|| x.name().cmp(&y.name())));
         found
     }
 }
 
-pub(super) fn place_problems(position: Option<Position>, plan: Option<Plan>) -> Vec<Problem> {
+impl Fixture {
+    fn name(&self) -> (u8, &str) {
+        match self {
+            Fixture::Beacon(beacon) => (1, beacon.spec.id.as_str()),
+            Fixture::Scanner(scanner) => (2, scanner.spec.id.as_str()),
+        }
+    }
+}
+
+/// The longest name, bytes.
+const NAME_MAX: usize = 256;
+/// The furthest from the origin of a floor plan, metres.
+const PLAN_MAX_M: f64 = 100_000.0;
+
+fn name_problem(name: Option<&String>) -> Option<Problem> {
+    name.filter(|name| name.len() > NAME_MAX).map(|_| Problem::new("/name", format!("at most {NAME_MAX} bytes")))
+}
+
+fn place_problems(position: Option<Position>, plan: Option<Plan>) -> Vec<Problem> {
     let mut problems = Vec::new();
     if position.is_some_and(|it| !(-90.0..=90.0).contains(&it.lat)) {
         problems.push(Problem::new("/position/lat", "must be from -90 to 90 degrees"));
@@ -235,8 +267,8 @@ pub(super) fn place_problems(position: Option<Position>, plan: Option<Plan>) -> 
     if position.is_some_and(|it| !(-180.0..=180.0).contains(&it.lon)) {
         problems.push(Problem::new("/position/lon", "must be from -180 to 180 degrees"));
     }
-    if plan.is_some_and(|it| !it.x_m.is_finite() || !it.y_m.is_finite()) {
-        problems.push(Problem::new("/plan", "x_m and y_m must be numbers of metres"));
+    if plan.is_some_and(|it| [it.x_m, it.y_m].into_iter().any(|at| !(-PLAN_MAX_M..=PLAN_MAX_M).contains(&at))) {
+        problems.push(Problem::new("/plan", format!("x_m and y_m must be from -{PLAN_MAX_M} to {PLAN_MAX_M} metres")));
     }
     problems
 }

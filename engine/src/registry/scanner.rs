@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, place_problems};
+use super::{Plan, name_problem, place_problems};
 use crate::{
     id::{RegionId, ScannerId, StoreId},
     observation::Position,
@@ -48,6 +48,7 @@ impl Scanner {
     /// Everything that is wrong with it.
     pub fn compile(spec: Spec) -> Result<Scanner, Vec<Problem>> {
         let mut problems = place_problems(spec.position, spec.plan);
+        problems.extend(name_problem(spec.name.as_ref()));
         if !(-40.0..=40.0).contains(&spec.offset_db) {
             problems.push(Problem::new("/offset_db", "must be from -40 to 40 dB"));
         }

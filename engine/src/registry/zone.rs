@@ -5,15 +5,21 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use parvis_beacons::{Identity, Uuid};
+use parvis_beacons::{Identity, Uuid, ranging::Proximity};
 use serde::{Deserialize, Serialize};
 
+use super::name_problem;
 use crate::{
     id::{RegionId, StoreId},
     problem::Problem,
-    region::Region,
+    region::{Region, RegionKind},
     schedule::Hours,
 };
+
+/// The most tags of a region.
+const TAGS_MAX: usize = 64;
+/// The longest tag, bytes.
+const TAG_MAX: usize = 128;
 
 /// A zone as it stands in a file or a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +44,7 @@ pub struct ZoneSpec {
     /// Opening hours of this place, instead of its store's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
-    /// The weakest signal with which the zone is entered, dBm; the shop's setting if absent.
+    /// The weakest signal with which the zone is entered, dBm, if that is more than the shop's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_dbm: Option<f64>,
     /// How long nothing may be heard before a device counts as gone, seconds; the shop's setting if absent.
@@ -69,6 +75,9 @@ pub struct BeaconRegionSpec {
     /// and this minor, if there is one here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minor: Option<u16>,
+    /// How near to one of the beacons counts as being there; hearing it if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proximity: Option<Proximity>,
     /// By which campaigns select it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
@@ -104,18 +113,24 @@ pub struct BeaconRegion {
 impl Zone {
     /// The longest code, bytes.
     pub const CODE_MAX: usize = 512;
+    /// The most codes of a zone.
+    pub const CODES_MAX: usize = 1_000;
 
     /// Checks a zone.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(spec: ZoneSpec) -> Result<Zone, Vec<Problem>> {
-        let mut problems = shared(spec.dwell_s, spec.exit_after_s, spec.hours.as_ref());
+        let mut problems = shared(&spec.tags, (spec.dwell_s, spec.exit_after_s), spec.hours.as_ref());
+        problems.extend(name_problem(spec.name.as_ref()));
         if spec.floor_dbm.is_some_and(|floor| !(-110.0..=-20.0).contains(&floor)) {
             problems.push(Problem::new("/floor_dbm", "must be from -110 to -20 dBm"));
         }
         if spec.group.as_ref() == Some(&spec.id) {
             problems.push(Problem::new("/group", "a zone is no part of itself"));
+        }
+        if spec.codes.len() > Self::CODES_MAX {
+            problems.push(Problem::new("/codes", format!("at most {} codes", Self::CODES_MAX)));
         }
         if spec.codes.iter().any(|code| code.is_empty() || code.len() > Self::CODE_MAX) {
             problems.push(Problem::new("/codes", format!("a code has from 1 to {} bytes", Self::CODE_MAX)));
@@ -125,6 +140,7 @@ impl Zone {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::Zone,
             name: spec.name.clone(),
             store: Some(spec.store.clone()),
             tags: spec.tags.clone(),
@@ -141,7 +157,8 @@ impl BeaconRegion {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile(spec: BeaconRegionSpec) -> Result<BeaconRegion, Vec<Problem>> {
-        let mut problems = shared(spec.dwell_s, spec.exit_after_s, spec.hours.as_ref());
+        let mut problems = shared(&spec.tags, (spec.dwell_s, spec.exit_after_s), spec.hours.as_ref());
+        problems.extend(name_problem(spec.name.as_ref()));
         if spec.minor.is_some() && spec.major.is_none() {
             problems.push(Problem::new("/minor", "a minor says nothing without a major"));
         }
@@ -150,6 +167,7 @@ impl BeaconRegion {
         }
         let region = Region {
             id: spec.id.clone(),
+            kind: RegionKind::BeaconRegion,
             name: spec.name.clone(),
             store: spec.store.clone(),
             tags: spec.tags.clone(),
@@ -168,12 +186,19 @@ impl BeaconRegion {
     }
 }
 
-fn shared(dwell_s: Option<u32>, exit_after_s: Option<u32>, hours: Option<&Hours>) -> Vec<Problem> {
+fn shared(
+    tags: &BTreeSet<String>,
+    (dwell_s, exit_after_s): (Option<u32>, Option<u32>),
+    hours: Option<&Hours>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, seconds) in [("/dwell_s", dwell_s), ("/exit_after_s", exit_after_s)] {
         if seconds.is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
             problems.push(Problem::new(path, "must be from 1 to 86400 seconds, or left out"));
         }
+    }
+    if tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_MAX) {
+        problems.push(Problem::new("/tags", format!("at most {TAGS_MAX} tags of 1 to {TAG_MAX} bytes")));
     }
     problems.extend(hours.into_iter().flat_map(Hours::problems).map(|problem| problem.under("/hours")));
     problems

@@ -1,7 +1,9 @@
 //! The volatile side of a device. Losing it in a crash costs sharpness (a pass, a late fix), never a message.
 
+use parvis_beacons::ranging::{Level, Proximity};
+
 use crate::{
-    id::RegionId,
+    id::{BeaconId, RegionId, ScannerId, StoreId},
     observation::{Place, Position},
     rare::Rare,
     time::Timestamp,
@@ -23,6 +25,59 @@ pub struct Track {
     pub settled_at: Option<Timestamp>,
     /// What is on record of the recent past, so that late fixes do not record it again.
     pub past: Rare<Vec<Stretch>>,
+    /// What was heard of late: by a phone of beacons, or of a tag by scanners.
+    pub radio: Option<Box<Radio>>,
+}
+
+/// What was heard of late.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Radio {
+    /// Who was heard, or who has heard, in the order of their names.
+    pub sources: Vec<Source>,
+    /// The zone that was chosen last, told or not.
+    pub chosen: Option<RegionId>,
+    /// When each zone and beacon region in which the device is was last confirmed.
+    pub heard: Vec<(RegionId, Timestamp)>,
+    /// Where the last sighting that was believed places the device.
+    pub last: Option<Whereabouts>,
+}
+
+impl Radio {
+    /// When a region was last confirmed.
+    pub fn heard_at(&self, region: &RegionId) -> Option<Timestamp> {
+        self.heard.iter().find(|(known, _)| known == region).map(|(_, at)| *at)
+    }
+}
+
+/// One beacon that a phone hears, or one scanner that hears a tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Which one.
+    pub name: SourceName,
+    /// How strongly, smoothed.
+    pub level: Level,
+    /// How near.
+    pub proximity: Proximity,
+}
+
+/// What tells signals apart by place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceName {
+    /// A beacon that hangs somewhere.
+    Beacon(BeaconId),
+    /// A scanner that hangs somewhere.
+    Scanner(ScannerId),
+}
+
+/// Where a sighting places a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Whereabouts {
+    /// When.
+    pub at: Timestamp,
+    /// In which shop.
+    pub store: Option<StoreId>,
+    /// Where the beacon or the scanner hangs.
+    pub position: Option<Position>,
 }
 
 /// The last decisive word on one region.

@@ -7,6 +7,7 @@ mod presence;
 mod rings;
 mod settled;
 mod timers;
+mod zones;
 
 /// As many cases as a laptop runs in seconds. `PROPTEST_CASES` and `PROPTEST_RNG_SEED` change that for a longer look.
 pub(crate) fn cases(count: u32) -> proptest::test_runner::Config {

@@ -121,9 +121,10 @@ mod tests {
         matching::{Transition, TransitionCause, TransitionKind},
         notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
         order::{Arrival, Arrived, Fulfilment, Order, OrderState, Told},
+        region::RegionKind,
         shopper::{
             ApnsEnvironment, Attribute, Consent, Device, Interest, Loyalty, Presence, PresenceState, PushTarget, Send,
-            Shopper, Subscription, SubscriptionKeys,
+            Shopper, Subscription, SubscriptionKeys, Witness,
         },
     };
     use proptest::prelude::*;
@@ -170,7 +171,14 @@ mod tests {
 
     fn device(bits: &mut Bits, at: Timestamp) -> Device {
         let state = bits.one_of(PresenceState::Near, PresenceState::Inside);
-        let presence = Presence { region: name("shop"), state, since: at, seen: at, dwelled: bits.flip() };
+        let presence = Presence {
+            region: name("shop"),
+            state,
+            since: at,
+            seen: at,
+            dwelled: bits.flip(),
+            witness: Witness::Position,
+        };
         let target = target(bits);
         Device {
             platform: "ios".into(),
@@ -181,6 +189,7 @@ mod tests {
             registered_at: at,
             presences: bits.maybe(presence).into_iter().collect(),
             left_at: bits.maybe(at),
+            linked_until: bits.maybe(Box::new(at)),
         }
     }
 
@@ -255,6 +264,7 @@ mod tests {
             kind: TransitionKind::Dwell,
             device: name("phone"),
             region: name("r"),
+            region_kind: RegionKind::Geofence,
             store: bits.maybe(name("s")),
             at,
             received_at: at,
