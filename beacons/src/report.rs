@@ -66,7 +66,8 @@ pub struct Health {
     pub adapters: Vec<Adapter>,
     /// Reports that wait on disk.
     pub queued: u64,
-    /// Reports that were dropped since the boot because the queue was full.
+    /// Reports that were dropped since the program began: because the queue was full or damaged, because the server
+    /// refused them, or because their age could not be told any more.
     pub dropped: u64,
 }
 
@@ -79,7 +80,11 @@ pub struct Adapter {
     pub mode: String,
     /// Advertisements heard a second, of any kind, over the last minute.
     pub rate_hz: f64,
-    /// How often scanning had to be started anew since the boot.
+    /// The best rate of the beacons by which the radio is judged, because they are always there, advertisements a second;
+    /// none if no such beacon is heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_rate_hz: Option<f64>,
+    /// How often scanning had to be started anew since the program began.
     pub restarts: u64,
 }
 
