@@ -45,7 +45,7 @@ pub fn elapsed(world: &World, subject: Subject<'_>, until: Timestamp, now: Times
             presences.push(presence);
             continue;
         };
-        forget(track, &presence.region);
+        forget(track, &presence.region, (cause == TransitionCause::Silence).then_some(at));
         if presence.state != PresenceState::Inside {
             continue;
         }
@@ -145,12 +145,13 @@ fn is_by_radio(presence: &Presence) -> bool {
     matches!(presence.witness, Witness::Phone | Witness::Scanners)
 }
 
-/// A presence has ended.
-fn forget(track: &mut Track, region: &RegionId) {
+/// A presence has ended, by silence if there is a time for it.
+fn forget(track: &mut Track, region: &RegionId, silent_at: Option<Timestamp>) {
     track.calm = None;
     if let Some(radio) = &mut track.radio {
         radio.chosen.take_if(|zone| zone == region);
         radio.heard.retain(|(heard, _)| heard != region);
+        radio.silent_at = radio.silent_at.max(silent_at);
     }
     if !track.marks.is_empty() {
         track.marks.retain(|mark| mark.region != *region);

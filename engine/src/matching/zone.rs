@@ -65,7 +65,8 @@ pub(super) fn scanned(round: &mut Round<'_>, zone: &RegionId, at: Timestamp) {
     let now = newest(round).max(at);
     let mut told = Told { round, at: now, witness: Witness::Phone, cause: TransitionCause::Scan };
     chain(world, zone).for_each(|zone| told.confirm(zone, at));
-    if now.since(at).as_secs_f64() < settings.live_s {
+    let is_news = told.radio().scanned_at < Some(at);
+    if is_news && now.since(at).as_secs_f64() < settings.live_s {
         told.radio().chosen = Some(zone.clone());
         told.radio().scanned_at = Some(at);
         told.move_to(&Choice { zone: zone.clone(), confidence: 1.0, runner_up: None }, settings);
@@ -93,7 +94,8 @@ fn newest(round: &Round<'_>) -> Timestamp {
     let heard = sources.map(|source| Timestamp::from_millis(source.level.at_ms));
     let by_radio = |presence: &&Presence| matches!(presence.witness, Witness::Phone | Witness::Scanners);
     let since = round.presences().iter().filter(by_radio).map(|presence| presence.since);
-    heard.chain(since).max().unwrap_or(Timestamp::MIN)
+    let silent = round.track.radio.iter().filter_map(|radio| radio.silent_at);
+    heard.chain(since).chain(silent).max().unwrap_or(Timestamp::MIN)
 }
 
 /// Takes a reading into its source, and gives it; nothing if the reading is a repeat, late or no signal strength.
