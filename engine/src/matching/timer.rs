@@ -130,7 +130,8 @@ fn confirmed(world: &World, presences: &[Presence], track: &mut Track, until: Ti
             seen = last.map_or(seen, |last| last.at.max(seen));
         } else if let Some(region) = region.filter(|_| restarted && is_by_radio(presence)) {
             let silence = silence(world, region, presence.witness);
-            seen = if until < seen.plus(silence).plus(silence) { until.max(seen) } else { seen };
+            let latest = seen.plus(silence);
+            seen = if until < latest.plus(silence) { seen.max(until.min(latest)) } else { seen };
         }
         Presence { seen, ..presence.clone() }
     };

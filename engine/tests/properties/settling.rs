@@ -1,4 +1,4 @@
-//! What radio does in practice: gaps, restarts, late uploads, codes, other people's beacons. One shop, told step by step.
+//! What radio does in practice: gaps, restarts, late uploads, codes, forged beacons. One shop, told step by step.
 
 use parvis_engine::{
     matching::{TransitionCause, TransitionKind},
