@@ -73,7 +73,8 @@ fn rows_grow(reports: &[Report]) {
     let mut last = BTreeMap::new();
     for report in reports {
         let before = last.insert(&report.boot, report.seq);
-        assert!(before.is_none_or(|before| before < report.seq), "{} {} after {before:?}", report.boot, report.seq);
+        // The same one again is what a killed agent was not told the answer to.
+        assert!(before.is_none_or(|before| before <= report.seq), "{} {} after {before:?}", report.boot, report.seq);
     }
 }
 
