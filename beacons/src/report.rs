@@ -12,9 +12,10 @@ use crate::{Identity, Mac};
 pub struct Report {
     /// The scanner host's id in the registry.
     pub scanner: String,
-    /// Names the run of the host's clock that ages and sequence numbers belong to; another one after every boot.
+    /// Names the row that sequence numbers count in: another one after every start of the program, and when fresh reports
+    /// begin to pass those that had to wait.
     pub boot: String,
-    /// Counts the reports of this boot, from 1.
+    /// Counts the reports of this row, from 1.
     pub seq: u64,
     /// The host's own wall clock when this was sent, RFC 3339; only to tell how far it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,8 +3,10 @@
 //! There are two lanes. The live lane sends each report as it is made and touches no disk. What it can't send goes into
 //! the queue, and while the link is down everything does. The backlog lane empties the queue, oldest first and at a
 //! limited rate, and it is what finds out that the link works again; from then on fresh reports pass the backlog, for
-//! an offer can't wait behind hours of history. Numbers stay with their reports, so a report that was sent twice is
-//! known as one, and the server sees numbers of the backlog after higher ones.
+//! an offer can't wait behind hours of history.
+//!
+//! Numbers stay with their reports, so that a report that was sent twice is known as one. From the moment at which fresh
+//! reports begin to pass a backlog they are numbered in a row of their own: in each row the server sees numbers grow.
 
 use std::{collections::VecDeque, future::Future, io, pin::Pin, time::Duration};
 
@@ -56,6 +58,8 @@ pub struct Uplink {
     link: Link,
     run: String,
     boot: Option<String>,
+    /// The row of numbers that fresh reports are in, and the last number in it.
+    row: u64,
     seq: u64,
     /// What the server's clock is ahead of the boot's, milliseconds.
     server_ahead_ms: Option<i64>,
@@ -106,6 +110,7 @@ impl Uplink {
             link,
             run: format!("{:016x}", entropy::bits()),
             boot: clock::host_boot(),
+            row: 0,
             seq: 0,
             server_ahead_ms: None,
             waiting: VecDeque::new(),
@@ -174,7 +179,7 @@ impl Uplink {
     fn make(&mut self, batch: Batch) {
         self.seq += 1;
         let record = Record {
-            run: self.run.clone(),
+            run: format!("{}-{}", self.run, self.row),
             seq: self.seq,
             boot: self.boot.clone(),
             at_ms: batch.at.0,
@@ -268,6 +273,9 @@ impl Uplink {
             self.server_ahead_ms = Some(server_ms.saturating_sub(i64::try_from(now.0).unwrap_or(i64::MAX)));
         }
         self.link.settle(outcome.verdict, now, entropy::unit());
+        if self.link.works() && !worked && !self.queue.is_empty() {
+            (self.row, self.seq) = (self.row + 1, 0);
+        }
         let wait = self.link.ready_at().since(now);
         match outcome.verdict {
             Verdict::Accepted if !worked => info!(queued = self.queue.len(), "the server takes reports again"),

@@ -17,9 +17,10 @@ const EXPANDED_BYTES_MAX: usize = 4 << 20;
 /// One report that was not sent yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The run of the agent that made it; with the number it names the report for ever.
+    /// The row of numbers that it is in: a run of the agent, or a part of one. With the number it names the report for
+    /// ever.
     pub run: String,
-    /// Its number in that run.
+    /// Its number in that row.
     pub seq: u64,
     /// The boot that `at_ms` belongs to; none if the host does not tell.
     pub boot: Option<String>,

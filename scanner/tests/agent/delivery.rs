@@ -1,6 +1,10 @@
 //! From the agent to the server: nothing is lost, and nothing is told out of order.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use parvis_beacons::report::Report;
 use parvis_scanner::{
@@ -64,6 +68,16 @@ impl Scene {
     }
 }
 
+/// In each row numbers grow, whatever the backlog.
+fn rows_grow(reports: &[Report]) {
+    let mut last = BTreeMap::new();
+    for report in reports {
+        let before = last.insert(&report.boot, report.seq);
+        // The same one again is what a killed agent was not told the answer to.
+        assert!(before.is_none_or(|before| before <= report.seq), "{} {} after {before:?}", report.boot, report.seq);
+    }
+}
+
 fn in_order(reports: &[Report], run: &str) {
     let numbers: Vec<u64> = reports
         .iter()
@@ -85,6 +99,7 @@ async fn what_waits_survives_the_agents_death_and_arrives_in_order() {
     scene.server_returns(address).await;
     scene.start_agent();
     let reports = scene.all_arrive().await;
+    rows_grow(&reports);
     in_order(&reports, &run);
     let late: Vec<&Report> =
         reports.iter().filter(|report| report.heard.iter().any(|heard| BEACONS.contains(&minor(heard)))).collect();
@@ -121,6 +136,16 @@ async fn fresh_reports_pass_the_backlog() {
     scene.server_returns(address).await;
     scene.is_heard(2).await;
     assert!(waiting(&scene.queue()).len() >= 2, "most of the backlog still waits");
+    scene.agent = None;
+    fs::write(&config, text).expect("written");
+    scene.start_agent();
+    scene.until("the rest arrives", |scene| waiting(&scene.queue()).is_empty().then_some(())).await;
+    let three = |scene: &mut Scene| {
+        let rows: BTreeSet<String> = scene.book.reports().into_iter().map(|report| report.boot).collect();
+        (rows.len() >= 3).then_some(())
+    };
+    scene.until("the backlog, what passed it, and what the next run made", three).await;
+    rows_grow(&scene.book.reports());
 }
 
 #[tokio::test]
@@ -136,6 +161,7 @@ async fn a_busy_server_gets_the_same_report_again() {
     numbers.sort();
     numbers.dedup();
     assert_eq!(numbers.len(), count, "no report is taken twice");
+    rows_grow(&scene.book.reports());
 }
 
 #[tokio::test]
@@ -207,6 +233,7 @@ async fn a_cut_file_and_a_reboot_cost_only_what_was_being_written() {
     scene.server_returns(address).await;
     scene.start_agent();
     let reports = scene.all_arrive().await;
+    rows_grow(&reports);
     in_order(&reports, &records[0].run);
     let late = reports.iter().find(|report| report.boot == records[0].run && report.seq == records[0].seq);
     let age_ms = late.expect("it arrived").heard[0].age_ms;
