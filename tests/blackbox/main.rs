@@ -17,6 +17,7 @@ mod life;
 mod lifecycle;
 mod orders;
 mod providers;
+mod radio;
 mod restart;
 mod rig;
 mod scanners;

@@ -136,6 +136,13 @@ impl Rig {
         self.settings.push((key.to_owned(), value.to_owned()));
     }
 
+    /// A key with which a scanner speaks for itself; the daemon knows it soon.
+    pub(crate) async fn new_scanner_key(&self, scanner: &str) -> String {
+        let key = new_bound_key(self.folder.path(), scanner, "ingest", &["--scanner", scanner]).await;
+        self.signal("HUP").await;
+        key
+    }
+
     /// Kills the daemon as a power cut would.
     pub(crate) async fn kill(&mut self) {
         let mut daemon = self.daemon.take().expect("it runs");
@@ -288,8 +295,13 @@ pub(crate) async fn run(args: &[&str]) -> Output {
 
 /// Makes a key as an operator would.
 pub(crate) async fn new_key(folder: &Path, name: &str, scope: &str) -> String {
+    new_bound_key(folder, name, scope, &[]).await
+}
+
+async fn new_bound_key(folder: &Path, name: &str, scope: &str, bound: &[&str]) -> String {
     let config = folder.to_str().expect("a folder in plain letters");
-    let output = run(&["keys", "new", "--name", name, "--scope", scope, "--config", config]).await;
+    let words = ["keys", "new", "--name", name, "--scope", scope, "--config", config];
+    let output = run(&[&words, bound].concat()).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).trim().to_owned()
 }
@@ -303,7 +315,7 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) ->
     try_until(ask).await.unwrap_or_else(|| panic!("waited in vain for {what}"))
 }
 
-async fn try_until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+pub(crate) async fn try_until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let asking = async {
         loop {
             if let Some(answer) = ask().await {
