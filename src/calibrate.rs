@@ -103,16 +103,15 @@ impl Advice {
 
     /// The registry as it would be.
     fn registry(&self, known: &Registry) -> Result<Registry> {
-        let changed: BTreeSet<&str> = (self.scanners.iter().map(|(spec, _)| spec.id.as_str()))
-            .chain(self.beacons.iter().map(|(spec, _)| spec.id.as_str()))
-            .collect();
+        let scanners: BTreeSet<&ScannerId> = self.scanners.iter().map(|(spec, _)| &spec.id).collect();
+        let beacons: BTreeSet<&BeaconId> = self.beacons.iter().map(|(spec, _)| &spec.id).collect();
         let refused = |id: &str, problems: Vec<Problem>| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow!("what was learned of {id} can't be: {}", problems.join("; "))
         };
         let mut parts = Parts {
-            beacons: known.beacons().filter(|it| !changed.contains(it.spec.id.as_str())).cloned().collect(),
-            scanners: known.scanners().filter(|it| !changed.contains(it.spec.id.as_str())).cloned().collect(),
+            beacons: known.beacons().filter(|it| !beacons.contains(&it.spec.id)).cloned().collect(),
+            scanners: known.scanners().filter(|it| !scanners.contains(&it.spec.id)).cloned().collect(),
             zones: known.zones().cloned().collect(),
             regions: known.beacon_regions().cloned().collect(),
         };

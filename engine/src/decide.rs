@@ -114,8 +114,12 @@ pub fn still_wanted(world: &World, shopper: &Shopper, notification: &Notificatio
 /// Whether the visit that a transition tells of has ended by what came along with it: a message would reach nobody
 /// there, so none is decided that would count.
 fn is_over(transition: &Transition, later: &[Transition]) -> bool {
-    let visit = |it: &Transition| (it.device.clone(), it.region.clone(), it.entered_at);
-    let ends = |it: &Transition| it.kind == TransitionKind::Exit && !it.replayed && visit(it) == visit(transition);
+    // What was heard is in order: its exits are true however old they are.
+    let heard = |it: &Transition| matches!(it.cause, TransitionCause::Sighting | TransitionCause::Silence);
+    let same = |it: &Transition| {
+        it.device == transition.device && it.region == transition.region && it.entered_at == transition.entered_at
+    };
+    let ends = |it: &Transition| it.kind == TransitionKind::Exit && (!it.replayed || heard(it)) && same(it);
     matches!(transition.kind, TransitionKind::Enter | TransitionKind::Dwell) && later.iter().any(ends)
 }
 

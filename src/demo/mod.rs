@@ -159,10 +159,11 @@ fn write_config(folder: &Path, providers: &Sandbox) -> Result<String> {
     let credentials = providers.write_credentials(folder)?;
     let (key, record) = new_key(&Entropy::System, "demo", Scope::ALL.into());
     let fragment = fs::read_to_string(&credentials.fragment)?;
-    let files: [(&str, String); 5] = [
+    let files: [(&str, String); 6] = [
         ("parvis.toml", format!("{}\n{fragment}", include_str!("../../config/demo/parvis.toml"))),
         ("geofences.geojson", include_str!("../../config/demo/geofences.geojson").to_owned()),
         ("stores.toml", include_str!("../../config/demo/stores.toml").to_owned()),
+        ("beacons.toml", include_str!("../../config/demo/beacons.toml").to_owned()),
         ("campaigns.toml", include_str!("../../config/demo/campaigns.toml").to_owned()),
         ("keys.toml", toml::to_string(&KeyFile { keys: vec![record] })?),
     ];

@@ -62,6 +62,16 @@ pub(super) struct Sighting<'a> {
     pub(super) battery_v: Option<f64>,
 }
 
+/// What a beacon is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Circumstances<'a> {
+    pub(super) now: Timestamp,
+    pub(super) config: &'a Config,
+    pub(super) registry: &'a Registry,
+    /// Whether a scanner would hear what is near it.
+    pub(super) listens: &'a dyn Fn(&ScannerId) -> bool,
+}
+
 /// So many of those who hear a beacon are told apart.
 const HEARERS_MAX: usize = 8;
 /// Who has not heard it for so long says nothing of where it is now; what is older comes out of a scanner's queue.
@@ -91,7 +101,8 @@ impl Entry {
     }
 
     /// It was heard.
-    pub(super) fn hear(&mut self, sighting: Sighting<'_>, registry: &Registry, now: Timestamp, config: &Config) {
+    pub(super) fn hear(&mut self, sighting: Sighting<'_>, when: Circumstances<'_>) {
+        let Circumstances { now, config, .. } = when;
         let at = sighting.at.min(now);
         self.heard_at = self.heard_at.max(at);
         self.follow(sighting.scanner, at, now, config);
@@ -105,8 +116,7 @@ impl Entry {
         self.recent.add(sighting.rssi_dbm);
         self.hearer(sighting.scanner, at, sighting.rssi_dbm + sighting.scanner.spec.offset_db);
         if self.beacon.spec.role != Role::Tag {
-            self.elsewhere_since =
-                self.is_elsewhere(registry, now, config).then(|| self.elsewhere_since.unwrap_or(now));
+            self.elsewhere_since = self.is_elsewhere(when).then(|| self.elsewhere_since.unwrap_or(now));
         }
     }
 
@@ -114,8 +124,9 @@ impl Entry {
         self.heard_at
     }
 
-    /// How it fares. `listens` tells of a scanner whether it would hear it.
-    pub(super) fn state(&self, now: Timestamp, config: &Config, listens: impl Fn(&ScannerId) -> bool) -> BeaconState {
+    /// How it fares.
+    pub(super) fn state(&self, when: Circumstances<'_>) -> BeaconState {
+        let Circumstances { now, config, listens, .. } = when;
         if self.is_cloned(now, config) {
             return BeaconState::Cloned;
         }
@@ -215,17 +226,26 @@ impl Entry {
     }
 
     /// Whether it is heard best, and clearly so, by a scanner of another shop or zone.
-    fn is_elsewhere(&self, registry: &Registry, now: Timestamp, config: &Config) -> bool {
-        let (mut home, mut away) = (None, None);
+    fn is_elsewhere(&self, when: Circumstances<'_>) -> bool {
+        let Circumstances { now, config, registry, listens } = when;
+        let (mut home, mut next_door, mut abroad) = (None, None, None);
         for hearer in self.live(now) {
-            let side = if is_home(&self.beacon, &hearer.scanner, registry) { &mut home } else { &mut away };
+            let side = match place(&self.beacon, &hearer.scanner, registry) {
+                Place::Home => &mut home,
+                Place::OtherZone => &mut next_door,
+                Place::OtherShop => &mut abroad,
+            };
             *side = Some(side.map_or(hearer.level.value, |best: f64| best.max(hearer.level.value)));
         }
-        match (home, away) {
-            (Some(home), Some(away)) => away - home >= config.moved_margin_db,
+        let is_better = |there: Option<f64>| match (home, there) {
+            (Some(home), Some(there)) => there - home >= config.moved_margin_db,
             (None, Some(_)) => true,
             (_, None) => false,
-        }
+        };
+        let listeners = self.beacon.spec.zone.as_ref().map_or(&[][..], |zone| registry.scanners_of(zone));
+        // While nobody listens at home it is always heard best next door.
+        let would_be_heard = || home.is_some() || listeners.iter().any(|scanner| listens(&scanner.spec.id));
+        is_better(abroad) || (is_better(next_door) && would_be_heard())
     }
 
     fn drift_db(&self, now: Timestamp) -> Option<f64> {
@@ -273,14 +293,23 @@ impl Stretch {
     }
 }
 
-/// Whether a scanner hangs where a beacon does, as far as that can be told.
-fn is_home(beacon: &Beacon, scanner: &Scanner, registry: &Registry) -> bool {
+/// Where a scanner hangs, seen from a beacon.
+enum Place {
+    Home,
+    OtherZone,
+    OtherShop,
+}
+
+/// As far as it can be told: of a zone, what it is a part of and what is a part of it count as the same place.
+fn place(beacon: &Beacon, scanner: &Scanner, registry: &Registry) -> Place {
     if beacon.spec.store.as_ref() != Some(&scanner.spec.store) {
-        return false;
+        return Place::OtherShop;
     }
-    let (Some(its), Some(theirs)) = (&beacon.spec.zone, &scanner.spec.zone) else { return true };
+    let (Some(its), Some(theirs)) = (&beacon.spec.zone, &scanner.spec.zone) else { return Place::Home };
     let group = |zone| registry.zone(zone).and_then(|zone| zone.spec.group.as_ref());
-    let kin = its == theirs || group(its) == Some(theirs) || group(theirs) == Some(its);
-    // Where nobody listens it is always heard best elsewhere.
-    kin || registry.scanners_of(its).is_empty()
+    if its == theirs || group(its) == Some(theirs) || group(theirs) == Some(its) {
+        Place::Home
+    } else {
+        Place::OtherZone
+    }
 }

@@ -12,7 +12,8 @@ use parvis_engine::{
 };
 
 use super::{
-    Config, beacon,
+    Config,
+    beacon::{self, Circumstances},
     rotating::Rotating,
     scanner,
     serial::{Serial, Standing},
@@ -200,6 +201,8 @@ impl Core {
                 strangers.add(*identity, report.scanner, now, config.unknown_max);
             }
         }
+        let listens = |id: &ScannerId| scanners.get(id).is_some_and(|it| it.listens(now, config));
+        let when = Circumstances { now, config, registry, listens: &listens };
         for Sighting { beacon, at, rssi_dbm, battery_v } in report.sightings {
             let id = &beacon.spec.id;
             if !beacons.contains_key(id) {
@@ -210,8 +213,8 @@ impl Core {
             if fresh {
                 let sighting =
                     beacon::Sighting { scanner: registered, at: *at, rssi_dbm: *rssi_dbm, battery_v: *battery_v };
-                entry.hear(sighting, registry, now, config);
-                noted.changes.extend(judge_beacon(entry, scanners, now, config));
+                entry.hear(sighting, when);
+                noted.changes.extend(judge_beacon(entry, when));
             }
             noted.cloned.push(entry.is_cloned(now, config));
         }
@@ -233,9 +236,11 @@ impl Core {
         for id in &ids {
             changes.extend(self.judge_scanner(id, now));
         }
-        let Core { config, scanners, beacons, .. } = self;
+        let Core { config, registry, scanners, beacons, .. } = self;
+        let listens = |id: &ScannerId| scanners.get(id).is_some_and(|it| it.listens(now, config));
+        let when = Circumstances { now, config, registry, listens: &listens };
         for entry in beacons.values_mut() {
-            changes.extend(judge_beacon(entry, scanners, now, config));
+            changes.extend(judge_beacon(entry, when));
         }
         let scanners = scanners.values().filter_map(|entry| entry.due(now, config));
         let due = scanners.chain(beacons.values().filter_map(|entry| entry.due(now, config))).min();
@@ -299,7 +304,8 @@ impl Core {
     }
 
     fn state(&self, entry: &beacon::Entry, now: Timestamp) -> BeaconState {
-        entry.state(now, &self.config, |id| self.scanners.get(id).is_some_and(|it| it.listens(now, &self.config)))
+        let listens = |id: &ScannerId| self.scanners.get(id).is_some_and(|it| it.listens(now, &self.config));
+        entry.state(Circumstances { now, config: &self.config, registry: &self.registry, listens: &listens })
     }
 
     /// Remembers a scanner that nobody registered; the one that was heard longest ago makes way.
@@ -363,13 +369,9 @@ fn is_deaf(
     sends || entry.hears_nothing(config.deaf_after, now)
 }
 
-fn judge_beacon(
-    entry: &mut beacon::Entry,
-    scanners: &BTreeMap<ScannerId, scanner::Entry>,
-    now: Timestamp,
-    config: &Config,
-) -> Option<Change> {
-    let to = entry.state(now, config, |id| scanners.get(id).is_some_and(|it| it.listens(now, config)));
+fn judge_beacon(entry: &mut beacon::Entry, when: Circumstances<'_>) -> Option<Change> {
+    let now = when.now;
+    let to = entry.state(when);
     let from = std::mem::replace(&mut entry.told, to);
     // That a tag comes and goes is its purpose.
     let ordinary = |state| matches!(state, BeaconState::Ok | BeaconState::Unheard);

@@ -271,6 +271,24 @@ fn a_beacon_that_was_carried_to_another_zone_or_shop_has_moved() {
 }
 
 #[test]
+fn a_scanner_that_fails_moves_no_beacon_next_door() {
+    let mut rig = Rig::new();
+    for second in 0..2_000 {
+        if second < 60 {
+            rig.report("s1", second, &[("fixed", -60.0)]);
+        }
+        rig.report("s2", second, &[("fixed", -75.0)]);
+    }
+    assert_eq!(rig.news(), Vec::<String>::new());
+    // Back again, but the beacon is no longer near it.
+    for second in 2_000..2_400 {
+        rig.report("s1", second, &[("reference", -50.0)]);
+        rig.report("s2", second, &[("fixed", -75.0)]);
+    }
+    assert_eq!(rig.news(), ["beacon.moved fixed"]);
+}
+
+#[test]
 fn a_neighbour_that_hears_a_little_better_moves_nothing() {
     let mut rig = Rig::new();
     for second in 0..2_000 {

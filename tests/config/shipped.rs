@@ -57,8 +57,12 @@ fn keys(tree: &Value, prefix: &str, keys: &mut Vec<String>) {
 
 #[test]
 fn the_shipped_files_are_right() {
-    let (lines, well) = check(&Source::new(shipped()));
-    assert!(well, "{lines:#?}");
+    for folder in [shipped(), shipped().join("demo")] {
+        let (lines, well) = check(&Source::new(folder));
+        assert!(well, "{lines:#?}");
+        let none = lines.last().is_some_and(|summary| summary.split(", ").any(|count| count.starts_with("0 ")));
+        assert!(!none, "of every kind there is one to learn from: {lines:?}");
+    }
 }
 
 #[test]

@@ -98,6 +98,12 @@ async fn a_daemon_that_is_killed_under_load_goes_on_later() {
     interrupted(60, rig, broker, async |rig| rig.kill().await).await;
 }
 
+/// A signal is noticed when the process next gets the processor.
+fn stands_still(rig: &Rig) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", rig.process_id())).expect("it is there");
+    state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_killed_gets_again_what_it_had_not_acknowledged() {
     for version in ["5", "3.1.1"] {
@@ -106,6 +112,7 @@ async fn a_daemon_that_is_killed_gets_again_what_it_had_not_acknowledged() {
         put_guests(&rig, 5).await;
         // The broker hands them out, and nobody is there to read them.
         rig.signal("STOP").await;
+        until("the daemon to stand still", async || stands_still(&rig).then_some(())).await;
         for number in 0..5 {
             broker.publish(&phone(number), &inside(now())).await;
         }
@@ -185,5 +192,5 @@ async fn a_subscription_that_is_no_more_leaves_messages_that_are_done_with() {
     rig.boot().await;
     let unexpected = async || (messages(&rig, "none", "unexpected").await == 1.0).then_some(());
     until("the old message to be done with", unexpected).await;
-    assert_eq!(connected(&rig).await, 1.0);
+    listening(&rig).await;
 }

@@ -49,7 +49,7 @@ async fn open(broker: &Broker) -> Rig {
     rig.boot().await;
     rig.put("/v1/campaigns/hello", greeting("dwell")).await;
     rig.put_guest("C-0", "phone", rig.fcm()).await;
-    rig.put("/v1/devices/tag", json!({ "shopper": "C-0", "platform": "tag" })).await;
+    rig.put("/v1/beacons/tag/link", json!({ "shopper": "C-0" })).await;
     listening(&rig).await;
     rig
 }

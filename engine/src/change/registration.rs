@@ -85,6 +85,10 @@ impl Registration {
             problems.push(Problem::new("/shopper", "must not begin with '~', which marks anonymous shoppers"));
         }
         problems.extend(check_text("/platform", &self.platform, 32));
+        if self.platform == TAG_PLATFORM && self.link.is_none() {
+            let message = "is for carried tags; PUT /v1/beacons/{id}/link links one to a shopper";
+            problems.push(Problem::new("/platform", message));
+        }
         problems.extend(check_locale("/locale", self.locale.as_deref()));
         problems.extend(check_zone("/time_zone", self.time_zone.as_deref()));
         if let Some(target) = &self.target {

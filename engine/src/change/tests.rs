@@ -57,6 +57,8 @@ fn every_unsound_field_is_named() {
     );
     let both = registration(r#"{"platform":"android","target":{"channel":"fcm","token":"a","fid":"b"}}"#);
     assert_eq!(paths(&both), ["/target"]);
+    assert_eq!(paths(&registration(r#"{"platform":"tag"}"#)), ["/platform"]);
+    assert_eq!(paths(&carried("C-1", None)), Vec::<String>::new());
     let neither = registration(r#"{"platform":"android","target":{"channel":"fcm"}}"#);
     assert_eq!(paths(&neither), ["/target"]);
     let browser = registration(

@@ -9,9 +9,11 @@
 //! [`MARKS_MAX`] undecided regions. It is about being inside: late fixes cause neither approach nor pass, and
 //! `since` stays the time of the observation that a visit was told by, because it names the visit.
 
+mod beacon_region;
 mod calm;
 mod round;
 mod timer;
+mod told;
 mod verdict;
 mod way;
 mod zone;
@@ -174,7 +176,7 @@ impl Matched {
         let by_position = |it: &&Transition| {
             matches!(it.cause, TransitionCause::Fix | TransitionCause::Crossing | TransitionCause::Timeout)
         };
-        let gone = |it: &&Transition| !it.replayed && by_position(it);
+        let gone = |it: &&Transition| it.region_kind == RegionKind::Geofence && !it.replayed && by_position(it);
         let exits = self.transitions.iter().filter(|it| it.kind == TransitionKind::Exit);
         exits.filter(gone).map(|it| it.at).max()
     }

@@ -1,9 +1,8 @@
 //! One movement of one device: judges the regions it may be about and applies what they are told.
 
 use super::{
-    MARKS_MAX, Matched, Subject, Transition, TransitionCause, TransitionKind, calm,
+    MARKS_MAX, Matched, Subject, Transition, TransitionCause, TransitionKind, beacon_region, calm,
     verdict::{Sight, Verdict, rounded},
-    zone,
 };
 use crate::{
     id::{DeviceId, RegionId},
@@ -114,7 +113,7 @@ impl<'a> Round<'a> {
     pub(super) fn crossed(&mut self, crossing: &Crossing) {
         let world = self.world;
         let Some(fence) = world.regions.get(&crossing.region) else {
-            return zone::crossed(self, crossing);
+            return beacon_region::crossed(self, crossing);
         };
         self.track.calm = None;
         self.hear(fence, &Word { at: crossing.at, inside: crossing.edge == Edge::Enter, sight: None, lingers: true });
@@ -144,12 +143,15 @@ impl<'a> Round<'a> {
 
     pub(super) fn presence_mut(&mut self, region: &RegionId) -> Option<&mut Presence> {
         self.presence(region)?;
-        let presences = self.after.get_or_insert_with(|| self.before.to_vec());
-        presences.iter_mut().find(|presence| presence.region == *region)
+        self.presences_mut().iter_mut().find(|presence| presence.region == *region)
     }
 
     pub(super) fn presences(&self) -> &[Presence] {
         self.after.as_deref().unwrap_or(self.before)
+    }
+
+    pub(super) fn presences_mut(&mut self) -> &mut Vec<Presence> {
+        self.after.get_or_insert_with(|| self.before.to_vec())
     }
 
     pub(super) fn tell(&mut self, region: &Region, kind: TransitionKind, at: Timestamp) -> &mut Transition {
@@ -356,7 +358,7 @@ impl<'a> Round<'a> {
     }
 
     pub(super) fn put(&mut self, region: &Region, state: PresenceState, since: Timestamp) -> &mut Presence {
-        let presences = self.after.get_or_insert_with(|| self.before.to_vec());
+        let presences = self.presences_mut();
         let place = presences.partition_point(|presence| presence.region < region.id);
         let (region, witness) = (region.id.clone(), Witness::Position);
         presences.insert(place, Presence { region, state, since, seen: since, dwelled: false, witness });
@@ -365,8 +367,7 @@ impl<'a> Round<'a> {
 
     pub(super) fn forget(&mut self, region: &RegionId) {
         if self.presence(region).is_some() {
-            let presences = self.after.get_or_insert_with(|| self.before.to_vec());
-            presences.retain(|presence| presence.region != *region);
+            self.presences_mut().retain(|presence| presence.region != *region);
         }
     }
 }

@@ -36,9 +36,13 @@ pub struct Radio {
     pub sources: Vec<Source>,
     /// The zone that was chosen last, told or not.
     pub chosen: Option<RegionId>,
+    /// When a code was read last: for a while that counts for more than signals.
+    pub scanned_at: Option<Timestamp>,
+    /// When a silence was last over that has ended a presence: no visit begins before it.
+    pub silent_at: Option<Timestamp>,
     /// When each zone and beacon region in which the device is was last confirmed.
     pub heard: Vec<(RegionId, Timestamp)>,
-    /// Where the last sighting that was believed places the device.
+    /// Where the last sighting that does not stand alone places the device.
     pub last: Option<Whereabouts>,
 }
 

@@ -6,7 +6,9 @@ mod oracle;
 mod presence;
 mod rings;
 mod settled;
+mod settling;
 mod timers;
+mod walks;
 mod zones;
 
 /// As many cases as a laptop runs in seconds. `PROPTEST_CASES` and `PROPTEST_RNG_SEED` change that for a longer look.

@@ -23,34 +23,34 @@ use crate::driver::{at, fix};
 
 const UUID: &str = "f7826da6-4fa2-4e98-8024-bc5b71e0893e";
 
-fn read<S: DeserializeOwned>(value: Value) -> S {
+pub(crate) fn read<S: DeserializeOwned>(value: Value) -> S {
     serde_json::from_value(value).expect("well formed")
 }
 
-fn beacon(id: &str, minor: u16, more: &Value) -> Arc<Beacon> {
+pub(crate) fn beacon(id: &str, minor: u16, more: &Value) -> Arc<Beacon> {
     let mut spec = json!({"id": id, "uuid": UUID, "major": 7, "minor": minor});
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     Arc::new(Beacon::compile(read(spec)).expect("sound"))
 }
 
-fn scanner(id: &str, more: &Value) -> Arc<Scanner> {
+pub(crate) fn scanner(id: &str, more: &Value) -> Arc<Scanner> {
     let mut spec = json!({"id": id, "store": "opera"});
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     Arc::new(Scanner::compile(read(spec)).expect("sound"))
 }
 
-fn zone(id: &str, more: &Value) -> Arc<Zone> {
+pub(crate) fn zone(id: &str, more: &Value) -> Arc<Zone> {
     let mut spec = json!({"id": id, "store": "opera"});
     spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     Arc::new(Zone::compile(read(spec)).expect("sound"))
 }
 
-fn opera() -> Position {
+pub(crate) fn opera() -> Position {
     Position { lat: 48.8706, lon: 2.3319 }
 }
 
 /// Two aisles of one department and the tills, each with a beacon and a scanner; a tag; a beacon in another town.
-fn shop(campaigns: Vec<Value>) -> World {
+pub(crate) fn shop(campaigns: Vec<Value>) -> World {
     let here = json!(opera());
     let parts = Parts {
         beacons: vec![
@@ -94,18 +94,18 @@ fn shop(campaigns: Vec<Value>) -> World {
 }
 
 /// A shopper with one device, driven the way the daemon does it.
-struct Walk {
-    world: World,
-    device: DeviceId,
-    shopper: Arc<Shopper>,
-    track: Track,
-    told: Vec<Transition>,
-    sent: Vec<(String, DeviceId)>,
-    refused: Vec<(String, &'static str)>,
+pub(crate) struct Walk {
+    pub(crate) world: World,
+    pub(crate) device: DeviceId,
+    pub(crate) shopper: Arc<Shopper>,
+    pub(crate) track: Track,
+    pub(crate) told: Vec<Transition>,
+    pub(crate) sent: Vec<(String, DeviceId)>,
+    pub(crate) refused: Vec<(String, &'static str)>,
 }
 
 impl Walk {
-    fn new(world: World, device: &str) -> Walk {
+    pub(crate) fn new(world: World, device: &str) -> Walk {
         let mut shopper = Shopper::new("C-1".parse().expect("an id"));
         let yes = Some(Consent { granted: true, at: at(0.0), text: None });
         shopper.profile.consents.location.clone_from(&yes);
@@ -124,7 +124,7 @@ impl Walk {
         }
     }
 
-    fn takes(&mut self, raw: Observation, now: Timestamp) -> Result<(), Rejected> {
+    pub(crate) fn takes(&mut self, raw: Observation, now: Timestamp) -> Result<(), Rejected> {
         let until = raw.at();
         let trusted = normalise::observation(&self.world, &self.device, raw, now)?;
         self.waits(until, now);
@@ -133,11 +133,11 @@ impl Walk {
         Ok(())
     }
 
-    fn waits(&mut self, until: Timestamp, now: Timestamp) {
+    pub(crate) fn waits(&mut self, until: Timestamp, now: Timestamp) {
         self.matches(now, |world, subject| matching::elapsed(world, subject, until, now));
     }
 
-    fn matches(&mut self, now: Timestamp, look: impl FnOnce(&World, Subject<'_>) -> matching::Matched) {
+    pub(crate) fn matches(&mut self, now: Timestamp, look: impl FnOnce(&World, Subject<'_>) -> matching::Matched) {
         let known = self.shopper.devices.get(&self.device).expect("registered");
         let subject =
             Subject { device: &self.device, presences: &known.presences, left_at: None, track: &mut self.track };
@@ -158,34 +158,34 @@ impl Walk {
     }
 
     /// The phone hears a beacon.
-    fn hears(&mut self, second: f64, minor: u16, rssi_dbm: f64) {
+    pub(crate) fn hears(&mut self, second: f64, minor: u16, rssi_dbm: f64) {
         self.takes(heard(second, minor, rssi_dbm, None), at(second)).expect("a sighting that is taken");
     }
 
     /// A scanner hears the tag.
-    fn is_heard(&mut self, second: f64, scanner: &str, rssi_dbm: f64) {
+    pub(crate) fn is_heard(&mut self, second: f64, scanner: &str, rssi_dbm: f64) {
         self.takes(heard(second, 100, rssi_dbm, Some(scanner)), at(second)).expect("a sighting that is taken");
     }
 
-    fn kinds(&self) -> Vec<String> {
+    pub(crate) fn kinds(&self) -> Vec<String> {
         self.told.iter().map(|it| format!("{} {}", it.kind.name(), it.region)).collect()
     }
 
     /// What was told of zones alone.
-    fn zones(&self) -> Vec<String> {
+    pub(crate) fn zones(&self) -> Vec<String> {
         self.kinds().into_iter().filter(|told| !told.ends_with(" all") && !told.ends_with(" door")).collect()
     }
 
-    fn reason(&mut self, raw: Observation, second: f64) -> Rejection {
+    pub(crate) fn reason(&mut self, raw: Observation, second: f64) -> Rejection {
         self.takes(raw, at(second)).expect_err("a refusal").reason
     }
 }
 
-fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
+pub(crate) fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
     text.parse().expect("an id")
 }
 
-fn heard(second: f64, minor: u16, rssi_dbm: f64, observer: Option<&str>) -> Observation {
+pub(crate) fn heard(second: f64, minor: u16, rssi_dbm: f64, observer: Option<&str>) -> Observation {
     let heard: Heard = read(json!({"uuid": UUID, "major": 7, "minor": minor}));
     Observation::Sighting(Sighting {
         at: at(second),
@@ -198,7 +198,7 @@ fn heard(second: f64, minor: u16, rssi_dbm: f64, observer: Option<&str>) -> Obse
     })
 }
 
-fn offer(id: &str, on: &Value) -> Value {
+pub(crate) fn offer(id: &str, on: &Value) -> Value {
     json!({"id": id, "purpose": "offer", "on": on, "content": {"en": {"title": "Offer", "body": "For you"}}})
 }
 
@@ -367,6 +367,7 @@ fn directions_are_kept_apart_and_refusals_have_names() {
 fn nobody_is_in_two_places_at_once() {
     let mut walk = Walk::new(shop(Vec::new()), "phone");
     walk.hears(0.0, 1, -50.0);
+    walk.hears(1.0, 1, -50.0);
     assert_eq!(walk.reason(heard(10.0, 4, -50.0, None), 10.0), Rejection::Elsewhere, "400 km away");
     walk.hears(11.0, 1, -50.0);
     let later = 11.0 + 2.0 * 3_600.0;
@@ -374,6 +375,7 @@ fn nobody_is_in_two_places_at_once() {
 
     let mut tag = Walk::new(shop(Vec::new()), "tag");
     tag.is_heard(0.0, "s-tv", -50.0);
+    tag.is_heard(1.0, "s-tv", -50.0);
     assert_eq!(tag.reason(heard(20.0, 100, -50.0, Some("s-lyon")), 20.0), Rejection::Elsewhere, "no positions known");
     tag.is_heard(90.0, "s-lyon", -50.0);
 
