@@ -435,6 +435,7 @@ fn what_a_scanner_says_of_itself_is_shown_and_cut_short() {
         mode: "monitor\u{7}".repeat(1_000),
         rate_hz: 1.0,
         restarts: 0,
+        reference_rate_hz: None,
     };
     let health = Health { version: "9".repeat(10_000), adapters: vec![adapter; 1_000], queued: 7, ..Health::default() };
     let report = Report {
