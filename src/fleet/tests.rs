@@ -436,6 +436,7 @@ fn what_a_scanner_says_of_itself_is_shown_and_cut_short() {
         rate_hz: 1.0,
         reference_rate_hz: None,
         restarts: 0,
+        reference_rate_hz: None,
     };
     let health = Health { version: "9".repeat(10_000), adapters: vec![adapter; 1_000], queued: 7, ..Health::default() };
     let report = Report {
