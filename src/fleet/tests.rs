@@ -434,7 +434,6 @@ fn what_a_scanner_says_of_itself_is_shown_and_cut_short() {
         address: "00:1a:7d:da:71:13".parse().expect("an address"),
         mode: "monitor\u{7}".repeat(1_000),
         rate_hz: 1.0,
-        reference_rate_hz: None,
         restarts: 0,
         reference_rate_hz: None,
     };

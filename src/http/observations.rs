@@ -23,7 +23,7 @@ use super::{
 use crate::ingest::{
     self, Batch, Taken,
     lines::{Line, Lines},
-    native, scanners,
+    native, sightings,
 };
 
 /// The media type of the streamed form.
@@ -112,7 +112,7 @@ pub(super) async fn post(
 /// Hands a batch to the shoppers' owners.
 pub(super) async fn submit(services: &Services, mut batch: Batch) -> Result<Taken, ingest::Refused> {
     links::refuse_unlinked(services, &mut batch).await?;
-    scanners::refuse_cloned(&mut batch, &services.catalog, &services.fleet, services.clock.now());
+    sightings::settle(&mut batch, &services.catalog, &services.fleet, services.clock.now());
     ingest::submit(&services.shards, services.store.as_ref(), &services.reporter, batch).await
 }
 

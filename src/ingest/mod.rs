@@ -11,6 +11,7 @@ pub mod overland;
 pub mod owntracks;
 pub mod ranging;
 pub mod scanners;
+pub mod sightings;
 pub mod transistorsoft;
 
 use std::collections::BTreeMap;

@@ -347,28 +347,8 @@ fn reports(sorted: Sorted, cloned: &[bool], scanner: &ScannerId, taken: &mut Tak
     reports
 }
 
-/// Takes out of a batch what devices say of beacons that are heard in two places at once.
-pub fn refuse_cloned(batch: &mut Batch, catalog: &Catalog, fleet: &Fleet, now: Timestamp) {
-    if !fleet.has_cloned() {
-        return;
-    }
-    let world = catalog.world();
-    let Batch { reports, rejected, .. } = batch;
-    reports.retain(|report| {
-        let Observation::Sighting(sighting) = &report.observation else { return true };
-        let beacon = world.registry.heard(&sighting.heard).map(|beacon| &beacon.spec.id);
-        match beacon.filter(|beacon| fleet.is_cloned(beacon, now)) {
-            Some(beacon) => {
-                rejected.push((report.index, refused_as_cloned(beacon.as_str())));
-                false
-            }
-            None => true,
-        }
-    });
-}
-
 /// A beacon that is heard in two places at once is believed in neither.
-fn refused_as_cloned(beacon: &str) -> Rejected {
+pub(super) fn refused_as_cloned(beacon: &str) -> Rejected {
     let detail = format!("beacon {beacon:?} is heard in two places at once; it is believed when it no longer is");
     Rejected { reason: Rejection::Cloned, detail }
 }

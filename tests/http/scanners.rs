@@ -319,9 +319,16 @@ async fn rotating_identities_are_told_by_the_beacon_behind_them() {
     let both = [heard(eid.to_string()), heard("0011223344556677".to_owned())];
     let answer = post(&server, OWN, &report("opera-1", 1, &both)).await.json();
     assert_eq!(answer, nothing_but(&json!({"accepted": 1, "unknown": 1})));
+    // A phone that hears one tells no more of it.
+    server.register("phone").await;
+    let sighting = json!({"kind": "sighting", "at": now(), "eid": eid.to_string(), "rssi_dbm": -63});
+    post(&server, "/v1/observations", &json!({"device": "phone", "observations": [sighting]})).await;
     let observed = server.owner.observed.lock().expect("not poisoned").clone();
-    let Observation::Sighting(sighting) = &observed[0].2[0] else { panic!("a sighting") };
-    assert_eq!(sighting.heard, Heard::Beacon { beacon: "rotating".parse().expect("an id") });
+    assert_eq!(observed.len(), 2);
+    for (_, _, observations) in observed {
+        let Observation::Sighting(sighting) = &observations[0] else { panic!("a sighting") };
+        assert_eq!(sighting.heard, Heard::Beacon { beacon: "rotating".parse().expect("an id") });
+    }
 }
 
 #[tokio::test]

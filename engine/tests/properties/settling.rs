@@ -202,7 +202,7 @@ fn a_place_that_was_unsure_long_ago_is_no_incumbent() {
         walk.hears(f64::from(second), 2, -88.0);
         walk.hears(f64::from(second) + 0.1, 3, -88.0);
         if second > 1 {
-            walk.hears(f64::from(second) + 0.2, 1, -84.0);
+            walk.hears(f64::from(second) + 0.2, 1, -84.5);
         }
     }
     assert_eq!(walk.zones(), ["enter electronics"]);
