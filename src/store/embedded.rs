@@ -106,7 +106,7 @@ impl Embedded {
 
 /// Reads what memory must know of tables other than the log.
 fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(), Error> {
-    let mut effects = Vec::new();
+    let mut effects = vec![Effect::Known(tables::sequence(transaction)?)];
     for row in transaction.open_table(tables::ERASURES)?.range::<u64>(..)? {
         let (sequence, mark) = row?;
         effects.push(Effect::Erased { mark: mark.value(), sequence: sequence.value() });

@@ -63,11 +63,15 @@ impl<'a, 't> Group<'a, 't> {
         effects: &'a mut Vec<Effect>,
         sequence: &'a mut u64,
     ) -> Result<Group<'a, 't>, Error> {
+        let tables = Tables::open(transaction)?;
+        let began_at = *sequence;
+        // So that every row of the group has a number above it.
+        *sequence += 1;
         Ok(Group {
             volatile,
-            tables: Tables::open(transaction)?,
+            tables,
             effects,
-            began_at: *sequence,
+            began_at,
             sequence,
             written: 0,
             noted: Vec::new(),
@@ -118,6 +122,7 @@ impl<'a, 't> Group<'a, 't> {
         self.flush()?;
         *self.sequence += 1;
         self.tables.meta.insert("sequence", *self.sequence)?;
+        self.effects.push(Effect::Known(*self.sequence));
         if !self.added.is_empty() {
             self.effects.push(Effect::Grew(self.added));
         }

@@ -52,6 +52,11 @@ pub(super) fn claim(
                 continue;
             }
             let message = messages.get(id.as_u128())?;
+            // It is announced when memory knows the shopper that it was decided from; judged by an older one it would
+            // be refused for having left.
+            if message.as_ref().is_some_and(|row| !volatile.knows(row.value().0)) {
+                continue;
+            }
             let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")));
             let read = message.and_then(|message| codec::decode(message.value().2, || format!("message {id}")));
             match read {

@@ -1,11 +1,16 @@
-//! A disk that says no and has written all the same: only inside the store can that be brought about.
+//! A disk that says no and has written all the same, and the moment between the file and memory: only inside the store
+//! can these be brought about.
 
 use std::{
     fs, io,
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use parvis_engine::shopper::Shopper;
+use parvis_engine::{
+    notification::{Cause, Content, Notification, Purpose},
+    order::OrderState,
+    shopper::Shopper,
+};
 use redb::{StorageBackend, backends::FileBackend};
 
 use super::*;
@@ -77,11 +82,14 @@ fn start(folder: &tempfile::TempDir, mood: &Arc<AtomicU8>) -> Embedded {
     Embedded::start(&config, File::open_with(&config, Box::new(opener)).expect("opens")).expect("starts")
 }
 
-async fn change(store: &Embedded, version: u64) -> Result<Committed, Error> {
+fn replaced(version: u64) -> Change {
     let id: ShopperId = "A".parse().expect("a valid id");
     let state = Durable::Replaced { shopper: Arc::new(Shopper::new(id.clone())), wake: None };
-    let changes = vec![Change { version, id, state, tracks: Default::default() }];
-    store.commit(Commit { changes, ..Commit::default() }).await
+    Change { version, id, state, tracks: Default::default() }
+}
+
+async fn change(store: &Embedded, version: u64) -> Result<Committed, Error> {
+    store.commit(Commit { changes: vec![replaced(version)], ..Commit::default() }).await
 }
 
 async fn version(store: &Embedded) -> u64 {
@@ -133,4 +141,49 @@ async fn a_panic_of_the_writer_leaves_nobody_waiting() {
     mood.store(OBEY, Ordering::SeqCst);
     assert_eq!(version(&store).await, 1, "what is known is still answered");
     assert!(store.close().await.is_err());
+}
+
+fn message() -> Notification {
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    Notification {
+        id: NotificationId::derive(at, &["a"]),
+        shopper: "A".parse().expect("a valid id"),
+        device: "phone".parse().expect("a valid id"),
+        channel: Channel::Fcm,
+        purpose: Purpose::Offer,
+        campaign: "televisions".parse().expect("a valid id"),
+        cause: Cause::Order { order: "o-1".parse().expect("a valid id"), state: OrderState::Shipped },
+        content: Content::default(),
+        collapse: "televisions".to_owned(),
+        observed_at: at,
+        decided_at: at,
+        not_before: at,
+        expires_at: at,
+    }
+}
+
+#[test]
+fn a_message_is_claimed_only_when_memory_knows_the_shopper_that_it_was_decided_from() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config { path: folder.path().join("store.redb"), cache_mib: 8, ..Config::default() };
+    let file = File::open(&config).expect("opens");
+    let transaction = file.begin().expect("begins");
+    tables::prepare(&transaction).expect("is laid out");
+    transaction.commit().expect("is durable");
+
+    let (volatile, mut effects, mut sequence) = (Volatile::new(), Vec::new(), 0);
+    let transaction = file.begin().expect("begins");
+    let mut group = group::Group::begin(&volatile, &transaction, &mut effects, &mut sequence).expect("begins");
+    let commit = Commit { changes: vec![replaced(0)], outbox: vec![message()], ..Commit::default() };
+    assert_eq!(group.commit(prepare(commit).expect("encodes")), Ok(Committed::Done));
+    group.finish().expect("is written");
+    transaction.commit().expect("is durable");
+
+    let now = message().not_before;
+    let claim = || read::claim(&file, &volatile, (Channel::Fcm, now), 10, Duration::from_secs(60)).expect("is open");
+    let early = claim();
+    assert!(matches!(early, Claim::NothingUntil(None)), "its shopper is not known yet: {early:?}");
+    volatile.apply(effects, &mut Extent::default());
+    let due = claim();
+    assert!(matches!(&due, Claim::Entries(entries) if entries.len() == 1), "{due:?}");
 }

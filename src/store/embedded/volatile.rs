@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Volatile {
     waiting: [AtomicI64; Channel::ALL.len()],
     answers: Mutex<HashMap<u64, (i64, u64)>>,
     erased: RwLock<BTreeMap<u64, u64>>,
+    /// The newest number whose effects on shoppers are here. The file may be one transaction ahead.
+    known: AtomicU64,
 }
 
 /// What becomes of the memory once a group is durable.
@@ -46,6 +48,8 @@ pub(super) enum Effect {
     Moved(ShopperId, Origin),
     Waiting(Channel, i64),
     Released(NotificationId),
+    /// Everything about shoppers up to this number is here. Before `Grew`, so that whoever is woken finds them.
+    Known(u64),
     /// Entries were added; the first of each channel.
     Grew(BTreeMap<Channel, Place>),
     Kept {
@@ -86,6 +90,7 @@ impl Volatile {
             waiting: [const { AtomicI64::new(0) }; Channel::ALL.len()],
             answers: Mutex::default(),
             erased: RwLock::default(),
+            known: AtomicU64::new(0),
         }
     }
 
@@ -114,6 +119,11 @@ impl Volatile {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied()
     }
 
+    /// Whether the shoppers are here as they were when a row with this number was written, or newer.
+    pub(super) fn knows(&self, sequence: u64) -> bool {
+        sequence <= self.known.load(Ordering::Acquire)
+    }
+
     /// The sequence before which rows with this mark are void; 0 if none are.
     pub(super) fn erased_before(&self, mark: u64) -> u64 {
         self.erased.read().unwrap_or_else(PoisonError::into_inner).get(&mark).copied().unwrap_or(0)
@@ -137,6 +147,7 @@ impl Volatile {
                 self.waiting[tables::code(channel) as usize].fetch_add(delta, Ordering::Relaxed);
             }
             Effect::Released(id) => self.leases.lock().unwrap_or_else(PoisonError::into_inner).end(id),
+            Effect::Known(sequence) => self.known.store(sequence, Ordering::Release),
             Effect::Grew(places) => {
                 let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
                 places.into_values().for_each(|place| leases.freed(place));
