@@ -231,6 +231,7 @@ impl Core {
 
     /// What has changed because time has passed, and when time alone may change something again.
     pub(super) fn settle(&mut self, now: Timestamp) -> (Vec<Change>, Option<Timestamp>) {
+        self.rotating.keep_time(now);
         let mut changes = Vec::new();
         let ids: Vec<ScannerId> = self.scanners.keys().cloned().collect();
         for id in &ids {

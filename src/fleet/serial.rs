@@ -1,15 +1,17 @@
 //! Which reports of a scanner were taken: nothing is taken twice, nothing old is taken for new.
 //!
-//! Holds no more than a window of the current boot and the end of some before. Knows only this process' life.
+//! A boot is a row of numbers: a host begins a new one with each start, and whenever fresh reports begin to pass a
+//! backlog, so that reports of two rows come side by side. Holds no more than a window of the current row and of some
+//! before. Knows only this process' life.
 
 use std::collections::VecDeque;
 
 /// Which report this is, by the scanner's own count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serial {
-    /// Names the boot.
+    /// Names the row.
     pub boot: String,
-    /// Counts the reports of that boot, from 1.
+    /// Counts the reports of that row, from 1.
     pub seq: u64,
 }
 
@@ -52,11 +54,11 @@ impl Serials {
     pub(super) fn judge(&self, serial: &Serial) -> Standing {
         match &self.current {
             Some(boot) if boot.name == serial.boot => boot.judge(serial.seq),
-            Some(_) | None => match self.former.iter().find(|boot| boot.name == serial.boot) {
-                // What a host had kept over a power cut is above what it had sent before.
-                Some(boot) if serial.seq <= boot.highest => Standing::Old,
-                Some(_) | None => Standing::New,
-            },
+            // A host whose backlog is under way sends again what it got no answer to.
+            Some(_) | None => {
+                let former = self.former.iter().find(|boot| boot.name == serial.boot);
+                former.map_or(Standing::New, |boot| boot.judge(serial.seq))
+            }
         }
     }
 
@@ -126,17 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_over_a_boot_is_new_and_what_was_sent_is_old() {
+    fn what_was_kept_over_a_boot_is_new_and_what_was_sent_is_a_repeat() {
         let mut serials = Serials::default();
         for seq in [4, 5] {
             serials.take(&serial("monday", seq));
         }
         assert_eq!(serials.judge(&serial("monday", 5)), Standing::Repeat);
         serials.take(&serial("tuesday", 1));
-        assert_eq!(serials.judge(&serial("monday", 5)), Standing::Old);
-        assert_eq!(serials.judge(&serial("monday", 6)), Standing::New);
-        serials.take(&serial("monday", 6));
-        assert_eq!(serials.judge(&serial("monday", 6)), Standing::Old);
+        assert_eq!(serials.judge(&serial("monday", 5)), Standing::Repeat, "its answer was lost");
+        assert_eq!(serials.judge(&serial("monday", 7)), Standing::New);
+        serials.take(&serial("monday", 7));
+        assert_eq!(serials.judge(&serial("monday", 7)), Standing::Repeat);
+        assert_eq!(serials.judge(&serial("monday", 6)), Standing::New, "it was overtaken");
+        serials.take(&serial("monday", 200));
+        assert_eq!(serials.judge(&serial("monday", 7)), Standing::Old);
         assert_eq!(serials.judge(&serial("tuesday", 1)), Standing::Repeat);
     }
 
@@ -164,14 +169,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_taken_twice(seqs in prop::collection::vec(1_u64..400, 1..200)) {
+        fn nothing_is_taken_twice(seqs in prop::collection::vec((0_usize..3, 1_u64..400), 1..200)) {
             let (mut serials, mut taken) = (Serials::default(), BTreeSet::new());
-            for seq in seqs {
-                let standing = serials.judge(&serial("boot", seq));
-                prop_assert_eq!(standing == Standing::Repeat, taken.contains(&seq) && standing != Standing::Old);
+            for (row, seq) in seqs {
+                let serial = serial(["a", "b", "c"][row], seq);
+                let standing = serials.judge(&serial);
+                prop_assert_eq!(standing == Standing::Repeat, taken.contains(&(row, seq)) && standing != Standing::Old);
                 if standing == Standing::New {
-                    prop_assert!(taken.insert(seq));
-                    serials.take(&serial("boot", seq));
+                    prop_assert!(taken.insert((row, seq)));
+                    serials.take(&serial);
                 }
             }
         }
