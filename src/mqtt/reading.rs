@@ -109,7 +109,8 @@ mod tests {
 
     fn said(topic: &str, payload: &str) -> Message {
         let payload = Payload::new(Arc::from(payload.as_bytes()), 0, payload.len());
-        let said = Said { topic: topic.to_owned(), payload, retained: false, received_at: Timestamp::default() };
+        let (topic, bytes) = (topic.to_owned(), payload.len());
+        let said = Said { topic, payload, retained: false, bytes, received_at: Timestamp::default() };
         Message { id: Some(1), said: Some(said) }
     }
 

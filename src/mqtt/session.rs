@@ -26,6 +26,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// The first and the longest wait before messages that could not be taken are tried again.
 const REST_MIN: Duration = Duration::from_millis(20);
 const REST_MAX: Duration = Duration::from_secs(1);
+/// The longest wait for a broker to read the last acknowledgements; what it has not read it sends again.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
 type Reader = ReadHalf<Box<dyn Stream>>;
 type Writer = WriteHalf<Box<dyn Stream>>;
@@ -158,9 +160,7 @@ impl<'a> Session<'a> {
             self.read_frames()?;
             self.begin(round);
             if self.closing && round.is_none() {
-                wire::disconnect(&mut self.out);
-                send(writer, &mut self.out).await?;
-                return writer.shutdown().await.map_err(broken);
+                return self.leave(writer).await;
             }
             let (reads, due) = (self.reads(), self.due());
             tokio::select! { biased;
@@ -179,6 +179,19 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Acknowledges what is done with and says goodbye; a broker that does not read keeps no node from closing.
+    async fn leave(&mut self, writer: &mut Writer) -> Result<(), String> {
+        wire::disconnect(&mut self.out);
+        let goodbye = async {
+            send(writer, &mut self.out).await?;
+            writer.shutdown().await.map_err(broken)
+        };
+        tokio::select! { biased;
+            said = goodbye => said,
+            () = self.link.tools.clock.sleep(GOODBYE_MAX) => Err("the broker did not read the goodbye".to_owned()),
+        }
+    }
+
     /// Whether there is room for more.
     fn reads(&self) -> bool {
         !self.closing && self.waiting.has_room() && self.out.len() < OUT_BYTES_MAX
@@ -190,17 +203,18 @@ impl<'a> Session<'a> {
                 None => return Ok(()),
                 Some(Frame::TooLarge(id)) => self.waiting.push(Message { id, said: None }),
                 Some(Frame::Whole(first, body)) => {
-                    self.hear(wire::read(self.link.config.version, first, body)?)?;
+                    let bytes = body.len();
+                    self.hear(wire::read(self.link.config.version, first, body)?, bytes)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, packet: Packet) -> Result<(), String> {
+    fn hear(&mut self, packet: Packet, bytes: usize) -> Result<(), String> {
         match packet {
             Packet::Message(wire::Message { topic, payload, id, retained }) => {
-                let said = Said { topic, payload, retained, received_at: self.link.tools.clock.now() };
+                let said = Said { topic, payload, retained, bytes, received_at: self.link.tools.clock.now() };
                 self.waiting.push(Message { id, said: Some(said) });
                 Ok(())
             }

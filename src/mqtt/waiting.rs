@@ -21,6 +21,8 @@ pub(super) struct Said {
     pub(super) topic: String,
     pub(super) payload: Payload,
     pub(super) retained: bool,
+    /// What it holds in memory apart from the topic: the whole packet, with what its sender had added to it.
+    pub(super) bytes: usize,
     /// When it was read from the network.
     pub(super) received_at: Timestamp,
 }
@@ -82,7 +84,7 @@ impl Waiting {
 
 impl Message {
     fn bytes(&self) -> usize {
-        self.said.as_ref().map_or(0, |said| said.topic.len() + said.payload.len())
+        self.said.as_ref().map_or(0, |said| said.topic.len() + said.bytes)
     }
 }
 
@@ -91,8 +93,13 @@ mod tests {
     use super::*;
 
     fn message(id: u16, payload: &[u8]) -> Message {
+        with_properties(id, payload, 0)
+    }
+
+    fn with_properties(id: u16, payload: &[u8], properties: usize) -> Message {
+        let bytes = payload.len() + properties;
         let payload = Payload::new(std::sync::Arc::from(payload), 0, payload.len());
-        let said = Said { topic: "t".to_owned(), payload, retained: false, received_at: Timestamp::default() };
+        let said = Said { topic: "t".to_owned(), payload, retained: false, bytes, received_at: Timestamp::default() };
         Message { id: Some(id), said: Some(said) }
     }
 
@@ -111,6 +118,9 @@ mod tests {
         assert!(waiting.has_room());
         waiting.push(message(4, &[0; 99]));
         assert!(!waiting.has_room());
+        let mut waiting = Waiting::new(100, 3);
+        waiting.push(with_properties(5, b"x", 98));
+        assert!(!waiting.has_room(), "what is not payload is held as well");
     }
 
     #[test]
