@@ -12,7 +12,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// The most devices of a shopper; the one that registered first goes.
+/// The most devices of a shopper. The one that registered first goes, and a tag before a phone, which messages reach.
 const DEVICES_MAX: usize = 20;
 /// The longest registration token that is taken, in bytes; services do not say how long theirs may become.
 const TOKEN_MAX: usize = 4_096;
@@ -151,7 +151,8 @@ pub fn register(
     owner.devices.insert(device.clone(), registered);
     while owner.devices.len() > DEVICES_MAX {
         let others = owner.devices.iter().filter(|(id, _)| *id != device);
-        let Some(oldest) = others.min_by_key(|(_, known)| known.registered_at).map(|(id, _)| id.clone()) else { break };
+        let rank = |known: &Device| (&*known.platform != TAG_PLATFORM, known.registered_at);
+        let Some(oldest) = others.min_by_key(|(_, known)| rank(known)).map(|(id, _)| id.clone()) else { break };
         owner.devices.remove(&oldest);
         gone.push(oldest);
     }
@@ -243,4 +244,26 @@ fn subscription_problems(subscription: &Subscription) -> Vec<Problem> {
 fn base64url(text: &str) -> Option<&str> {
     let text = text.trim_end_matches('=');
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_make_way_for_tags_and_no_phone_does() {
+        let (mut shopper, settings) = (Shopper::new("C-1".parse().expect("an id")), Settings::default());
+        let at = |second: usize| Timestamp::from_millis(1_700_000_000_000 + second as i64 * 1_000);
+        let phone = Device::new("ios".to_owned(), None, at(0));
+        shopper.devices.insert("phone".parse().expect("an id"), phone);
+        let mut gone = Vec::new();
+        for number in 1..=DEVICES_MAX + 1 {
+            let device: DeviceId = format!("cart-{number}").parse().expect("an id");
+            let link = Registration::of_tag(shopper.id.clone(), Link { until: None });
+            gone.extend(register(&mut shopper, None, (&device, link), &settings, at(number)));
+        }
+        let gone: Vec<&str> = gone.iter().map(DeviceId::as_str).collect();
+        assert_eq!((gone, shopper.devices.len()), (vec!["cart-1", "cart-2"], DEVICES_MAX));
+        assert!(shopper.devices.keys().any(|device| device.as_str() == "phone"));
+    }
 }
