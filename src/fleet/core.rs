@@ -309,15 +309,22 @@ impl Core {
         entry.state(Circumstances { now, config: &self.config, registry: &self.registry, listens: &listens })
     }
 
-    /// Remembers a scanner that nobody registered; the one that was heard longest ago makes way.
+    /// Remembers a scanner that nobody registered; the one that was heard longest ago makes way. Who takes the
+    /// place of one that still reports is listed but not told: names can be made up faster than anybody reads.
     fn quarantine(&mut self, scanner: &ScannerId, now: Timestamp) -> Option<Change> {
         if !self.scanners.contains_key(scanner) {
+            let mut entry = scanner::Entry::new(None, now);
             let strangers = || self.scanners.iter().filter(|(_, entry)| entry.registered.is_none());
             if strangers().count() >= self.config.quarantined_max {
-                let oldest = strangers().min_by_key(|(_, entry)| entry.last()).map(|(id, _)| id.clone());
-                oldest.and_then(|id| self.scanners.remove(&id));
+                let oldest = strangers().map(|(id, entry)| (entry.last(), id)).min();
+                if let Some((last, id)) = oldest.map(|(last, id)| (last, id.clone())) {
+                    self.scanners.remove(&id);
+                    if now.since(last) <= self.config.scanner_silent_after {
+                        entry.told = ScannerState::Quarantined;
+                    }
+                }
             }
-            self.scanners.insert(scanner.clone(), scanner::Entry::new(None, now));
+            self.scanners.insert(scanner.clone(), entry);
         }
         let entry = self.scanners.get_mut(scanner)?;
         entry.report(None, now, &self.config);
