@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ingest -> normalise -> track -> match -> decide -> outbox -> deliver -> report
-//! http      '--------- engine, pure ---------'      store     courier    journal, stream, metrics
+//! http mqtt '--------- engine, pure ---------'      store     courier    journal, stream, metrics
 //! ```
 //!
 //! A 2xx answer means that whatever this observation caused is durable. A decision and the state it was made from are

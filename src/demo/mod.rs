@@ -15,6 +15,7 @@ use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::civil::time;
 use parvis_engine::{shopper::ApnsEnvironment, shopper::PushTarget, time::Timestamp};
+use serde_json::Value;
 
 use crate::{
     app::App,
@@ -41,7 +42,8 @@ pub struct Options {
 /// Plays the journey.
 ///
 /// # Errors
-/// If anything can't be started, a call fails, or with `once` the accepted messages are not exactly the expected ones.
+/// If anything can't be started, a call fails, or with `once` the accepted messages are not exactly the expected ones or
+/// the cart was not heard.
 pub async fn run(options: Options, out: &mut impl Write) -> Result<()> {
     let folder = Folder::new()?;
     let clock = Clock::hurried(this_afternoon(), options.speed);
@@ -55,16 +57,17 @@ pub async fn run(options: Options, out: &mut impl Write) -> Result<()> {
 
     let client = Client::new(format!("http://{}", app.address), key.clone());
     let received = play(&client, &providers, &clock, out).await?;
-    let as_expected = summary(&received, out)?;
+    let as_expected = summary(&received, out)? & cart(&client, out).await?;
     if !options.once {
         writeln!(out, "\nEverything stays up. Try:\n  curl -H 'Authorization: Bearer {key}' \\")?;
-        writeln!(out, "    http://{}/v1/shoppers/C-1001\nCtrl-C ends it.", app.address)?;
+        writeln!(out, "    http://{}/v1/shoppers/C-1001", app.address)?;
+        writeln!(out, "and the same with /v1/fleet/scanners or /v1/devices/{}. Ctrl-C ends it.", journey::CART.0)?;
         tokio::signal::ctrl_c().await?;
     }
     app.stop().await?;
     providers.stop().await;
     if options.once && !as_expected {
-        bail!("the accepted messages are not exactly the expected ones");
+        bail!("what happened is not exactly what was expected");
     }
     Ok(())
 }
@@ -144,6 +147,32 @@ fn summary(received: &[Received], out: &mut impl Write) -> Result<bool> {
         writeln!(out, "  {what}: {channel} {title:?}, {} times", surplus.abs())?;
     }
     Ok(balance.is_empty())
+}
+
+/// Shows what was heard in the aisle and what became of it; gives whether the cart was there as its shopper's phone was.
+async fn cart(client: &Client, out: &mut impl Write) -> Result<bool> {
+    let (cart, shopper) = journey::CART;
+    let held = client.must(Method::GET, &format!("/v1/shoppers/{shopper}"), &Value::Null).await?;
+    writeln!(out, "\n{shopper} in front of the televisions, with a phone and a cart:")?;
+    let (mut heard, mut lines) = (false, Vec::new());
+    for row in held["journal"].as_array().into_iter().flatten() {
+        let text = |at: &str| row.pointer(at).and_then(Value::as_str);
+        let line = match (text("/data/region"), text("/data/campaign")) {
+            (Some(journey::ZONE), _) => {
+                let (device, transition) = (text("/data/device"), text("/data/transition").unwrap_or_default());
+                heard |= device == Some(cart) && transition == "dwell";
+                format!("{:<12}  {transition} {}", device.unwrap_or_default(), journey::ZONE)
+            }
+            (_, Some(campaign)) if text("/data/cause/region") == Some(journey::ZONE) => {
+                format!("{campaign:<12}  {}", text("/data/suppressed/reason").unwrap_or("sent"))
+            }
+            _ => continue,
+        };
+        lines.push(format!("{}  {line}", text("/at").unwrap_or_default()));
+    }
+    lines.sort();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(heard)
 }
 
 /// Three o'clock in Paris today: the shop is open whenever this is played.

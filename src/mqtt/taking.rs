@@ -14,6 +14,7 @@ use super::{
 use crate::ingest::{
     self, Batch, Cause, Report,
     scanners::{self, Delivery, Refusal, Speaker},
+    sightings,
 };
 
 /// What became of a message, and how it was read.
@@ -73,10 +74,11 @@ fn join(together: &mut Batch, batch: Batch, place: usize) {
     together.reports.extend(batch.reports.into_iter().map(|report| Report { index: place, ..report }));
 }
 
-async fn observations(tools: &Tools, batch: Batch) -> Result<Vec<(usize, Rejected)>, String> {
+async fn observations(tools: &Tools, mut batch: Batch) -> Result<Vec<(usize, Rejected)>, String> {
     if batch == Batch::default() {
         return Ok(Vec::new());
     }
+    sightings::settle(&mut batch, &tools.catalog, &tools.fleet, tools.clock.now());
     let submitted = ingest::submit(&tools.shards, tools.store.as_ref(), &tools.reporter, batch).await;
     submitted.map(|taken| taken.rejected).map_err(|refused| told_of(&refused.cause))
 }
