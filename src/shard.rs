@@ -24,7 +24,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{batch::Batch, work::Work};
+pub use self::{
+    batch::{Batch, nobody},
+    work::Work,
+};
 use crate::{
     catalog::Catalog,
     clock::Clock,

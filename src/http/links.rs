@@ -1,15 +1,11 @@
 //! `/v1/beacons/{id}/link`: who carries a tag. A linked tag is a device of its shopper, under the beacon's id.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
 use parvis_engine::{
     change::{Link, Registration, TAG_PLATFORM},
     id::{BeaconId, DeviceId, ShopperId},
-    observation::{Rejected, Rejection},
     problem as engine,
     registry::Role,
     shopper::Device,
@@ -25,11 +21,7 @@ use super::{
     body::{self, Id},
     problem::{Kind, Problem},
 };
-use crate::{
-    catalog::Kind as Object,
-    ingest::{self, Batch},
-    shard::Input,
-};
+use crate::{catalog::Kind as Object, shard::Input};
 
 /// Who is to carry a tag.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -175,31 +167,6 @@ pub(super) async fn check_free(services: &Services, kind: Object, id: &str) -> R
     }
     let message = format!("somebody carries this tag; DELETE /v1/beacons/{tag}/link first");
     Err(Problem::invalid(vec![engine::Problem::new("", message)]))
-}
-
-/// Takes out of a batch what tags are said to have seen that nobody carries.
-///
-/// # Errors
-/// If the store can't be asked.
-pub(super) async fn refuse_unlinked(services: &Services, batch: &mut Batch) -> Result<(), ingest::Refused> {
-    let world = services.catalog.world();
-    let carried = batch.reports.iter().map(|it| &it.device).filter(|it| world.registry.tag(it).is_some());
-    let tags: Vec<DeviceId> = carried.collect::<BTreeSet<_>>().into_iter().cloned().collect();
-    if tags.is_empty() {
-        return Ok(());
-    }
-    let refused = |error| ingest::Refused { cause: ingest::Cause::Store(error), accepted: 0 };
-    let owners = services.store.owners(&tags).await.map_err(refused)?;
-    let free = tags.into_iter().zip(owners).filter(|(_, owner)| owner.is_none()).map(|(tag, _)| tag);
-    let free: BTreeSet<DeviceId> = free.collect();
-    let (unlinked, others) = std::mem::take(&mut batch.reports).into_iter().partition(|it| free.contains(&it.device));
-    batch.reports = others;
-    batch.rejected.extend(unlinked.into_iter().map(|report: ingest::Report| {
-        let tag = report.device;
-        let detail = format!("nobody carries the tag {tag}; PUT /v1/beacons/{tag}/link links it to a shopper");
-        (report.index, Rejected { reason: Rejection::UnlinkedTag, detail })
-    }));
-    Ok(())
 }
 
 fn must_be_tag(services: &Services, tag: &DeviceId) -> Result<(), Problem> {

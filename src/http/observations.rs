@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Services,
     auth::Caller,
-    body, links,
+    body,
     problem::{Kind, Problem, Progress},
     schema,
 };
@@ -111,9 +111,9 @@ pub(super) async fn post(
 
 /// Hands a batch to the shoppers' owners.
 pub(super) async fn submit(services: &Services, mut batch: Batch) -> Result<Taken, ingest::Refused> {
-    links::refuse_unlinked(services, &mut batch).await?;
     sightings::settle(&mut batch, &services.catalog, &services.fleet, services.clock.now());
-    ingest::submit(&services.shards, services.store.as_ref(), &services.reporter, batch).await
+    let world = services.catalog.world();
+    ingest::submit(&services.shards, services.store.as_ref(), &services.reporter, &world, batch).await
 }
 
 /// A scanner speaks for what it hears itself, and for nothing else.

@@ -22,12 +22,13 @@ use parvis_engine::{
     matching::Transition,
     observation::{Observation, Rejected, Rejection},
     time::Timestamp,
+    world::World,
 };
 use serde_json::Value;
 
 use crate::{
     report::Reporter,
-    shard::{Answer, Input, Observed, Refusal, Shards},
+    shard::{self, Answer, Input, Observed, Refusal, Shards},
     store::{self, Store},
 };
 
@@ -101,13 +102,19 @@ const ASKED_AT_ONCE: usize = 64;
 ///
 /// # Errors
 /// If an inbox is full or nothing can be made durable.
-pub async fn submit(shards: &Shards, store: &dyn Store, reporter: &Reporter, batch: Batch) -> Result<Taken, Refused> {
+pub async fn submit(
+    shards: &Shards,
+    store: &dyn Store,
+    reporter: &Reporter,
+    world: &World,
+    batch: Batch,
+) -> Result<Taken, Refused> {
     let ignored = batch.ignored;
     let handed = hand_on(shards, store, batch).await;
     let Handed { mut taken, strangers, refusal } =
         handed.map_err(|error| Refused { cause: Cause::Store(error), accepted: 0 })?;
     for (device, places) in strangers {
-        taken.rejected.extend(places.into_iter().map(|index| (index, unknown(&device))));
+        taken.rejected.extend(places.into_iter().map(|index| (index, shard::nobody(world, &device))));
     }
     taken.rejected.sort_by_key(|(index, _)| *index);
     reporter.ingested(&taken, ignored);
@@ -222,11 +229,6 @@ fn note(taken: &mut Taken, places: &[usize], observed: Observed) {
     }
     taken.transitions.extend(observed.transitions);
     taken.safe_radius_m = observed.safe_radius_m;
-}
-
-fn unknown(device: &DeviceId) -> Rejected {
-    let detail = format!("{device} is not registered; PUT /v1/devices/{device} first");
-    Rejected { reason: Rejection::UnknownDevice, detail }
 }
 
 fn invalid(detail: impl Into<String>) -> Rejected {
@@ -371,12 +373,13 @@ mod tests {
         let store = Memory::new();
         registered(&store, &former, Some(&device)).await;
         let (inbox, mut jobs) = tokio::sync::mpsc::channel::<Job>(4);
-        let shard = async {
+        let owner = async {
             let job = jobs.recv().await.expect("the first owner is asked");
             assert_eq!(job.shopper, former);
             registered(&store, &former, None).await;
             registered(&store, &new, Some(&device)).await;
-            let observed = Observed { results: vec![Err(unknown(&device))], ..Observed::default() };
+            let observed =
+                Observed { results: vec![Err(shard::nobody(&World::default(), &device))], ..Observed::default() };
             job.reply.send(Ok(Answer::Observed(observed))).expect("waited for");
             let job = jobs.recv().await.expect("the new owner is asked");
             assert_eq!(job.shopper, new);
@@ -386,7 +389,8 @@ mod tests {
         let crossing = Crossing { at: Timestamp::default(), region: "shop".parse().expect("an id"), edge: Edge::Enter };
         batch.note(0, &device, Ok(Observation::Crossing(crossing)));
         let (shards, reporter) = (Shards::new(vec![inbox]), Reporter::new(&crate::report::Config::default()));
-        let (taken, ()) = tokio::join!(submit(&shards, &store, &reporter, batch), shard);
+        let world = World::default();
+        let (taken, ()) = tokio::join!(submit(&shards, &store, &reporter, &world, batch), owner);
         assert_eq!(taken.expect("taken").accepted, 1);
     }
 

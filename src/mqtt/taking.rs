@@ -79,7 +79,8 @@ async fn observations(tools: &Tools, mut batch: Batch) -> Result<Vec<(usize, Rej
         return Ok(Vec::new());
     }
     sightings::settle(&mut batch, &tools.catalog, &tools.fleet, tools.clock.now());
-    let submitted = ingest::submit(&tools.shards, tools.store.as_ref(), &tools.reporter, batch).await;
+    let world = tools.catalog.world();
+    let submitted = ingest::submit(&tools.shards, tools.store.as_ref(), &tools.reporter, &world, batch).await;
     submitted.map(|taken| taken.rejected).map_err(|refused| told_of(&refused.cause))
 }
 

@@ -144,7 +144,8 @@ impl Batch {
 fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observation>, now: Timestamp) -> Observed {
     let refusal = unknown(world, work, device, now).or_else(|| {
         let silent = !work.shopper.profile.consents.allow_location();
-        silent.then(|| (Rejection::NoConsent, "the shopper has not consented to the use of locations".to_owned()))
+        let detail = "the shopper has not consented to the use of locations".to_owned();
+        silent.then_some(Rejected { reason: Rejection::NoConsent, detail })
     });
     match refusal {
         None => {
@@ -152,30 +153,32 @@ fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observat
             work.decided(decided, &observed.transitions, now);
             observed
         }
-        Some((reason, detail)) => {
-            let results = raw.iter().map(|_| Err(Rejected { reason, detail: detail.clone() })).collect();
+        Some(refusal) => {
+            let results = raw.iter().map(|_| Err(refusal.clone())).collect();
             Observed { results, ..Observed::default() }
         }
     }
 }
 
 /// Why nobody speaks through a device now, if nobody does.
-fn unknown(world: &World, work: &Work, device: &DeviceId, now: Timestamp) -> Option<(Rejection, String)> {
+fn unknown(world: &World, work: &Work, device: &DeviceId, now: Timestamp) -> Option<Rejected> {
     let known = work.shopper.devices.get(device);
     let until = known.and_then(|known| known.linked_until.as_deref());
     if let Some(until) = until.filter(|until| **until <= now) {
         let detail = format!("the tag {device} was linked until {until}; PUT /v1/beacons/{device}/link links it again");
-        return Some((Rejection::UnlinkedTag, detail));
+        return Some(Rejected { reason: Rejection::UnlinkedTag, detail });
     }
-    if known.is_some() {
-        return None;
-    }
+    known.is_none().then(|| nobody(world, device))
+}
+
+/// Why nothing is taken from a device or a tag that is no shopper's.
+pub fn nobody(world: &World, device: &DeviceId) -> Rejected {
     if world.registry.tag(device).is_some() {
         let detail = format!("nobody carries the tag {device}; PUT /v1/beacons/{device}/link links it to a shopper");
-        return Some((Rejection::UnlinkedTag, detail));
+        return Rejected { reason: Rejection::UnlinkedTag, detail };
     }
-    let detail = format!("the device {device} is not registered; PUT /v1/devices/{device} first");
-    Some((Rejection::UnknownDevice, detail))
+    let detail = format!("{device} is not registered; PUT /v1/devices/{device} first");
+    Rejected { reason: Rejection::UnknownDevice, detail }
 }
 
 /// What time alone has caused on all devices of a shopper.
