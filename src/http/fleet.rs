@@ -82,10 +82,7 @@ pub(super) async fn scanners(
     let (now, limit) = (renewed(&services), limit(&services, asked.limit));
     let Scanners { state, store, after, .. } = asked;
     let part = Part { state, store: store.as_ref(), after: after.as_deref(), limit: limit + 1 };
-    let mut items = services.fleet.scanners(&part, now);
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| last.id.to_string());
+    let (items, next) = page(services.fleet.scanners(&part, now), limit, |it| it.id.to_string());
     Ok(Json(ScannersPage { items, next }))
 }
 
@@ -101,10 +98,7 @@ pub(super) async fn beacons(
     let (now, limit) = (renewed(&services), limit(&services, asked.limit));
     let Beacons { state, store, after, .. } = asked;
     let part = Part { state, store: store.as_ref(), after: after.as_deref(), limit: limit + 1 };
-    let mut items = services.fleet.beacons(&part, now);
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| last.id.to_string());
+    let (items, next) = page(services.fleet.beacons(&part, now), limit, |it| it.id.to_string());
     Ok(Json(BeaconsPage { items, next }))
 }
 
@@ -128,4 +122,12 @@ fn renewed(services: &Services) -> Timestamp {
 
 fn limit(services: &Services, asked: Option<usize>) -> usize {
     asked.unwrap_or(PAGE).clamp(1, services.config.page_max)
+}
+
+/// One more item than were asked for says that there is a next page.
+fn page<T>(mut items: Vec<T>, limit: usize, id: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(id);
+    (items, next)
 }

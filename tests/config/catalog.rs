@@ -15,13 +15,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::{folder, ledger::Ledger, write};
 
-fn sources(folder: &Path) -> Sources {
+pub(crate) fn sources(folder: &Path) -> Sources {
     let source = Source::new(folder);
     config::load(&source).expect("a valid configuration").catalog_sources(&source)
 }
 
 /// Opens a catalog and runs its worker.
-async fn open(folder: &Path, store: &Arc<Ledger>) -> Catalog {
+pub(crate) async fn open(folder: &Path, store: &Arc<Ledger>) -> Catalog {
     let (catalog, worker) = Catalog::open(sources(folder), store.clone()).await.expect("valid files");
     TaskTracker::new().spawn(worker.run());
     catalog

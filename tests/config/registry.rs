@@ -1,29 +1,19 @@
 //! Beacons over files, store and API, and their keys while the daemon runs.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use parvis::{
-    catalog::{Catalog, Kind, Refusal, Sources},
-    config::{self, Source},
-};
+use parvis::catalog::{Kind, Refusal};
 use serde_json::{Value, json};
-use tokio_util::task::TaskTracker;
 
-use crate::{folder, ledger::Ledger, write};
+use crate::{
+    catalog::{open, sources},
+    folder,
+    ledger::Ledger,
+    write,
+};
 
 const UUID: &str = "f7826da6-4fa2-4e98-8024-bc5b71e0893e";
 const OPERA: &str = "[[store]]\nid = \"opera\"\nname = \"Opéra\"\ntime_zone = \"Europe/Paris\"\n";
-
-fn sources(folder: &Path) -> Sources {
-    let source = Source::new(folder);
-    config::load(&source).expect("a valid configuration").catalog_sources(&source)
-}
-
-async fn open(folder: &Path, store: &Arc<Ledger>) -> Catalog {
-    let (catalog, worker) = Catalog::open(sources(folder), store.clone()).await.expect("valid files");
-    TaskTracker::new().spawn(worker.run());
-    catalog
-}
 
 fn beacon(id: &str, minor: u16) -> Value {
     json!({"id": id, "store": "opera", "uuid": UUID, "major": 1, "minor": minor})

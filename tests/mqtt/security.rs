@@ -18,6 +18,14 @@ async fn refused(rig: &Rig, why: &str) {
     assert_eq!(connected(rig).await, 0.0);
 }
 
+async fn a_guest_is_told(rig: &Rig, broker: &Broker) {
+    furnish(rig).await;
+    put_guests(rig, 1).await;
+    listening(rig).await;
+    broker.publish(&phone(0), &inside(now())).await;
+    told_once(rig, 0..1).await;
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_told_and_a_right_one_lets_in() {
     for (version, why) in [("5", "NotAuthorized"), ("3.1.1", "NotAuthorized")] {
@@ -41,11 +49,7 @@ async fn a_wrong_password_is_told_and_a_right_one_lets_in() {
         rig.stop().await;
         fs::write(rig.folder.path().join("password"), "right\n").expect("writable");
         rig.boot().await;
-        furnish(&rig).await;
-        put_guests(&rig, 1).await;
-        listening(&rig).await;
-        broker.publish(&phone(0), &inside(now())).await;
-        told_once(&rig, 0..1).await;
+        a_guest_is_told(&rig, &broker).await;
     }
 }
 
@@ -94,9 +98,5 @@ async fn a_broker_behind_tls_is_trusted_by_its_authority_and_knows_the_node_by_i
 
     let mut rig = prepared(&secure(&format!("ca = \"{ca}\"\n{shown}")), &[]).await;
     rig.boot().await;
-    furnish(&rig).await;
-    put_guests(&rig, 1).await;
-    listening(&rig).await;
-    broker.publish(&phone(0), &inside(now())).await;
-    told_once(&rig, 0..1).await;
+    a_guest_is_told(&rig, &broker).await;
 }
