@@ -233,7 +233,7 @@ fn event(shopper: &str, now: Timestamp) -> Event {
 fn message(round: i64, n: i64) -> Notification {
     let shopper = format!("C-{n}");
     Notification {
-        id: NotificationId::derive(at(round), &["televisions", &shopper]),
+        id: NotificationId::derive(at(round), &name(&shopper), &["televisions", &shopper]),
         shopper: name(&shopper),
         device: name("phone"),
         channel: Channel::Fcm,

@@ -329,7 +329,8 @@ mod tests {
         let store = Memory::new();
         store.faults().fail_settle(fault);
         let (settled, results) = mpsc::channel(1);
-        let (shopper, id) = ("A".parse().expect("a valid id"), NotificationId::derive(Timestamp::MIN, &[]));
+        let shopper = "A".parse().expect("a valid id");
+        let id = NotificationId::derive(Timestamp::MIN, &shopper, &[]);
         let end = End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 };
         let settlement = Settlement { shopper, channel: Channel::Fcm, id, lease: 1, at: Timestamp::MIN, end };
         settled.try_send(settlement).expect("there is room");

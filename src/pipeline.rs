@@ -22,7 +22,6 @@ use parvis_engine::{
 use crate::{
     lane::{Lane, Leased, Verdict},
     shard::{Observed, Shard, Work},
-    store::Committed,
 };
 
 /// Decides what a device's observations mean for its shopper. Pure: the same arguments give the same result.
@@ -53,21 +52,18 @@ pub fn observe(
     (observed, decided)
 }
 
-/// A shard: takes what waits, decides all, commits once, then answers.
+/// A shard: takes what waits, decides all, commits once, then answers. Where another writer was faster, it decides again.
 pub async fn run_shard(mut shard: Shard) {
-    while let Some(jobs) = shard.take().await {
-        let (answers, committed) = loop {
+    while let Some(mut jobs) = shard.take().await {
+        while !jobs.is_empty() {
             let mut batch = shard.load(&jobs).await;
             let answers = batch.decide(&jobs);
             if shard.lease_budgets(&batch).await {
                 continue;
             }
-            match shard.commit(&batch).await {
-                Committed::Done => break (answers, batch),
-                Committed::Conflict(_) => shard.count_conflict(),
-            }
-        };
-        shard.answer(jobs, answers, committed);
+            let committed = shard.commit(&mut batch).await;
+            jobs = shard.answer(jobs, answers, batch, &committed);
+        }
     }
 }
 

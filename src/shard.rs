@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use parvis_engine::{
     change::{Registration, Signal},
     decide::{Budgets, Suppression, Verdict},
-    id::{DeviceId, NotificationId, OrderId, ShopperId, stable_hash},
+    id::{DeviceId, NotificationId, OrderId, ShopperId},
     matching::Transition,
     observation::{Observation, Rejected},
     order::{self, OrderEvent},
@@ -225,7 +225,7 @@ impl Shards {
 
     fn inbox(&self, shopper: &ShopperId) -> &mpsc::Sender<Job> {
         let count = self.inboxes.len() as u64;
-        &self.inboxes[usize::try_from(stable_hash(&[shopper.as_str()]) % count).unwrap_or(0)]
+        &self.inboxes[usize::try_from(shopper.stable_hash() % count).unwrap_or(0)]
     }
 }
 
@@ -315,8 +315,8 @@ impl Shard {
         got_some
     }
 
-    /// Commits what a batch became.
-    pub async fn commit(&mut self, batch: &Batch) -> Committed {
+    /// Commits what a batch became, but for shoppers with whom another writer was faster: those leave the batch.
+    pub async fn commit(&mut self, batch: &mut Batch) -> Committed {
         let mut commit = batch.commit();
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;
@@ -330,26 +330,39 @@ impl Shard {
             unsure = true;
             commit = batch.commit();
         };
-        // The conflict may be with the first try, whose answer was lost: what it took of budgets stays spent.
-        if unsure && committed != Committed::Done {
-            self.budgets.clone_from(&batch.budgets);
+        if let Committed::Conflict(shoppers) = &committed {
+            self.tools.reporter.conflict();
+            let withdrawn = batch.withdraw(shoppers);
+            // The conflict may be with the first try, whose answer was lost: what it took of budgets stays spent.
+            if !unsure {
+                withdrawn
+                    .into_iter()
+                    .for_each(|(campaign, count)| *batch.budgets.entry(campaign).or_insert(0) += count);
+            }
         }
         committed
     }
 
-    /// Reports that another writer was faster.
-    pub fn count_conflict(&self) {
-        self.tools.reporter.conflict();
-    }
-
-    /// Answers after the commit.
-    pub fn answer(&mut self, jobs: Vec<Job>, answers: Vec<Answer>, mut batch: Batch) {
+    /// Answers what is committed, and gives back the jobs that are to be decided again.
+    pub fn answer(
+        &mut self,
+        jobs: Vec<Job>,
+        answers: Vec<Answer>,
+        mut batch: Batch,
+        committed: &Committed,
+    ) -> Vec<Job> {
         self.budgets = std::mem::take(&mut batch.budgets);
         batch.report(&self.tools.reporter);
+        let mut again = Vec::new();
         for (job, answer) in jobs.into_iter().zip(answers) {
-            // Whoever asked may have gone; what was decided stands.
-            let _ = job.reply.send(Ok(answer));
+            if matches!(committed, Committed::Conflict(shoppers) if shoppers.contains(&job.shopper)) {
+                again.push(job);
+            } else {
+                // Whoever asked may have gone; what was decided stands.
+                let _ = job.reply.send(Ok(answer));
+            }
         }
+        again
     }
 
     async fn try_load(&self, jobs: &[Job]) -> Result<Batch, store::Error> {
@@ -483,5 +496,24 @@ mod tests {
         assert!(!shard.lease_budgets(&batch).await, "nothing is left");
         memory.close().await.expect("closes");
         assert!(!shard.lease_budgets(&batch).await, "and the store is not asked again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_was_changed_by_another_writer_is_decided_again() {
+        let (memory, mut shard) = shop().await;
+        let jobs: Vec<Job> = (0..2).map(enters).collect();
+        let mut batch = shard.load(&jobs).await;
+        batch.decide(&jobs);
+        assert!(shard.lease_budgets(&batch).await);
+        let mut batch = shard.load(&jobs).await;
+        let answers = batch.decide(&jobs);
+        let left = *batch.budgets.values().next().expect("leased");
+        let other = Commit { changes: vec![Change { version: 1, ..visitor(0) }], ..Commit::default() };
+        assert_eq!(memory.commit(other).await, Ok(Committed::Done));
+        let committed = shard.commit(&mut batch).await;
+        assert_eq!(committed, Committed::Conflict(vec![jobs[0].shopper.clone()]));
+        let again = shard.answer(jobs, answers, batch, &committed);
+        assert_eq!(again.iter().map(|job| job.shopper.as_str()).collect::<Vec<_>>(), ["C-0"]);
+        assert_eq!(shard.budgets.values().sum::<u64>(), left + 1, "what the withdrawn decision took is there again");
     }
 }

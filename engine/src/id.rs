@@ -4,7 +4,7 @@
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::time::Timestamp;
 
@@ -104,25 +104,36 @@ impl ShopperId {
         ShopperId(format!("~{device}").into())
     }
 
+    /// Tells which shard decides for the shopper and where the shopper is kept; the same for ever.
+    pub fn stable_hash(&self) -> u64 {
+        stable_hash(&[self.as_str()])
+    }
+
     /// Whether this shopper is a device that nobody has claimed.
     pub fn is_anonymous(&self) -> bool {
         self.0.starts_with('~')
     }
 }
 
-/// A notification's id: an RFC 9562 version-8 UUID whose first 48 bits are the time of what caused it, so
-/// that ids sort by time, and whose rest is a stable hash of the cause.
+/// A notification's id: an RFC 9562 version-8 UUID. Its first 48 bits are the time of what caused it, so that ids sort by
+/// time; its last 16 bits are those of the shopper's hash, so that the id alone leads to where the shopper is kept; what
+/// is between is a stable hash of the cause.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NotificationId(u128);
 
 impl NotificationId {
-    /// The id for a cause, named by its parts.
-    pub fn derive(at: Timestamp, parts: &[&str]) -> NotificationId {
+    /// The id for a shopper's cause, named by its parts.
+    pub fn derive(at: Timestamp, shopper: &ShopperId, parts: &[&str]) -> NotificationId {
         let millis = u128::from(at.as_millis().unsigned_abs()) & ((1 << 48) - 1);
-        let hash = stable_hash_128(parts) & ((1 << 80) - 1);
+        let cause = u128::from(stable_hash(parts)) << 16 | u128::from(shopper.stable_hash() as u16);
         const VERSION: u128 = 0xf << 76;
         const VARIANT: u128 = 0x3 << 62;
-        NotificationId((millis << 80 | hash) & !VERSION & !VARIANT | 0x8 << 76 | 0x2 << 62)
+        NotificationId((millis << 80 | cause) & !VERSION & !VARIANT | 0x8 << 76 | 0x2 << 62)
+    }
+
+    /// The last 16 bits of [`ShopperId::stable_hash`] of whose notification it is.
+    pub fn shopper_hash(self) -> u16 {
+        self.0 as u16
     }
 
     /// The 128 bits of the UUID.
@@ -182,10 +193,6 @@ pub fn stable_hash(parts: &[&str]) -> u64 {
     with_joined(parts, xxh3_64)
 }
 
-fn stable_hash_128(parts: &[&str]) -> u128 {
-    with_joined(parts, xxh3_128)
-}
-
 /// Several times for each observation, so names must not cost an allocation.
 fn with_joined<T>(parts: &[&str], hash: impl FnOnce(&[u8]) -> T) -> T {
     const ROOM: usize = 2 * (NAME_MAX + 8);
@@ -223,10 +230,12 @@ mod tests {
 
     #[test]
     fn notification_ids_are_stable_time_ordered_uuids() {
-        let early = NotificationId::derive(Timestamp::from_millis(1_700_000_000_000), &["tv", "C-1"]);
-        let late = NotificationId::derive(Timestamp::from_millis(1_700_000_000_001), &["tv", "C-1"]);
+        let shopper: ShopperId = "C-1".parse().expect("an id");
+        let id = |millis| NotificationId::derive(Timestamp::from_millis(millis), &shopper, &["tv", "C-1"]);
+        let (early, late) = (id(1_700_000_000_000), id(1_700_000_000_001));
         assert!(early < late);
-        assert_eq!(early, NotificationId::derive(Timestamp::from_millis(1_700_000_000_000), &["tv", "C-1"]));
+        assert_eq!(early, id(1_700_000_000_000));
+        assert_eq!(early.shopper_hash(), shopper.stable_hash() as u16);
         let text = early.to_string();
         assert_eq!(&text[14..15], "8", "version: {text}");
         assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"), "variant: {text}");

@@ -31,6 +31,8 @@ pub struct Worker {
     requests: mpsc::Receiver<Request>,
     published: Arc<ArcSwap<Published>>,
     generation: watch::Sender<u64>,
+    /// Of what the store keeps.
+    stored: u64,
 }
 
 /// What readers see.
@@ -86,11 +88,11 @@ pub(super) async fn open(
     store: Arc<dyn store::Store>,
     requests: mpsc::Receiver<Request>,
 ) -> Result<Worker, Error> {
-    let items = store.catalog().await.map_err(Error::Store)?;
+    let store::Catalog { generation: stored, items } = store.catalog().await.map_err(Error::Store)?;
     let state = blocking(move || State::recovered(items).reloaded(&sources)).await.map_err(Error::Files)?;
     let published = Published::of(&state);
     let generation = watch::Sender::new(state.world.generation);
-    Ok(Worker { state, store, requests, published: Arc::new(ArcSwap::from_pointee(published)), generation })
+    Ok(Worker { state, store, requests, published: Arc::new(ArcSwap::from_pointee(published)), generation, stored })
 }
 
 impl Worker {
@@ -133,8 +135,16 @@ impl Worker {
             id: id.to_string(),
             json: json.map(|json| json.to_string()),
         });
-        if let Err(error) = self.store.put_catalog(items.collect()).await {
-            let refusal = Refusal::Unavailable(error.to_string());
+        let why = match self.store.put_catalog(items.collect(), self.stored).await {
+            Ok(Some(generation)) => {
+                self.stored = generation;
+                None
+            }
+            Ok(None) => Some("somebody else changes the catalog".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            let refusal = Refusal::Unavailable(why);
             return verdicts.into_iter().for_each(|verdict| verdict.tell(Some(&refusal)));
         }
         let state = blocking(move || state.rebuilt(&kinds)).await;

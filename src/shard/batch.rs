@@ -27,6 +27,7 @@ pub struct Batch {
     world: Arc<World>,
     works: BTreeMap<ShopperId, Work>,
     owners: BTreeMap<DeviceId, ShopperId>,
+    bonds: Vec<Vec<ShopperId>>,
     now: Timestamp,
 }
 
@@ -40,7 +41,7 @@ impl Batch {
         now: Timestamp,
     ) -> Batch {
         let works = records.into_iter().map(|record| (record.shopper.id.clone(), Work::new(record))).collect();
-        Batch { budgets, world, works, owners, now }
+        Batch { budgets, world, works, owners, bonds: Vec::new(), now }
     }
 
     /// Decides all jobs, in their order.
@@ -50,7 +51,7 @@ impl Batch {
 
     /// What is to be committed.
     pub fn commit(&self) -> Commit {
-        let mut commit = Commit::default();
+        let mut commit = Commit { bonds: self.bonds.clone(), ..Commit::default() };
         for work in self.works.values() {
             let (outbox, events) = work.results();
             commit.changes.extend(work.change(&self.world));
@@ -58,6 +59,17 @@ impl Batch {
             commit.events.extend_from_slice(events);
         }
         commit
+    }
+
+    /// Takes out shoppers of whom nothing was committed; gives what was decided for them of campaigns with a budget.
+    pub fn withdraw(&mut self, shoppers: &[ShopperId]) -> Budgets {
+        let mut taken = Budgets::new();
+        for work in shoppers.iter().filter_map(|id| self.works.remove(id)) {
+            for campaign in work.sent().filter(|campaign| self.budgets.contains_key(*campaign)) {
+                *taken.entry(campaign.clone()).or_insert(0) += 1;
+            }
+        }
+        taken
     }
 
     /// Tells what is now durable.
@@ -134,9 +146,25 @@ impl Batch {
             work.adopt(device, track);
         }
         work.forget_positions_without_consent();
-        self.works.extend(previous.map(|previous| (previous.shopper.id.clone(), previous)));
+        if let Some(previous) = previous {
+            let id = previous.shopper.id.clone();
+            self.bind(shopper, &id);
+            self.works.insert(id, previous);
+        }
         self.owners.insert(device.clone(), shopper.clone());
         Answer::Done
+    }
+
+    /// These two, and whoever is bound to one of them, are committed together.
+    fn bind(&mut self, one: &ShopperId, other: &ShopperId) {
+        let (mut bound, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.bonds).into_iter().partition(|bond| bond.contains(one) || bond.contains(other));
+        bound.push(vec![one.clone(), other.clone()]);
+        let mut bond = bound.concat();
+        bond.sort_unstable();
+        bond.dedup();
+        self.bonds = rest;
+        self.bonds.push(bond);
     }
 }
 
@@ -314,6 +342,36 @@ mod tests {
         // That it got as far as the scanner shows that the tag was linked.
         let linked = Some(Rejection::UnknownScanner);
         assert_eq!(reasons, [Some(Rejection::UnlinkedTag), None, linked, None, Some(Rejection::UnlinkedTag)]);
+    }
+
+    #[test]
+    fn those_between_whom_a_device_passes_are_bound() {
+        let registration = |shopper: &str| Registration {
+            shopper: Some(name(shopper)),
+            platform: "ios".to_owned(),
+            target: None,
+            locale: None,
+            time_zone: None,
+            consents: None,
+            preferred: false,
+            link: None,
+        };
+        let register = |shopper: &str, device: &str| Job {
+            shopper: name(shopper),
+            input: Input::Register { device: name(device), registration: registration(shopper) },
+            reply: oneshot::channel().0,
+        };
+        let known =
+            |id: &str| Record { version: 0, shopper: Arc::new(Shopper::new(name(id))), tracks: Default::default() };
+        let records = ["A", "B", "C", "D", "E"].map(known).to_vec();
+        let now = Timestamp::from_millis(NOW);
+        let mut batch = Batch::new(world(), records, BTreeMap::new(), Budgets::new(), now);
+        batch.decide(
+            &[("A", "1"), ("B", "1"), ("C", "2"), ("D", "2"), ("E", "3")].map(|(who, what)| register(who, what)),
+        );
+        assert_eq!(batch.commit().bonds, [["A", "B"], ["C", "D"]].map(|bond| bond.map(name::<ShopperId>).to_vec()));
+        batch.decide(&[register("D", "1")]);
+        assert_eq!(batch.commit().bonds, [["A", "B", "C", "D"].map(name::<ShopperId>).to_vec()]);
     }
 
     #[test]

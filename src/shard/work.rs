@@ -171,6 +171,12 @@ impl Work {
         self.tracks.insert(device.clone(), track);
     }
 
+    /// The campaigns of messages that were counted since the shopper was loaded, each as often.
+    pub fn sent(&self) -> impl Iterator<Item = &CampaignId> {
+        let is_new = |id| self.loaded.sends.iter().all(|send| send.notification != id);
+        self.shopper.sends.iter().filter(move |send| is_new(send.notification)).map(|send| &send.campaign)
+    }
+
     /// Campaigns whose budget was missed, with their totals.
     pub fn dry_budgets(&self) -> &[(CampaignId, u64)] {
         &self.dry

@@ -33,8 +33,8 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Answer, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life, Record,
-    Settlement, Sizes, Step, Store, state::Pending,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life,
+    Record, Settlement, Sizes, Step, Store, state::Pending,
 };
 use crate::report::Event;
 
@@ -106,7 +106,8 @@ impl Embedded {
 
 /// Reads what memory must know of tables other than the log.
 fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(), Error> {
-    let mut effects = vec![Effect::Known(tables::sequence(transaction)?)];
+    let generation = tables::catalog_generation(&transaction.open_table(tables::META)?)?;
+    let mut effects = vec![Effect::Known(tables::sequence(transaction)?), Effect::Catalog(generation)];
     for row in transaction.open_table(tables::ERASURES)?.range::<u64>(..)? {
         let (sequence, mark) = row?;
         effects.push(Effect::Erased { mark: mark.value(), sequence: sequence.value() });
@@ -140,6 +141,7 @@ fn prepare(commit: Commit) -> Result<Prepared, Error> {
             .into_iter()
             .map(|message| codec::encode(&message).map(|bytes| (message, bytes)))
             .collect::<Result<_, Error>>()?,
+        bonds: commit.bonds,
         events: commit
             .events
             .iter()
@@ -170,20 +172,18 @@ impl Store for Embedded {
         Ok(ids.iter().map(|id| self.volatile.state.load(id)).collect())
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, Error> {
         if !is_volatile(&commit) {
             let reply = self.ask(Call::Commit(prepare(commit)?)).await?;
             return if let Reply::Committed(committed) = reply { Ok(committed) } else { Err(mismatch()) };
         }
         let state = &self.volatile.state;
-        let conflicts = state.conflicts(commit.changes.iter(), &Pending::default());
-        if !conflicts.is_empty() {
-            return Ok(Committed::Conflict(conflicts));
-        }
+        let conflicts = state.conflicts(commit.changes.iter(), &commit.bonds, &Pending::default());
+        commit.leave_out(&conflicts);
         for change in commit.changes {
             state.set_tracks(&change.id, change.version, change.tracks);
         }
-        Ok(Committed::Done)
+        Ok(conflicts.into())
     }
 
     async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
@@ -244,12 +244,17 @@ impl Store for Embedded {
         Ok(())
     }
 
-    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+    async fn catalog(&self) -> Result<Catalog, Error> {
         self.read(|transaction, _| read::catalog(transaction)).await
     }
 
-    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error> {
-        self.ask(Call::Catalog(items)).await.map(drop)
+    async fn put_catalog(&self, items: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
+        let reply = self.ask(Call::Catalog { items, generation }).await?;
+        if let Reply::Generation(generation) = reply { Ok(generation) } else { Err(mismatch()) }
+    }
+
+    fn catalog_changed(&self) -> watch::Receiver<u64> {
+        self.volatile.generation.subscribe()
     }
 
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {

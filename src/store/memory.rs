@@ -15,8 +15,8 @@ use parvis_engine::{
 use tokio::sync::watch;
 
 use super::{
-    Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery, Life,
-    Record, Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery,
+    Life, Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
     state::{Origin, Pending, Put, State},
@@ -29,6 +29,7 @@ pub struct Memory {
     state: Arc<State>,
     rest: Arc<Mutex<Rest>>,
     grew: watch::Sender<u64>,
+    generation: watch::Sender<u64>,
     faults: Faults,
 }
 
@@ -75,6 +76,7 @@ impl Memory {
             state: Arc::new(State::new()),
             rest: Arc::default(),
             grew: watch::Sender::new(0),
+            generation: watch::Sender::new(0),
             faults: Faults::default(),
         }
     }
@@ -231,7 +233,7 @@ impl Store for Memory {
         Ok(ids.iter().map(|id| self.state.load(id)).collect())
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+    async fn commit(&self, mut commit: Commit) -> Result<Committed, Error> {
         let mut rest = self.rest()?;
         let fault = self.faults.planned().commits.pop_front();
         match fault {
@@ -242,14 +244,12 @@ impl Store for Memory {
             }
             Some(Fault::After | Fault::Conflict) | None => {}
         }
-        let conflicts = self.state.conflicts(commit.changes.iter(), &Pending::default());
-        if !conflicts.is_empty() {
-            return Ok(Committed::Conflict(conflicts));
-        }
+        let conflicts = self.state.conflicts(commit.changes.iter(), &commit.bonds, &Pending::default());
+        commit.leave_out(&conflicts);
         self.apply(&mut rest, commit);
         match fault {
             Some(Fault::After) => Err(Error::Unavailable("injected, after".to_owned())),
-            Some(Fault::Before | Fault::Corrupt | Fault::Conflict) | None => Ok(Committed::Done),
+            Some(Fault::Before | Fault::Corrupt | Fault::Conflict) | None => Ok(conflicts.into()),
         }
     }
 
@@ -343,25 +343,33 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+    async fn catalog(&self) -> Result<Catalog, Error> {
         let rest = self.rest()?;
         let item = |((kind, id), json): (&(String, String), &String)| CatalogItem {
             kind: kind.clone(),
             id: id.clone(),
             json: Some(json.clone()),
         };
-        Ok(rest.catalog.iter().map(item).collect())
+        Ok(Catalog { generation: *self.generation.borrow(), items: rest.catalog.iter().map(item).collect() })
     }
 
-    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error> {
+    async fn put_catalog(&self, items: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
         let mut rest = self.rest()?;
+        if *self.generation.borrow() != generation {
+            return Ok(None);
+        }
         for CatalogItem { kind, id, json } in items {
             match json {
                 Some(json) => rest.catalog.insert((kind, id), json),
                 None => rest.catalog.remove(&(kind, id)),
             };
         }
-        Ok(())
+        self.generation.send_replace(generation + 1);
+        Ok(Some(generation + 1))
+    }
+
+    fn catalog_changed(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {

@@ -31,7 +31,7 @@ use crate::report::Event;
 /// Why the store did not do what it was asked. A conflict is not an error but a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// Not now: full, unreachable, closing. Nothing of the call took effect, or all of it will be seen.
+    /// Not now: full, unreachable, closing. What takes effect as a whole has taken effect and will be seen, or has not.
     Unavailable(String),
     /// What is stored can't be read; an operator is needed.
     Corrupt(String),
@@ -78,7 +78,8 @@ pub enum Durable {
     Erased,
 }
 
-/// One batch: takes effect as a whole or not at all.
+/// One batch. What is said of one shopper takes effect as a whole or not at all: the change, the messages, the events.
+/// So does what is said of shoppers who are bound to one another.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// Changed shoppers; each at most once, or it conflicts with itself.
@@ -87,6 +88,8 @@ pub struct Commit {
     pub outbox: Vec<Notification>,
     /// What happened, oldest first.
     pub events: Vec<Event>,
+    /// Shoppers who change together, because a device passes between them. Nobody is in two of these.
+    pub bonds: Vec<Vec<ShopperId>>,
 }
 
 /// How a commit ended.
@@ -94,8 +97,9 @@ pub struct Commit {
 pub enum Committed {
     /// It is durable.
     Done,
-    /// Nothing was done: these shoppers have changed since they were loaded, come twice, or take a device from a shopper who does not
-    /// give it away in the same commit.
+    /// It is durable but for what is said of these shoppers, of which nothing was done: they have changed since they were
+    /// loaded, come twice, take a device from a shopper who is not bound to them and gives it away, or are bound to one
+    /// of these.
     Conflict(Vec<ShopperId>),
 }
 
@@ -195,6 +199,15 @@ pub struct JournalQuery {
     pub limit: usize,
 }
 
+/// Everything of the control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// Counts the changes; 0 if there was none.
+    pub generation: u64,
+    /// Every object.
+    pub items: Vec<CatalogItem>,
+}
+
 /// One object of the control plane, kept as the JSON that was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogItem {
@@ -245,7 +258,7 @@ pub trait Store: Send + Sync {
     /// The shoppers with these ids, in the same order; one that is not stored comes as new, version 0.
     async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error>;
 
-    /// Makes a batch durable. Answers when it is.
+    /// Makes a batch durable, as far as nobody else was faster. Answers when it is.
     async fn commit(&self, commit: Commit) -> Result<Committed, Error>;
 
     /// Which shopper owns each device, in the same order.
@@ -286,10 +299,14 @@ pub trait Store: Send + Sync {
     async fn prune(&self, horizon: Horizon) -> Result<(), Error>;
 
     /// Every object of the control plane.
-    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error>;
+    async fn catalog(&self) -> Result<Catalog, Error>;
 
-    /// Puts or deletes objects of the control plane, as a whole. Answers when it is durable.
-    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error>;
+    /// Puts or deletes objects of the control plane, as a whole, if nobody has changed it since this generation. Gives
+    /// the new generation when it is durable, or none if somebody was faster.
+    async fn put_catalog(&self, items: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error>;
+
+    /// Changes to the newest known generation of the control plane, whoever has changed it.
+    fn catalog_changed(&self) -> watch::Receiver<u64>;
 
     /// The answer kept under an idempotency key.
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error>;
@@ -312,6 +329,24 @@ pub async fn open(config: Config) -> Result<Arc<dyn Store>, Error> {
     match config.kind {
         Kind::Embedded => Ok(Arc::new(Embedded::open(config).await?)),
         Kind::Memory => Ok(Arc::new(memory::Memory::new())),
+    }
+}
+
+impl Commit {
+    /// Leaves out what is said of these shoppers.
+    fn leave_out(&mut self, shoppers: &[ShopperId]) {
+        if shoppers.is_empty() {
+            return;
+        }
+        self.changes.retain(|change| !shoppers.contains(&change.id));
+        self.outbox.retain(|message| !shoppers.contains(&message.shopper));
+        self.events.retain(|event| !shoppers.contains(&event.shopper));
+    }
+}
+
+impl From<Vec<ShopperId>> for Committed {
+    fn from(conflicts: Vec<ShopperId>) -> Committed {
+        if conflicts.is_empty() { Committed::Done } else { Committed::Conflict(conflicts) }
     }
 }
 

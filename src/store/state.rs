@@ -11,7 +11,7 @@ use std::{
 };
 
 use parvis_engine::{
-    id::{DeviceId, OrderId, ShopperId, stable_hash},
+    id::{DeviceId, OrderId, ShopperId},
     per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
@@ -102,11 +102,12 @@ impl State {
     }
 
     /// The shoppers among these that were decided without knowing of something newer: a change of their own, be it in
-    /// the same commit, or that
-    /// another shopper has a device that they take, and does not give it away in the same commit.
+    /// the same commit, or that another shopper has a device that they take and is not bound to give it away. And those
+    /// who are bound to one of them.
     pub(super) fn conflicts<'c>(
         &self,
         changes: impl Iterator<Item = &'c Change> + Clone,
+        bonds: &[Vec<ShopperId>],
         pending: &Pending,
     ) -> Vec<ShopperId> {
         let current = |change: &Change| {
@@ -115,14 +116,25 @@ impl State {
         };
         let is_free = |device: &DeviceId, taker: &ShopperId| {
             let owner = pending.owners.get(device).cloned().or_else(|| self.owner(device));
-            let gives = |owner: &ShopperId| changes.clone().any(|it| it.id == *owner && !keeps(it, device));
+            let gives = |owner: &ShopperId| {
+                let bound = bonds.iter().any(|bond| bond.contains(taker) && bond.contains(owner));
+                bound && changes.clone().any(|it| it.id == *owner && !keeps(it, device))
+            };
             owner.is_none_or(|owner| owner == *taker || gives(&owner))
         };
         let mut seen = HashSet::new();
         let conflicts = changes.clone().filter(|it| {
             !seen.insert(&it.id) || !current(it) || !self.devices_taken(it).iter().all(|device| is_free(device, &it.id))
         });
-        conflicts.map(|change| change.id.clone()).collect()
+        let mut conflicts: Vec<_> = conflicts.map(|change| change.id.clone()).collect();
+        for bond in bonds {
+            if bond.iter().any(|id| conflicts.contains(id)) {
+                conflicts.extend_from_slice(bond);
+            }
+        }
+        conflicts.sort_unstable();
+        conflicts.dedup();
+        conflicts
     }
 
     /// The devices that a change gives to a shopper who does not have them in memory.
@@ -216,7 +228,7 @@ impl State {
     }
 
     fn shard(&self, id: &ShopperId) -> &RwLock<HashMap<ShopperId, Held>> {
-        &self.shards[stable_hash(&[id.as_str()]) as usize % SHARDS]
+        &self.shards[id.stable_hash() as usize % SHARDS]
     }
 
     fn index(&self, id: &ShopperId, before: Option<&Shopper>, after: Option<&Shopper>) {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use parvis::{
     report::Event,
     store::{
-        Answer, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement, Sizes,
-        Step, Store,
+        Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement,
+        Sizes, Step, Store,
     },
 };
 use parvis_engine::{
@@ -31,11 +31,17 @@ pub(crate) struct Ledger {
     /// Whether it refuses to be written to.
     pub(crate) unavailable: AtomicBool,
     items: Mutex<BTreeMap<(String, String), String>>,
+    generation: watch::Sender<u64>,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Ledger {
-        Ledger { writes: AtomicUsize::new(0), unavailable: AtomicBool::new(false), items: Mutex::default() }
+        Ledger {
+            writes: AtomicUsize::new(0),
+            unavailable: AtomicBool::new(false),
+            items: Mutex::default(),
+            generation: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {
@@ -49,17 +55,17 @@ fn not_here<T>() -> Result<T, Error> {
 
 #[async_trait]
 impl Store for Ledger {
-    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+    async fn catalog(&self) -> Result<Catalog, Error> {
         let items = self.items.lock().expect("no test has panicked");
         let item = |((kind, id), json): (&(String, String), &String)| CatalogItem {
             kind: kind.clone(),
             id: id.clone(),
             json: Some(json.clone()),
         };
-        Ok(items.iter().map(item).collect())
+        Ok(Catalog { generation: *self.generation.borrow(), items: items.iter().map(item).collect() })
     }
 
-    async fn put_catalog(&self, changed: Vec<CatalogItem>) -> Result<(), Error> {
+    async fn put_catalog(&self, changed: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
         self.writes.fetch_add(1, SeqCst);
         if self.unavailable.load(SeqCst) {
             return Err(Error::Unavailable("the disk is full".to_owned()));
@@ -71,7 +77,12 @@ impl Store for Ledger {
                 None => items.remove(&(kind, id)),
             };
         }
-        Ok(())
+        assert_eq!(self.generation.send_replace(generation + 1), generation);
+        Ok(Some(generation + 1))
+    }
+
+    fn catalog_changed(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     async fn load(&self, _: &[ShopperId]) -> Result<Vec<Record>, Error> {

@@ -148,7 +148,7 @@ async fn explain_needs_a_known_shopper_campaign_and_device() {
 /// Puts a message of C-1 into the outbox.
 async fn message(server: &Server) -> NotificationId {
     let shopper: parvis_engine::id::ShopperId = "C-1".parse().expect("an id");
-    let id = NotificationId::derive(now(), &["tv", "C-1"]);
+    let id = NotificationId::derive(now(), &shopper, &["tv", "C-1"]);
     let campaign: parvis_engine::id::CampaignId = "tv".parse().expect("an id");
     let notification = Notification {
         id,
@@ -173,7 +173,7 @@ async fn message(server: &Server) -> NotificationId {
     let entered = transition(TransitionKind::Enter, "phone", "shop", now());
     let shopper = notification.shopper.clone();
     let event = Event { at: now(), recorded_at: now(), shopper, what: What::Transition(entered) };
-    let commit = Commit { changes: vec![change], outbox: vec![notification], events: vec![event] };
+    let commit = Commit { changes: vec![change], outbox: vec![notification], events: vec![event], ..Commit::default() };
     assert_eq!(server.store.commit(commit).await.expect("commits"), Committed::Done);
     id
 }

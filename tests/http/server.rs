@@ -317,7 +317,7 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
         }
         Input::Profile(profile) => shopper.profile = profile,
         Input::Order { order, event } => {
-            let id = NotificationId::derive(event.at, &[order.as_str(), event.event.as_str()]);
+            let id = NotificationId::derive(event.at, &shopper.id, &[order.as_str(), event.event.as_str()]);
             let mut owner = Arc::new(shopper);
             let taken = decide::order(&World::default(), &mut owner, &order, &event, event.at);
             answer = Answer::Order { change: taken.change, notifications: vec![id] };

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use parvis::{
     clock::Clock,
     store::{
-        Answer, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement, Sizes,
-        Step, Store,
+        Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement,
+        Sizes, Step, Store,
         memory::{Fault, Memory},
     },
 };
@@ -194,12 +194,16 @@ impl Store for Disk {
         self.memory.prune(horizon).await
     }
 
-    async fn catalog(&self) -> Result<Vec<CatalogItem>, Error> {
+    async fn catalog(&self) -> Result<Catalog, Error> {
         self.memory.catalog().await
     }
 
-    async fn put_catalog(&self, items: Vec<CatalogItem>) -> Result<(), Error> {
-        self.memory.put_catalog(items).await
+    async fn put_catalog(&self, items: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
+        self.memory.put_catalog(items, generation).await
+    }
+
+    fn catalog_changed(&self) -> watch::Receiver<u64> {
+        self.memory.catalog_changed()
     }
 
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {

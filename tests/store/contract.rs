@@ -1,6 +1,6 @@
 //! The contract, one sentence a test.
 
-use parvis::store::{Answer, CatalogItem, Commit, Committed, End, Horizon, JournalQuery, Step};
+use parvis::store::{Answer, Catalog, CatalogItem, Commit, Committed, End, Horizon, JournalQuery, Step};
 use parvis_engine::{
     id::{CampaignId, OrderId},
     notification::{Channel, Milestone},
@@ -27,7 +27,8 @@ contract!(
     an_unknown_shopper_is_new,
     a_durable_change_counts_and_survives,
     an_unchanged_shopper_keeps_its_version_and_gets_new_tracks,
-    a_stale_version_conflicts_and_nothing_is_done,
+    of_a_stale_shopper_nothing_is_done_and_of_others_all,
+    the_bound_change_together_or_not_at_all,
     of_concurrent_changes_to_one_version_one_wins,
     a_shopper_changes_once_in_a_commit,
     devices_and_orders_lead_to_their_shopper,
@@ -88,27 +89,50 @@ async fn an_unchanged_shopper_keeps_its_version_and_gets_new_tracks(mut rig: Rig
     assert_eq!((record.version, count_of(&record), record.tracks.len()), (2, 2, 0), "tracks are volatile");
 }
 
-async fn a_stale_version_conflicts_and_nothing_is_done(mut rig: Rig) {
+async fn of_a_stale_shopper_nothing_is_done_and_of_others_all(mut rig: Rig) {
     commit(rig.store(), vec![replaced(0, counted("A", 1), None), replaced(0, counted("B", 1), None)]).await;
     rig.pause().await;
     let changes = vec![
-        replaced(1, counted("A", 2), Some(at(1))),
-        replaced(0, counted("B", 2), Some(at(1))),
-        replaced(7, counted("C", 2), None),
+        replaced(0, counted("A", 2), Some(at(1))),
+        replaced(1, counted("B", 2), Some(at(2))),
+        replaced(7, counted("C", 2), Some(at(1))),
     ];
-    let outbox = vec![message(1, "A", Channel::Fcm)];
-    let events = vec![event(1, "A")];
-    let result = rig.store().commit(Commit { changes, outbox, events }).await;
-    assert_eq!(result, Ok(Committed::Conflict(vec![name("B"), name("C")])));
+    let outbox = vec![message(1, "A", Channel::Fcm), message(2, "B", Channel::Fcm), message(1, "C", Channel::Fcm)];
+    let events = vec![event(1, "A"), event(2, "B"), event(3, "C")];
+    let result = rig.store().commit(Commit { changes, outbox, events, ..Commit::default() }).await;
+    assert_eq!(result, Ok(Committed::Conflict(vec![name("A"), name("C")])));
     assert_eq!(commit(rig.store(), vec![tracked(0, "A", 1.0)]).await, Committed::Conflict(vec![name("A")]));
     assert_eq!(commit(rig.store(), vec![erased(0, "A")]).await, Committed::Conflict(vec![name("A")]));
     rig.pause().await;
-    let (a, c) = (load(rig.store(), "A").await, load(rig.store(), "C").await);
+    let [a, b, c] = [load(rig.store(), "A").await, load(rig.store(), "B").await, load(rig.store(), "C").await];
     assert_eq!((a.version, count_of(&a), a.tracks.len(), c.version), (1, 1, 0, 0));
-    assert_eq!(rig.store().due_wakes(at(9), 9).await, Ok((Vec::new(), None)));
-    assert!(claim(rig.store(), 9, 9).await.is_empty());
+    assert_eq!((b.version, count_of(&b)), (2, 2));
+    assert_eq!(rig.store().due_wakes(at(9), 9).await, Ok((vec![name("B")], None)));
+    let claimed = claim(rig.store(), 9, 9).await;
+    assert_eq!(claimed.iter().map(|it| it.notification.shopper.as_str()).collect::<Vec<_>>(), ["B"]);
     let query = JournalQuery { limit: 9, ..JournalQuery::default() };
-    assert_eq!(rig.store().journal(query).await, Ok(Vec::new()));
+    assert_eq!(rig.store().journal(query).await, Ok(vec![event(2, "B")]));
+}
+
+async fn the_bound_change_together_or_not_at_all(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, counted("A", 1), None), replaced(0, counted("D", 1), None)]).await;
+    rig.pause().await;
+    let changes = ["A", "B", "C", "D"].map(|id| replaced(u64::from(id == "A"), counted(id, 2), Some(at(1)))).to_vec();
+    let outbox = vec![message(1, "A", Channel::Fcm), message(2, "C", Channel::Fcm), message(3, "D", Channel::Fcm)];
+    let events = vec![event(1, "A"), event(2, "B"), event(3, "C")];
+    let bonds = vec![vec![name("A"), name("B")], vec![name("C"), name("D")]];
+    let result = rig.store().commit(Commit { changes, outbox, events, bonds }).await;
+    assert_eq!(result, Ok(Committed::Conflict(vec![name("C"), name("D")])));
+    rig.pause().await;
+    let mut versions = Vec::new();
+    for id in ["A", "B", "C", "D"] {
+        versions.push(load(rig.store(), id).await.version);
+    }
+    assert_eq!(versions, [2, 1, 0, 1]);
+    assert_eq!(rig.store().due_wakes(at(9), 9).await, Ok((vec![name("A"), name("B")], None)));
+    assert_eq!(claim(rig.store(), 9, 9).await.len(), 1);
+    let query = JournalQuery { limit: 9, ..JournalQuery::default() };
+    assert_eq!(rig.store().journal(query).await, Ok(vec![event(1, "A"), event(2, "B")]));
 }
 
 async fn of_concurrent_changes_to_one_version_one_wins(rig: Rig) {
@@ -140,13 +164,13 @@ async fn of_concurrent_changes_to_one_version_one_wins(rig: Rig) {
 async fn a_shopper_changes_once_in_a_commit(mut rig: Rig) {
     for twice in [
         vec![replaced(0, counted("A", 1), None), replaced(0, counted("A", 2), None)],
-        vec![replaced(0, counted("A", 1), None), replaced(0, counted("B", 1), None), erased(0, "A")],
+        vec![replaced(0, counted("A", 1), None), erased(0, "A")],
         vec![tracked(0, "A", 1.0), tracked(0, "A", 2.0)],
     ] {
         assert_eq!(commit(rig.store(), twice).await, Committed::Conflict(vec![name("A")]));
         rig.pause().await;
         let record = load(rig.store(), "A").await;
-        assert_eq!((record.version, record.tracks.len(), load(rig.store(), "B").await.version), (0, 0, 0));
+        assert_eq!((record.version, record.tracks.len()), (0, 0));
     }
 }
 
@@ -187,11 +211,11 @@ async fn a_device_passes_to_another_shopper_in_one_commit(mut rig: Rig) {
     commit(rig.store(), vec![replaced(0, with_device("A", "phone"), None)]).await;
     rig.pause().await;
     let changes = vec![replaced(0, with_device("B", "phone"), None), replaced(1, shopper("A"), None)];
-    commit(rig.store(), changes).await;
+    assert_eq!(bound(rig.store(), changes).await, Committed::Done);
     rig.pause().await;
     assert_eq!(owner(rig.store(), "phone").await, Some(name("B")));
     let changes = vec![erased(1, "B"), replaced(2, with_device("A", "phone"), None)];
-    commit(rig.store(), changes).await;
+    assert_eq!(bound(rig.store(), changes).await, Committed::Done);
     rig.pause().await;
     assert_eq!(owner(rig.store(), "phone").await, Some(name("A")));
 }
@@ -202,7 +226,9 @@ async fn a_device_is_not_taken_from_a_shopper_who_does_not_know(mut rig: Rig) {
     let taken = commit(rig.store(), vec![replaced(0, with_device("B", "phone"), None)]).await;
     assert_eq!(taken, Committed::Conflict(vec![name("B")]));
     let kept = vec![replaced(0, with_device("B", "phone"), None), replaced(1, with_device("A", "phone"), None)];
-    assert_eq!(commit(rig.store(), kept).await, Committed::Conflict(vec![name("B")]));
+    assert_eq!(bound(rig.store(), kept).await, Committed::Conflict(vec![name("A"), name("B")]));
+    let unbound = vec![replaced(0, with_device("B", "phone"), None), replaced(7, shopper("A"), None)];
+    assert_eq!(commit(rig.store(), unbound).await, Committed::Conflict(vec![name("A"), name("B")]));
     assert_eq!((owner(rig.store(), "phone").await, load(rig.store(), "B").await.version), (Some(name("A")), 0));
     let own = commit(rig.store(), vec![replaced(1, with_device("A", "phone"), None)]).await;
     assert_eq!(own, Committed::Done);
@@ -371,7 +397,10 @@ async fn an_erased_shopper_leaves_nothing(mut rig: Rig) {
         vec![replaced(0, with_device("A", "phone"), Some(at(1))), replaced(0, with_device("B", "tablet"), None)];
     let outbox = vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm), message(3, "B", Channel::Fcm)];
     let events = vec![event(1, "A"), event(1, "B"), event(2, "A")];
-    rig.store().commit(Commit { changes, outbox: outbox.clone(), events }).await.expect("available");
+    rig.store()
+        .commit(Commit { changes, outbox: outbox.clone(), events, ..Commit::default() })
+        .await
+        .expect("available");
     rig.pause().await;
     let leased = claim(rig.store(), 1, 1).await.remove(0);
     assert_eq!(leased.notification.id, outbox[0].id);
@@ -400,6 +429,7 @@ async fn an_erased_shopper_may_come_back(mut rig: Rig) {
         changes: vec![replaced(0, with_device("A", "phone"), None)],
         outbox: vec![again.clone()],
         events: vec![event(1, "A")],
+        ..Commit::default()
     };
     rig.store().commit(first).await.expect("available");
     commit(rig.store(), vec![erased(1, "A")]).await;
@@ -407,6 +437,7 @@ async fn an_erased_shopper_may_come_back(mut rig: Rig) {
         changes: vec![replaced(0, with_device("A", "watch"), None)],
         outbox: vec![again.clone()],
         events: vec![event(2, "A")],
+        ..Commit::default()
     };
     assert_eq!(rig.store().commit(second).await, Ok(Committed::Done));
     for _ in 0..4 {
@@ -473,13 +504,16 @@ async fn the_catalog_keeps_what_was_put(mut rig: Rig) {
         json: json.map(str::to_owned),
     };
     let items = vec![item("store", "s", Some("1")), item("geofence", "g", Some("2")), item("geofence", "h", Some("3"))];
-    rig.store().put_catalog(items).await.expect("available");
+    let changed = rig.store().catalog_changed();
+    assert_eq!(rig.store().put_catalog(items, 0).await, Ok(Some(1)));
+    assert!(changed.has_changed().expect("the store lives"));
     rig.pause().await;
     let items = vec![item("geofence", "g", None), item("geofence", "x", None), item("geofence", "h", Some("4"))];
-    rig.store().put_catalog(items).await.expect("available");
+    assert_eq!(rig.store().put_catalog(items.clone(), 0).await, Ok(None), "somebody was faster");
+    assert_eq!(rig.store().put_catalog(items, 1).await, Ok(Some(2)));
     rig.pause().await;
-    let kept = rig.store().catalog().await;
-    assert_eq!(kept, Ok(vec![item("geofence", "h", Some("4")), item("store", "s", Some("1"))]));
+    let items = vec![item("geofence", "h", Some("4")), item("store", "s", Some("1"))];
+    assert_eq!(rig.store().catalog().await, Ok(Catalog { generation: 2, items }));
 }
 
 async fn the_first_answer_stands(mut rig: Rig) {

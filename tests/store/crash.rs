@@ -132,7 +132,7 @@ async fn commit_for_ever(store: Arc<dyn Store>, committer: usize) {
             changes.push(replaced(version, bulky(&id, count), Some(at(count))));
         }
         let outbox = vec![sent(committer, count)];
-        let done = store.commit(Commit { changes, outbox, events: vec![event(count, "C")] }).await;
+        let done = store.commit(Commit { changes, outbox, events: vec![event(count, "C")], ..Commit::default() }).await;
         assert_eq!(done, Ok(Committed::Done));
         say(&format!("committed {committer} {count} ."));
         if count % 3 == 0 {

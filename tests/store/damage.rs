@@ -128,7 +128,7 @@ async fn an_erased_shopper_is_in_no_table() {
             vec![replaced(version, with_device("Erika", "phone"), None), replaced(version, shopper("B"), None)];
         let outbox = vec![message(n, "Erika", Channel::Fcm), message(n, "B", Channel::Fcm)];
         store
-            .commit(Commit { changes, outbox, events: vec![event(n, "Erika"), event(n, "B")] })
+            .commit(Commit { changes, outbox, events: vec![event(n, "Erika"), event(n, "B")], ..Commit::default() })
             .await
             .expect("available");
     }

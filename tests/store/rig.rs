@@ -170,7 +170,7 @@ pub(crate) fn tracked(version: u64, id: &str, radius_m: f64) -> Change {
 /// The message number `n`, due at that second.
 pub(crate) fn message(n: i64, shopper: &str, channel: Channel) -> Notification {
     Notification {
-        id: NotificationId::derive(at(n), &[shopper]),
+        id: NotificationId::derive(at(n), &name(shopper), &[shopper]),
         shopper: name(shopper),
         device: name("phone"),
         channel,
@@ -194,6 +194,12 @@ pub(crate) fn event(second: i64, shopper: &str) -> Event {
 
 pub(crate) async fn commit(store: &dyn Store, changes: Vec<Change>) -> Committed {
     store.commit(Commit { changes, ..Commit::default() }).await.expect("available")
+}
+
+/// Commits shoppers who change together.
+pub(crate) async fn bound(store: &dyn Store, changes: Vec<Change>) -> Committed {
+    let bonds = vec![changes.iter().map(|change| change.id.clone()).collect()];
+    store.commit(Commit { changes, bonds, ..Commit::default() }).await.expect("available")
 }
 
 pub(crate) async fn send(store: &dyn Store, outbox: Vec<Notification>) {

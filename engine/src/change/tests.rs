@@ -82,7 +82,7 @@ fn a_claimed_device_brings_its_anonymous_past() {
     let send = Send {
         at: at(NOON),
         not_before: at(NOON),
-        notification: NotificationId::derive(at(NOON), &["a"]),
+        notification: NotificationId::derive(at(NOON), &anonymous.id, &["a"]),
         campaign: "c".parse().expect("an id"),
         purpose: Purpose::Offer,
     };

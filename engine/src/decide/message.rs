@@ -166,7 +166,7 @@ impl<'a> Round<'a> {
     }
 
     fn id(&self, case: &Case<'_>) -> NotificationId {
-        let (campaign, shopper) = (case.campaign.spec.id.as_str(), case.shopper.id.as_str());
+        let (campaign, shopper) = (case.campaign.spec.id.as_str(), &case.shopper.id);
         let device = case.device_id.map_or("", DeviceId::as_str);
         let visit = self.visit.as_millis().to_string();
         let (kind, place, what) = match &self.cause {
@@ -180,7 +180,8 @@ impl<'a> Round<'a> {
             Cause::Transition { .. } | Cause::Pickup { .. } => None,
         };
         let expected = expected.map_or_else(String::new, |eta| eta.as_millis().to_string());
-        NotificationId::derive(self.observed_at, &[kind, campaign, shopper, device, place, what, &visit, &expected])
+        let parts = [kind, campaign, shopper.as_str(), device, place, what, &visit, &expected];
+        NotificationId::derive(self.observed_at, shopper, &parts)
     }
 }
 

@@ -34,7 +34,7 @@ fn sent(campaign: &str, when: &str) -> Send {
     Send {
         at: at(when),
         not_before: at(when),
-        notification: crate::id::NotificationId::derive(at(when), &[campaign]),
+        notification: crate::id::NotificationId::derive(at(when), &"C-1".parse().expect("an id"), &[campaign]),
         campaign: campaign.parse().expect("an id"),
         purpose: Purpose::Offer,
     }

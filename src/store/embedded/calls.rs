@@ -26,7 +26,7 @@ pub(super) enum Call {
     Settle(Vec<Settlement>),
     Report(NotificationId, Step),
     Budget { campaign: CampaignId, total: u64, want: u64 },
-    Catalog(Vec<CatalogItem>),
+    Catalog { items: Vec<CatalogItem>, generation: u64 },
     Keep { key: String, answer: Answer, at: Timestamp },
     Prune { horizon: Horizon, from: u128 },
     Close,
@@ -39,6 +39,8 @@ pub(super) enum Reply {
     Done,
     Known(bool),
     Taken(u64),
+    /// Of the catalog, if it was changed.
+    Generation(Option<u64>),
     /// The call alone has failed, on what is stored: the others of its group go on.
     Unreadable(Error),
     /// Where to go on pruning, if there is more.
@@ -54,7 +56,7 @@ impl Group<'_, '_> {
             }
             Call::Report(id, step) => self.report(id, step),
             Call::Budget { campaign, total, want } => self.take_budget(&campaign, total, want).map(Reply::Taken),
-            Call::Catalog(items) => self.put_catalog(items).map(|()| Reply::Done),
+            Call::Catalog { items, generation } => self.put_catalog(items, generation).map(Reply::Generation),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
             Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
             Call::Close => Ok(Reply::Done),
@@ -137,7 +139,13 @@ impl Group<'_, '_> {
         Ok(taken)
     }
 
-    fn put_catalog(&mut self, items: Vec<CatalogItem>) -> Result<(), Error> {
+    fn put_catalog(&mut self, items: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
+        if tables::catalog_generation(&self.tables.meta)? != generation {
+            return Ok(None);
+        }
+        let generation = generation + 1;
+        self.tables.meta.insert("catalog", generation)?;
+        self.effects.push(Effect::Catalog(generation));
         for CatalogItem { kind, id, json } in items {
             let key = (kind.as_str(), id.as_str());
             match json {
@@ -145,7 +153,7 @@ impl Group<'_, '_> {
                 None => drop(self.tables.catalog.remove(key)?),
             }
         }
-        Ok(())
+        Ok(Some(generation))
     }
 
     fn keep(&mut self, key: &str, answer: &Answer, at: Timestamp) -> Result<(), Error> {

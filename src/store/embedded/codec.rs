@@ -1,10 +1,7 @@
 //! How values become bytes: self-describing MessagePack, so that fields can be added, inside frames that say whose they
 //! are without being decoded.
 
-use parvis_engine::{
-    id::{ShopperId, stable_hash},
-    time::Timestamp,
-};
+use parvis_engine::{id::ShopperId, time::Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::store::Error;
@@ -28,7 +25,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl FnOnce() -> S
 
 /// How rows name a shopper where the id itself must not remain after an erasure.
 pub(super) fn mark(shopper: &ShopperId) -> u64 {
-    stable_hash(&[shopper.as_str()])
+    shopper.stable_hash()
 }
 
 /// One shopper's record in a row of the log.
@@ -207,7 +204,7 @@ mod tests {
         shopper.interests.insert("tv".to_owned(), Interest { weight: number, at, signals: vec![7] });
         shopper.devices.insert(name("phone"), device(bits, at));
         let purpose = bits.one_of(Purpose::Offer, Purpose::Order);
-        let notification = NotificationId::derive(at, &["x"]);
+        let notification = NotificationId::derive(at, &shopper.id, &["x"]);
         shopper.sends =
             bits.maybe(Send { at, not_before: at, notification, campaign: name("c"), purpose }).into_iter().collect();
         shopper.orders.insert(name("o"), order(bits, at, number));
@@ -226,7 +223,7 @@ mod tests {
             lines: bits.maybe(line).into_iter().collect(),
             adviser: bits.maybe("Ada".to_owned()),
             events: BTreeMap::from([(name("e"), (OrderState::Registered, at))]),
-            notifications: BTreeMap::from([(name("e"), vec![NotificationId::derive(at, &["y"])])]),
+            notifications: BTreeMap::from([(name("e"), vec![NotificationId::derive(at, &name("A"), &["y"])])]),
             newest: bits.maybe((at, OrderState::Registered, name("e"))),
             sources: BTreeMap::from([("eta".to_owned(), (at, OrderState::Shipped, name("e")))]),
             told: BTreeMap::from([(OrderState::Shipped, Told { at, eta: bits.maybe(at), offer_only: bits.flip() })]),
@@ -243,7 +240,7 @@ mod tests {
         let data = bits.maybe(("k".to_owned(), "v".to_owned())).into_iter().collect();
         let deep_link = bits.maybe("app://x".to_owned());
         Notification {
-            id: NotificationId::derive(at, &["m"]),
+            id: NotificationId::derive(at, &name("A"), &["m"]),
             shopper: name("A"),
             device: name("phone"),
             channel: bits.one_of(Channel::WebPush, Channel::Apns),
@@ -273,7 +270,7 @@ mod tests {
             entered_at: bits.maybe(at),
             replayed: bits.flip(),
         };
-        let notification = NotificationId::derive(at, &["m"]);
+        let notification = NotificationId::derive(at, &name("A"), &["m"]);
         let decision = What::Decision {
             campaign: name("c"),
             device: bits.maybe(name("phone")),

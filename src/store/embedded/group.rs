@@ -34,6 +34,19 @@ pub(super) struct Prepared {
     pub(super) outbox: Vec<(Notification, Vec<u8>)>,
     /// When recorded, whose, encoded.
     pub(super) events: Vec<(i64, u64, Vec<u8>)>,
+    pub(super) bonds: Vec<Vec<ShopperId>>,
+}
+
+impl Prepared {
+    fn leave_out(&mut self, shoppers: &[ShopperId]) {
+        if shoppers.is_empty() {
+            return;
+        }
+        let marks: BTreeSet<u64> = shoppers.iter().map(codec::mark).collect();
+        self.changes.retain(|(change, _)| !shoppers.contains(&change.id));
+        self.outbox.retain(|(message, _)| !shoppers.contains(&message.shopper));
+        self.events.retain(|(_, mark, _)| !marks.contains(mark));
+    }
 }
 
 /// A transaction in the making.
@@ -83,12 +96,10 @@ impl<'a, 't> Group<'a, 't> {
         })
     }
 
-    pub(super) fn commit(&mut self, prepared: Prepared) -> Result<Committed, Error> {
+    pub(super) fn commit(&mut self, mut prepared: Prepared) -> Result<Committed, Error> {
         let changes = prepared.changes.iter().map(|(change, _)| change);
-        let conflicts = self.volatile.state.conflicts(changes, &self.pending);
-        if !conflicts.is_empty() {
-            return Ok(Committed::Conflict(conflicts));
-        }
+        let conflicts = self.volatile.state.conflicts(changes, &prepared.bonds, &self.pending);
+        prepared.leave_out(&conflicts);
         let mut gone = BTreeMap::new();
         for (change, body) in prepared.changes {
             let taken = self.volatile.state.devices_taken(&change).into_iter();
@@ -114,7 +125,7 @@ impl<'a, 't> Group<'a, 't> {
         for (at, mark, body) in prepared.events {
             self.record(at, mark, &body)?;
         }
-        Ok(Committed::Done)
+        Ok(conflicts.into())
     }
 
     /// Writes what is still in buffers. Nothing may be written afterwards.

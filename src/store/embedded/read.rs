@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     report::Event,
-    store::{Answer, CatalogItem, Claim, Entry, Error, JournalQuery, Life, life::Progress},
+    store::{Answer, Catalog, CatalogItem, Claim, Entry, Error, JournalQuery, Life, life::Progress},
 };
 
 pub(super) fn claim(
@@ -157,14 +157,15 @@ impl Newest<'_> {
     }
 }
 
-pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Vec<CatalogItem>, Error> {
+pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Catalog, Error> {
+    let generation = tables::catalog_generation(&transaction.open_table(tables::META)?)?;
     let mut items = Vec::new();
     for row in transaction.open_table(tables::CATALOG)?.range::<(&str, &str)>(..)? {
         let (key, json) = row?;
         let (kind, id) = key.value();
         items.push(CatalogItem { kind: kind.to_owned(), id: id.to_owned(), json: Some(json.value().to_owned()) });
     }
-    Ok(items)
+    Ok(Catalog { generation, items })
 }
 
 /// Where the answer to a key lies, or to another key with the same hash.

@@ -9,7 +9,7 @@ use crate::store::{Error, leases::Place};
 /// The layout of this file. A newer one is refused; an older one is migrated here.
 pub(super) const FORMAT: u64 = 2;
 
-/// `format` and `sequence`.
+/// `format`, `sequence`, and the generation of the `catalog`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Rows of frames, each with many shoppers; a shopper's newest frame counts.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
@@ -73,6 +73,11 @@ impl<'t> Tables<'t> {
 pub(super) fn sequence(transaction: &ReadTransaction) -> Result<u64, Error> {
     let meta = transaction.open_table(META)?;
     Ok(meta.get("sequence")?.map_or(0, |value| value.value()))
+}
+
+/// How often the catalog was changed.
+pub(super) fn catalog_generation(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, Error> {
+    Ok(meta.get("catalog")?.map_or(0, |value| value.value()))
 }
 
 /// Checks the layout, or lays out a new file.

@@ -146,7 +146,7 @@ async fn a_panic_of_the_writer_leaves_nobody_waiting() {
 fn message() -> Notification {
     let at = Timestamp::from_millis(1_700_000_000_000);
     Notification {
-        id: NotificationId::derive(at, &["a"]),
+        id: NotificationId::derive(at, &"A".parse().expect("a valid id"), &["a"]),
         shopper: "A".parse().expect("a valid id"),
         device: "phone".parse().expect("a valid id"),
         channel: Channel::Fcm,

@@ -28,6 +28,8 @@ pub(super) struct Volatile {
     pub(super) state: State,
     pub(super) leases: Mutex<Leases>,
     pub(super) grew: watch::Sender<u64>,
+    /// Of the catalog.
+    pub(super) generation: watch::Sender<u64>,
     waiting: [AtomicI64; Channel::ALL.len()],
     answers: Mutex<HashMap<u64, (i64, u64)>>,
     erased: RwLock<BTreeMap<u64, u64>>,
@@ -59,6 +61,8 @@ pub(super) enum Effect {
     Forgotten {
         hash: u64,
     },
+    /// The catalog has this generation.
+    Catalog(u64),
     Erased {
         mark: u64,
         sequence: u64,
@@ -87,6 +91,7 @@ impl Volatile {
             state: State::new(),
             leases: Mutex::default(),
             grew: watch::Sender::new(0),
+            generation: watch::Sender::new(0),
             waiting: [const { AtomicI64::new(0) }; Channel::ALL.len()],
             answers: Mutex::default(),
             erased: RwLock::default(),
@@ -160,6 +165,7 @@ impl Volatile {
             Effect::Forgotten { hash } => {
                 self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
             }
+            Effect::Catalog(generation) => drop(self.generation.send_replace(generation)),
             Effect::Erased { mark, sequence } => {
                 self.erased.write().unwrap_or_else(PoisonError::into_inner).insert(mark, sequence);
             }

@@ -26,7 +26,7 @@ fn shopper(number: i64) -> ShopperId {
 
 fn message(second: i64) -> Notification {
     Notification {
-        id: NotificationId::derive(at(second), &["a"]),
+        id: NotificationId::derive(at(second), &shopper(second), &["a"]),
         shopper: shopper(second),
         device: "phone".parse().expect("a valid id"),
         channel: Channel::Fcm,
