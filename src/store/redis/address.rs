@@ -32,7 +32,9 @@ impl Address {
         if place.contains(['/', '?', '#']) {
             return Err("must end with the port: set database, and TLS files, by their own keys".to_owned());
         }
-        Address::parse(place, PORT).map(|address| (secure, address)).ok_or_else(|| format!("{place:?} is no host[:port]"))
+        Address::parse(place, PORT)
+            .map(|address| (secure, address))
+            .ok_or_else(|| format!("{place:?} is no host[:port]"))
     }
 
     /// Reads `host[:port]`; IPv6 in brackets, or bare if the port follows the last colon, as Redis itself writes it.

@@ -26,8 +26,9 @@ pub(super) enum Refusal {
 /// Reads the refusal of the server at this address.
 pub(super) fn read(error: &ServerError, from: &Address) -> Refusal {
     let detail = error.details().unwrap_or_default();
-    let told = |sentence: &str, stale| {
-        Refusal::Told { error: Error::Unavailable(format!("Redis at {from} {sentence}")), stale }
+    let told = |sentence: &str, stale| Refusal::Told {
+        error: Error::Unavailable(format!("Redis at {from} {sentence}")),
+        stale,
     };
     match error.code() {
         "NOSCRIPT" => Refusal::Unknown,
