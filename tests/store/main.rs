@@ -10,3 +10,4 @@ mod rig;
 #[allow(dead_code, reason = "other test binaries need more of it")]
 #[path = "../redis/server.rs"]
 mod server;
+mod together;
