@@ -45,13 +45,15 @@ pub(super) async fn healthz() -> Response {
 pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
     let readiness = *services.ready.borrow();
     let status = if readiness == Readiness::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"status": readiness.name()}))).into_response()
+    let answer = json!({"status": readiness.name(), "crash_loses": services.store.crash_loss().name()});
+    (status, Json(answer)).into_response()
 }
 
 /// Metrics in the text form of OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Result<Response, Problem> {
     let sizes = services.store.sizes().await?;
+    services.reporter.crash_loss(services.store.crash_loss());
     let page = services.reporter.page(&sizes, services.shards.waiting(), &services.fleet.counts(services.clock.now()));
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())

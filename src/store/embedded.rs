@@ -35,7 +35,7 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life, Loss,
     Record, Settlement, Sizes, Step, Store,
     rows::{Batch, Contents, Export},
     state::Pending,
@@ -290,6 +290,10 @@ impl Store for Embedded {
         let waiting: BTreeMap<_, _> =
             Channel::ALL.into_iter().map(|channel| (channel, self.volatile.waiting(channel))).collect();
         Ok(Sizes { shoppers: self.volatile.state.shoppers(), waiting, bytes: self.file.bytes() })
+    }
+
+    fn crash_loss(&self) -> Loss {
+        Loss::Nothing
     }
 
     async fn close(&self) -> Result<(), Error> {

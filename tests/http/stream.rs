@@ -107,12 +107,15 @@ async fn operators_need_no_key() {
     let server = Server::start().await;
     let get = |path: &'static str| server.send(server.request(Method::GET, path), "");
     assert_eq!(get("/healthz").await.json(), json!({"status": "up"}));
-    assert_eq!(get("/readyz").await.json(), json!({"status": "ready"}));
+    assert_eq!(get("/readyz").await.json(), json!({"status": "ready", "crash_loses": "everything"}));
     assert!(get("/metrics").await.header("content-type").starts_with("application/openmetrics-text"));
     for (readiness, name) in [(Readiness::Starting, "starting"), (Readiness::Draining, "draining")] {
         server.ready.send_replace(readiness);
         let reply = get("/readyz").await;
-        assert_eq!((reply.status, reply.json()), (StatusCode::SERVICE_UNAVAILABLE, json!({"status": name})));
+        assert_eq!(
+            (reply.status, reply.json()),
+            (StatusCode::SERVICE_UNAVAILABLE, json!({"status": name, "crash_loses": "everything"}))
+        );
     }
     get("/nowhere").await.problem("not_found");
     server.send(server.request(Method::PATCH, "/healthz"), "").await.problem("method_not_allowed");

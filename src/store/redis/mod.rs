@@ -4,6 +4,7 @@ mod address;
 mod call;
 mod cluster;
 mod config;
+pub mod durability;
 mod link;
 mod node;
 mod opener;
