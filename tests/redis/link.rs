@@ -56,6 +56,7 @@ async fn one_refusal_leaves_the_rest_of_a_batch_alone() {
     let server = Server::start(&[]).await;
     let link = crate::connect(&server).await;
     server.ask(&["SET", "word", "x"]).await;
+    assert_eq!(number(send_one(&link, add("a", 1, "r")).await), 1);
     let answers = link.send(&[add("a", 1, "r"), Call::script(&BROKEN, &["word"]), sum("a")]).await;
     let [first, broken, last] = <[_; 3]>::try_from(answers).expect("three answers");
     assert_eq!((number(first), number(last)), (1, 1));

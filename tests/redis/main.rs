@@ -35,16 +35,29 @@ pub(crate) fn sum(tag: &str) -> Call {
     Call::command("GET", format!("parvis:{{{tag}}}:sum"))
 }
 
-/// A configuration that gives up and comes back soon.
+/// A configuration that comes back soon, and gives up only where nothing will ever come.
 pub(crate) fn config(urls: Vec<String>) -> Config {
     Config {
         urls,
-        response_timeout: Duration::from_millis(500),
-        connect_timeout: Duration::from_millis(500),
+        response_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(30),
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(100),
-        replicas_wait: Duration::from_millis(300),
+        replicas_wait: Duration::from_secs(2),
         ..Config::default()
+    }
+}
+
+/// A configuration for servers that stand still.
+pub(crate) fn hasty(urls: Vec<String>) -> Config {
+    let soon = Duration::from_millis(500);
+    Config { response_timeout: soon, connect_timeout: soon, replicas_wait: soon / 2, ..config(urls) }
+}
+
+/// Opens all connections.
+pub(crate) async fn warm(link: &Link) {
+    for _ in 0..2 * link.config().connections {
+        persist(link, &Call::command("INCR", "parvis:warm")).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use parvis::store::redis::{Config, Link, Topology, durability::Verdict};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::{
     add, config, number, persist, send_one,
@@ -21,7 +21,7 @@ fn least_rights() -> String {
 const PASSWORD: &str = "correct-horse";
 
 fn password_file(folder: &Path, password: &str) -> std::path::PathBuf {
-    let file = folder.join(format!("password-{password}"));
+    let file = folder.join(format!("password-{}", password.len()));
     fs::write(&file, format!("{password}\n")).expect("writable");
     file
 }
@@ -64,7 +64,7 @@ async fn the_documented_rights_are_enough_for_sentinel_and_replicas() {
     let user = as_user(&master, sentinels.urls());
     let config = Config { topology: Topology::Sentinel, master: name, replicas_min: 1, ..user };
     let link = Link::open(&config).await.expect("connects");
-    assert_eq!(number(send_one(&link, add("a", 1, "r")).await), 1);
+    assert_eq!(persist(&link, &add("a", 1, "r")).await, 1);
 }
 
 #[tokio::test]
@@ -105,13 +105,15 @@ async fn a_wrong_password_is_refused_and_not_shown() {
 fn certificates(folder: &Path) {
     let mut authority = CertificateParams::new(Vec::<String>::new()).expect("no names");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "authority");
     let key = KeyPair::generate().expect("a key");
     let authority = CertifiedIssuer::self_signed(authority, key).expect("a certificate");
     let write = |name: &str, text: String| fs::write(folder.join(name), text).expect("writable");
     write("ca.pem", authority.pem());
     for name in ["server", "client"] {
         let key = KeyPair::generate().expect("a key");
-        let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+        let mut names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+        names.distinguished_name.push(DnType::CommonName, name);
         let certificate = names.signed_by(&key, &authority).expect("a certificate");
         write(&format!("{name}.pem"), certificate.pem());
         write(&format!("{name}-key.pem"), key.serialize_pem());

@@ -48,7 +48,10 @@ async fn a_master_that_is_replaced_while_it_lives_is_left() {
     sentinels.know_replicas(1).await;
     let link = Link::open(&watched(&sentinels)).await.expect("connects");
     assert_eq!(persist(&link, &add("a", 1, "first")).await, 1);
-    sentinels.0[0].ask(&["SENTINEL", "FAILOVER", "parvis"]).await;
+    until("the sentinel to find the replica fit", async || {
+        sentinels.0[0].try_ask(&["SENTINEL", "FAILOVER", "parvis"]).await.ok()
+    })
+    .await;
     let mut count = 1;
     until("the failover, with calls all the while", async || {
         count += 1;
