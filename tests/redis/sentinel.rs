@@ -3,9 +3,9 @@
 use parvis::store::redis::{Config, Link, Topology};
 
 use crate::{
-    add, config, number, persist, refused, send_one,
+    add, config, hasty, number, persist, refused, send_one,
     server::{Sentinels, Server, until},
-    sum,
+    sum, warm,
 };
 
 fn watched(sentinels: &Sentinels) -> Config {
@@ -36,6 +36,8 @@ async fn a_dead_master_is_replaced_and_nothing_acknowledged_is_lost() {
     })
     .await;
     master.boot().await;
+    // The sentinels would do it, after ten seconds.
+    master.ask(&["REPLICAOF", "127.0.0.1", &replica.port.to_string()]).await;
     assert_eq!(persist(&link, &add("a", 1, "alone")).await, 101);
     assert_eq!(persist(&link, &add("a", 1, "while-away")).await, 102);
 }
@@ -65,6 +67,32 @@ async fn a_master_that_is_replaced_while_it_lives_is_left() {
     persist(&link, &add("a", 1, "last")).await;
     assert_eq!(number(send_one(&link, sum("a")).await), count + 1);
     assert_eq!(replica.tell(&["GET", "parvis:{a}:sum"]).await, (count + 1).to_string());
+}
+
+/// A master that stood still and was replaced meanwhile takes writes for some seconds, until the sentinels tell it.
+#[tokio::test]
+async fn an_old_master_that_does_not_know_yet_is_left() {
+    let master = Server::start(&[]).await;
+    let replica = Server::replica_of(&master, &[]).await;
+    let sentinels = Sentinels::watch(&master, 1).await;
+    sentinels.know_replicas(1).await;
+    let name = Some("parvis".to_owned());
+    let config = Config { topology: Topology::Sentinel, master: name, connections: 8, ..hasty(sentinels.urls()) };
+    let link = Link::open(&config).await.expect("connects");
+    warm(&link).await;
+    master.freeze().await;
+    refused(send_one(&link, add("a", 1, "frozen")).await);
+    until("the failover", async || (sentinels.master().await == replica.port).then_some(())).await;
+    replica.wait_for("replication", "role:master").await;
+    master.thaw().await;
+    // By now one connection leads to the new master, and the others must follow it.
+    for n in 0..config.connections {
+        persist(&link, &add("a", 1, &format!("any-{n}"))).await;
+    }
+    for n in 0..2 * config.connections {
+        persist(&link, &add("b", 1, &format!("r-{n}"))).await;
+    }
+    assert_eq!(replica.tell(&["GET", "parvis:{b}:sum"]).await, "16");
 }
 
 #[tokio::test]

@@ -85,11 +85,12 @@ impl Opener {
                 let mut connection = self.connect(&master, &self.servers, self.database).await?;
                 // Right after a failover sentinels may still name the old master.
                 let role = redis::cmd("ROLE").query_async::<Value>(&mut connection).await;
-                match role.map_err(|error| format!("{master} does not tell its role: {error}"))? {
-                    Value::Array(items) if items.first().and_then(text).as_deref() == Some("master") => {
-                        Ok((connection, master))
-                    }
-                    _ => Err(format!("the sentinels call {master} the master, but it is a replica")),
+                let role = role.map_err(|error| format!("{master} does not tell its role: {error}"))?;
+                let first = role.as_sequence().and_then(<[Value]>::first).and_then(text);
+                if first.as_deref() == Some("master") {
+                    Ok((connection, master))
+                } else {
+                    Err(format!("the sentinels call {master} the master, but it is a replica"))
                 }
             }
         }
