@@ -25,10 +25,26 @@ pub(super) enum Call {
     Commit(Prepared),
     Settle(Vec<Settlement>),
     Report(NotificationId, Step),
-    Budget { campaign: CampaignId, total: u64, want: u64 },
-    Catalog { items: Vec<CatalogItem>, generation: u64 },
-    Keep { key: String, answer: Answer, at: Timestamp },
-    Prune { horizon: Horizon, from: u128 },
+    Budget {
+        campaign: CampaignId,
+        total: u64,
+        want: u64,
+    },
+    Catalog {
+        items: Vec<CatalogItem>,
+        generation: u64,
+    },
+    Keep {
+        key: String,
+        answer: Answer,
+        at: Timestamp,
+    },
+    Prune {
+        horizon: Horizon,
+        from: u128,
+    },
+    /// A reader has met an error: the file may have to be reopened.
+    Mend,
     Close,
 }
 
@@ -59,7 +75,7 @@ impl Group<'_, '_> {
             Call::Catalog { items, generation } => self.put_catalog(items, generation).map(Reply::Generation),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
             Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
-            Call::Close => Ok(Reply::Done),
+            Call::Mend | Call::Close => Ok(Reply::Done),
         }
     }
 
