@@ -31,7 +31,7 @@ fn goal(dice: &Entropy) -> u64 {
     match dice.bits() % 10 {
         // While it opens the file, while it checks, as soon as it works.
         early @ 0..3 => early + 1,
-        _ => 4 + dice.bits() % 90,
+        _ => 10 + dice.bits() % 90,
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn check(store: &dyn Store, told: &Told, back: i64) {
     for committer in 0..COMMITTERS {
         let n = shoppers(store, told, committer).await;
         if n > 0 {
-            (0..SIBLINGS).for_each(|k| drop(wakes.insert(name(&sibling(committer, k)), n + k)));
+            wakes.extend((0..SIBLINGS).map(|k| (name(&sibling(committer, k)), n + k)));
         }
         if n % ERASED_EVERY > 0 {
             wakes.insert(name(&passenger(committer)), n + SIBLINGS);
@@ -69,6 +69,8 @@ async fn shoppers(store: &dyn Store, told: &Told, committer: usize) -> i64 {
     let passenger = load(store, &passenger(committer)).await;
     let expected = if n % ERASED_EVERY == 0 { 0 } else { n };
     assert_eq!((count_of(&passenger), passenger.version > 0), (expected, expected > 0), "erased with its commit");
+    // Or two kills could leave two steps that nobody was told of.
+    say(&format!("step {committer} {n}"));
     n
 }
 
@@ -139,6 +141,7 @@ async fn catalog(store: &dyn Store, told: &Told) {
     for item in &catalog.items {
         assert_eq!(item.json, Some(json(catalog.generation)), "the catalog is put as a whole");
     }
+    say(&format!("catalog {}", catalog.generation));
 }
 
 /// What was given is spent, and a kill costs what was on its way to each committer at the most.
