@@ -59,6 +59,13 @@ impl Embedded {
         blocking(move || Embedded::start(&config, File::open(&config)?)).await
     }
 
+    /// Whether another process has the file open.
+    pub async fn is_in_use(config: &Config) -> bool {
+        let path = config.path.clone();
+        let used = move || Ok(File::is_in_use(&path));
+        blocking(used).await.unwrap_or(false)
+    }
+
     fn start(config: &Config, file: File) -> Result<Embedded, Error> {
         let file = Arc::new(file);
         let transaction = file.begin()?;

@@ -24,6 +24,8 @@ pub(super) struct File {
 /// A snapshot that outlives one call. The file takes it back when it closes, or it could not be opened again.
 pub(super) struct Pinned(Mutex<Option<ReadTransaction>>);
 
+const IN_USE: &str = "is in use by another process";
+
 /// How the file is opened, with a builder that is set up.
 pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
 
@@ -36,6 +38,11 @@ impl File {
         }
         let path = config.path.clone();
         File::open_with(config, Box::new(move |builder| builder.create(&path)))
+    }
+
+    /// Whether another process has it open.
+    pub(super) fn is_in_use(path: &Path) -> bool {
+        matches!(guarded(path, || Builder::new().open(path)), Err(Error::Unavailable(why)) if why.ends_with(IN_USE))
     }
 
     pub(super) fn open_with(config: &Config, opener: Opener) -> Result<File, Error> {
@@ -138,7 +145,7 @@ impl fmt::Debug for File {
 fn refusal(path: &Path, error: DatabaseError) -> Error {
     let path = path.display();
     if matches!(error, DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) {
-        return Error::Unavailable(format!("{path} is in use by another process"));
+        return Error::Unavailable(format!("{path} {IN_USE}"));
     }
     if let DatabaseError::Storage(StorageError::Io(error)) = &error {
         let garbled = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
