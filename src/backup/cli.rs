@@ -1,11 +1,6 @@
 //! `parvis export`, `import`, `backup`, `restore` and `verify`.
 
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::TryStreamExt;

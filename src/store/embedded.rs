@@ -11,6 +11,7 @@ mod group;
 mod import;
 mod index;
 mod log;
+mod migration;
 mod read;
 mod tables;
 mod volatile;
@@ -69,7 +70,7 @@ impl Embedded {
     fn start(config: &Config, file: File) -> Result<Embedded, Error> {
         let file = Arc::new(file);
         let transaction = file.begin()?;
-        tables::prepare(&transaction)?;
+        migration::prepare(&transaction)?;
         transaction.commit()?;
         let volatile = Arc::new(Volatile::new());
         let (extent, durable) = file.read(|transaction| {
