@@ -1,6 +1,7 @@
 //! The daemon: sockets, stores, providers, clock and shutdown around the pure engine.
 
 pub mod app;
+pub mod backup;
 pub mod calibrate;
 pub mod catalog;
 pub mod check;

@@ -12,6 +12,7 @@ mod group;
 mod import;
 mod index;
 mod log;
+mod migration;
 mod read;
 mod tables;
 mod volatile;
@@ -60,10 +61,17 @@ impl Embedded {
         blocking(move || Embedded::start(&config, File::open(&config)?)).await
     }
 
+    /// Whether another process has the file open.
+    pub async fn is_in_use(config: &Config) -> bool {
+        let path = config.path.clone();
+        let used = move || Ok(File::is_in_use(&path));
+        blocking(used).await.unwrap_or(false)
+    }
+
     fn start(config: &Config, file: File) -> Result<Embedded, Error> {
         let file = Arc::new(file);
         let transaction = file.begin()?;
-        tables::prepare(&transaction)?;
+        migration::prepare(&transaction)?;
         transaction.commit()?;
         let volatile = Arc::new(Volatile::new());
         let (extent, durable) = file.read(|transaction| {

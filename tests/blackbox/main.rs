@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stderr, reason = "figures are told to whoever runs the tests")]
 
+mod backup;
 mod beacons;
 mod caller;
 mod channels;

@@ -45,13 +45,16 @@ pub enum Scope {
     Marketing,
     /// Everything that only reads.
     Read,
+    /// A copy of the whole store.
+    Backup,
     /// Everything.
     Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 5] = [Scope::Ingest, Scope::Orders, Scope::Marketing, Scope::Read, Scope::Admin];
+    pub const ALL: [Scope; 6] =
+        [Scope::Ingest, Scope::Orders, Scope::Marketing, Scope::Read, Scope::Backup, Scope::Admin];
 
     /// The name in files and messages.
     pub fn name(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Scope {
             Scope::Orders => "orders",
             Scope::Marketing => "marketing",
             Scope::Read => "read",
+            Scope::Backup => "backup",
             Scope::Admin => "admin",
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct File {
 /// A snapshot that outlives one call. The file takes it back when it closes, or it could not be opened again.
 pub(super) struct Pinned(Mutex<Option<ReadTransaction>>);
 
+const IN_USE: &str = "is in use by another process";
+
 impl File {
     /// Opens or makes it.
     pub(super) fn open(config: &Config) -> Result<File, Error> {
@@ -38,6 +40,13 @@ impl File {
                 .map_err(|error| Error::Unavailable(format!("{} can't be made: {error}", folder.display())))?;
         }
         File::open_on(config, Box::new(Local(config.path.clone())))
+    }
+
+    /// Whether another process has it open.
+    pub(super) fn is_in_use(path: &Path) -> bool {
+        let opened = guarded(|| Builder::new().open(path));
+        let refused = opened.and_then(Result::err).map(|error| refusal(path, error));
+        matches!(refused, Some(Error::Unavailable(why)) if why.ends_with(IN_USE))
     }
 
     pub(super) fn open_on(config: &Config, disk: Box<dyn Disk>) -> Result<File, Error> {
@@ -178,7 +187,7 @@ impl fmt::Debug for File {
 fn refusal(path: &Path, error: DatabaseError) -> Error {
     let path = path.display();
     if matches!(error, DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) {
-        return Error::Unavailable(format!("{path} is in use by another process"));
+        return Error::Unavailable(format!("{path} {IN_USE}"));
     }
     if let DatabaseError::Storage(StorageError::Io(error)) = &error {
         let garbled = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);

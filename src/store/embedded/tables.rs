@@ -8,10 +8,7 @@ use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, W
 use super::index;
 use crate::store::{Error, leases::Place};
 
-/// The layout of this file. A newer one is refused; an older one is migrated here.
-pub(super) const FORMAT: u64 = 2;
-
-/// `format`, `sequence`, and the generation of the `catalog`.
+/// `format`, `sequence`, the generation of the `catalog`, and the `import` that goes on with how much is `imported`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Rows of frames, each with many shoppers; a shopper's newest frame counts.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
@@ -91,26 +88,6 @@ pub(super) fn erasures(transaction: &ReadTransaction) -> Result<BTreeMap<u64, u6
 /// How often the catalog was changed.
 pub(super) fn catalog_generation(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, Error> {
     Ok(meta.get("catalog")?.map_or(0, |value| value.value()))
-}
-
-/// Checks the layout, or lays out a new file.
-pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), Error> {
-    let mut tables = Tables::open(transaction)?;
-    let format = tables.meta.get("format")?.map(|value| value.value());
-    match format {
-        None => {
-            tables.meta.insert("format", FORMAT)?;
-            tables.meta.insert("sequence", 0)?;
-            Ok(())
-        }
-        Some(FORMAT) => Ok(()),
-        Some(old) if old < FORMAT => Err(Error::Corrupt(format!(
-            "the file has format {old}, of a version before the first release: it can't be read any more"
-        ))),
-        Some(other) => Err(Error::Corrupt(format!(
-            "the file has format {other} and this version reads up to {FORMAT}: it was written by a newer version"
-        ))),
-    }
 }
 
 /// An entry's key.

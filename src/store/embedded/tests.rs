@@ -91,7 +91,7 @@ fn a_message_is_claimed_only_when_memory_knows_the_shopper_that_it_was_decided_f
     let config = Config { path: folder.path().join("store.redb"), cache_mib: 8, ..Config::default() };
     let file = File::open(&config).expect("opens");
     let transaction = file.begin().expect("begins");
-    tables::prepare(&transaction).expect("is laid out");
+    migration::prepare(&transaction).expect("is laid out");
     transaction.commit().expect("is durable");
 
     let (volatile, mut effects, mut sequence) = (Volatile::new(), Vec::new(), 0);
