@@ -15,6 +15,7 @@ use parvis::{
     store::{
         Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement,
         Sizes, Step, Store,
+        rows::{Batch, Contents, Export},
     },
 };
 use parvis_engine::{
@@ -163,6 +164,18 @@ impl Store for Ledger {
     async fn keep_answer(&self, _: &str, _: Answer, _: Timestamp) -> Result<(), Error> {
         not_here()
     }
+    async fn export(&self) -> Result<Box<dyn Export>, Error> {
+        not_here()
+    }
+
+    async fn contents(&self) -> Result<Contents, Error> {
+        not_here()
+    }
+
+    async fn import(&self, _: Batch) -> Result<(), Error> {
+        not_here()
+    }
+
     async fn sizes(&self) -> Result<Sizes, Error> {
         not_here()
     }

@@ -12,6 +12,7 @@ use parvis::{
         Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement,
         Sizes, Step, Store,
         memory::{Fault, Memory},
+        rows::{Batch, Contents, Export},
     },
 };
 use parvis_engine::{
@@ -212,6 +213,18 @@ impl Store for Disk {
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
         self.memory.keep_answer(key, answer, at).await
+    }
+
+    async fn export(&self) -> Result<Box<dyn Export>, Error> {
+        self.memory.export().await
+    }
+
+    async fn contents(&self) -> Result<Contents, Error> {
+        self.memory.contents().await
+    }
+
+    async fn import(&self, batch: Batch) -> Result<(), Error> {
+        self.memory.import(batch).await
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {
