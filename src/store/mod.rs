@@ -7,6 +7,7 @@ mod embedded;
 mod leases;
 mod life;
 pub mod memory;
+pub mod redis;
 pub mod rows;
 mod state;
 
@@ -357,6 +358,7 @@ pub async fn open_to_import(config: Config) -> Result<Arc<dyn Store>, Error> {
     match config.kind {
         Kind::Embedded => Ok(Arc::new(Embedded::open(config).await?)),
         Kind::Memory => Ok(Arc::new(memory::Memory::new())),
+        Kind::Redis => Err(Error::Unavailable("this build has no store on Redis".to_owned())),
     }
 }
 
