@@ -157,10 +157,9 @@ fn holds(objects: &Objects, kind: Kind, id: &str, entry: &Arc<Entry>) -> bool {
 }
 
 fn same(one: &Map, other: &Map) -> bool {
-    let alike = |((id, entry), (id_there, there)): ((&Arc<str>, &Arc<Entry>), (&Arc<str>, &Arc<Entry>))| {
-        id == id_there && Arc::ptr_eq(entry, there)
-    };
-    one.len() == other.len() && one.iter().zip(other).all(alike)
+    let alike =
+        one.iter().zip(other).all(|((id, entry), (id_there, there))| id == id_there && Arc::ptr_eq(entry, there));
+    one.len() == other.len() && alike
 }
 
 /// A hash; the keys are secret, and so only their hash goes in.

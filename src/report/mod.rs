@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    catalog::Standing,
     fleet::{Change, Counts},
     ingest::Taken,
     store::{End, Settlement, Sizes, Step},
@@ -226,6 +227,11 @@ impl Reporter {
         self.metrics.milestone(notification.channel, milestone);
         let what = What::Milestone { notification: notification.id, milestone, detail };
         self.send(Event { at, recorded_at: now, shopper: notification.shopper.clone(), what });
+    }
+
+    /// What this node's catalog should have in common with the others'.
+    pub fn catalog(&self, standing: Standing) {
+        self.metrics.catalog(standing);
     }
 
     /// The metrics page, in the text format of Prometheus.

@@ -25,6 +25,8 @@ use parvis_engine::{
 };
 use tokio::sync::watch;
 
+type Items = BTreeMap<(String, String), String>;
+
 /// Keeps catalog objects in memory.
 pub(crate) struct Ledger {
     /// How often it was written to.
@@ -39,7 +41,7 @@ pub(crate) struct Ledger {
     pub(crate) silent: AtomicBool,
     /// Whether somebody else is always faster.
     pub(crate) rival: AtomicBool,
-    items: Mutex<(u64, BTreeMap<(String, String), String>)>,
+    items: Mutex<(u64, Items)>,
     generation: watch::Sender<u64>,
 }
 
