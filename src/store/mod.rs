@@ -2,6 +2,7 @@
 //!
 //! What an engine must do is written down once, in the contract suite (`tests/store`).
 
+mod codec;
 mod config;
 mod embedded;
 mod leases;
