@@ -157,7 +157,11 @@ impl Load {
             accepted,
             twice: received.values().map(|times| times - 1).sum(),
         };
-        eprintln!("{figures:?}");
+        let Figures { shoppers, answers, refused, unanswered, messages, accepted, twice } = figures;
+        eprintln!(
+            "{shoppers} shoppers, {answers} requests answered, {refused} told to come back, {unanswered} not answered; \
+             {messages} messages decided, {accepted} accepted, {twice} of them again"
+        );
         figures
     }
 }

@@ -18,7 +18,8 @@ pub(crate) const WINDOW: usize = 16;
 pub(crate) const UNDER_WAY: usize = 3 * WINDOW;
 
 /// Patience that a test can wait for: a lease outlives the deadlines of a send, and no more.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
+    ("delivery.deadline", "4s"),
     ("lanes.window", "16"),
     ("lanes.lease", "5s"),
     ("store.kind", "redis"),
