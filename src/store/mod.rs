@@ -145,7 +145,8 @@ pub struct Settlement {
 }
 
 /// How a claimed entry ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// Its life is over: one of the terminal milestones.
     Terminal {
@@ -359,7 +360,7 @@ pub async fn open_to_import(config: Config) -> Result<Arc<dyn Store>, Error> {
     match config.kind {
         Kind::Embedded => Ok(Arc::new(Embedded::open(config).await?)),
         Kind::Memory => Ok(Arc::new(memory::Memory::new())),
-        Kind::Redis => Err(Error::Unavailable("this build has no store on Redis".to_owned())),
+        Kind::Redis => Ok(Arc::new(redis::Redis::open(&config.redis).await?)),
     }
 }
 

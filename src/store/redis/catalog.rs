@@ -1,7 +1,7 @@
 //! The control plane, under one tag of its own. Nodes ask for its generation twice a second: what is asked can't be
 //! missed, as a notification can.
 
-use super::{Shared, call::Call, reply, scripts};
+use super::{call::Call, reply, scripts, shared::Shared};
 use crate::store::{Catalog, CatalogItem, Error};
 
 /// The field that counts the changes. No object has it, for theirs have two lines.

@@ -4,18 +4,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use parvis_engine::{
-    id::{NotificationId, ShopperId},
+    id::ShopperId,
     notification::{Channel, Notification},
     time::Timestamp,
 };
 
 use super::{
-    Shared,
     call::Call,
     partition::{Names, Partition, channel_number},
     queue::{self, Look, Queue},
     record::split_line,
     reply, scripts,
+    shared::{Shared, Stage},
 };
 use crate::store::{Claim, Entry, Error, codec};
 
@@ -25,7 +25,12 @@ const TRIES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Shared {
-    pub(super) async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+    pub(super) async fn claim(
+        &self,
+        (channel, now): (Channel, Timestamp),
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Claim, Error> {
         if limit == 0 {
             return Ok(Claim::Entries(Vec::new()));
         }
@@ -54,7 +59,11 @@ impl Shared {
         Ok(Claim::NothingUntil(Some(now.plus(PAUSE))))
     }
 
-    pub(super) async fn due_wakes(&self, now: Timestamp, limit: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error> {
+    pub(super) async fn due_wakes(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error> {
         let until = now.plus(self.pace.wake_hold);
         for _ in 0..TRIES {
             let looks = self.look(&self.wakes, Names::wakes, now, limit).await?;
@@ -65,8 +74,10 @@ impl Shared {
             let taken: Vec<Vec<u8>> = taken.await?.into_iter().flat_map(|(_, words)| words).collect();
             learn(&self.wakes, &looks, &chosen, (now, until));
             let names = chosen.iter().map(|(look, entry)| &looks[*look].entries[*entry].0);
-            let due: Vec<ShopperId> =
-                names.filter(|name| taken.iter().any(|it| it == name.as_bytes())).filter_map(|it| it.parse().ok()).collect();
+            let due: Vec<ShopperId> = names
+                .filter(|name| taken.iter().any(|it| it == name.as_bytes()))
+                .filter_map(|it| it.parse().ok())
+                .collect();
             if !due.is_empty() || chosen.is_empty() {
                 return Ok((due, Some(self.wakes.next(now))));
             }
@@ -113,7 +124,7 @@ impl Shared {
             calls.insert(*partition, begun.arg(score));
         }
         let (partitions, calls): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
-        let answers = self.ask_in(super::Stage::Claim, &calls).await?;
+        let answers = self.ask_in(Stage::Claim, &calls).await?;
         let read = |(partition, answer)| Ok((partition, reply::read(answer, &self.keys.of(partition).tag)?));
         partitions.into_iter().zip(answers).map(read).collect()
     }
@@ -140,11 +151,6 @@ impl Shared {
 pub(super) fn read_message(bytes: &[u8], place: impl Fn() -> String) -> Result<Notification, Error> {
     let (_, body) = split_line(bytes).ok_or_else(|| Error::Corrupt(format!("{}: no message", place())))?;
     codec::decode(body, place)
-}
-
-/// The id in the text of a field.
-pub(super) fn read_id(text: &str) -> Option<NotificationId> {
-    text.parse().ok()
 }
 
 /// Remembers what is due next where it was looked.

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use parvis_engine::id::ShopperId;
 
 use super::{
-    Shared,
     call::Call,
     item::{Item, Sorted, State, number},
     lock::Lock,
     partition::Partition,
     reply, scripts,
+    shared::{Shared, Stage},
     transfer::Unit,
 };
 use crate::store::{Commit, Committed, Error};
@@ -38,7 +38,15 @@ impl Shared {
     pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         // A transfer whose answer was lost may be what this commit repeats.
         self.resolve_own().await?;
-        let Sorted { mut items, mut conflicts, bonds } = Sorted::read(commit)?;
+        let mut sorted = Sorted::read(commit)?;
+        let tries = self.unsure.begin(sorted.items.values_mut().filter_map(Item::mark), self.entropy.bits());
+        let result = self.commit_sorted(sorted).await;
+        self.unsure.end(tries, result.is_err());
+        result
+    }
+
+    async fn commit_sorted(&self, sorted: Sorted) -> Result<Committed, Error> {
+        let Sorted { mut items, mut conflicts, bonds } = sorted;
         let mut work = Work { units: bind(&mut items, bonds), alone: Vec::new() };
         for item in items.into_values() {
             if item.is_new_with_directory() {
@@ -96,7 +104,7 @@ impl Shared {
             groups.entry(item.partition()).or_default().push(item);
         }
         let calls: Vec<Call> = groups.iter().map(|(partition, items)| self.commit_call(*partition, items)).collect();
-        let answers = self.ask_in(super::Stage::Commit, &calls).await?;
+        let answers = self.ask_in(Stage::Commit, &calls).await?;
         let mut verdicts = Vec::new();
         for ((partition, items), answer) in groups.into_iter().zip(answers) {
             let place = self.keys.of(partition).shoppers();
@@ -120,13 +128,15 @@ impl Shared {
         let frees = items.iter().all(|item| matches!(item.state, State::Erased));
         let mut call = Call::script(if frees { &scripts::ERASE } else { &scripts::COMMIT }, &keys);
         let is_durable = items.iter().any(Item::is_durable);
-        let mut word = |bytes: &[u8]| drop(call.command.arg(bytes));
+        let mut word = |bytes: &[u8]| {
+            call.command.arg(bytes);
+        };
         number(u8::from(is_durable), &mut word);
         number(items.len(), &mut word);
         let mut place = names.shopper_script.len() + 1;
         for (item, own) in items.iter().zip(&own) {
             item.write(if own.is_some() { place } else { 0 }, &mut word);
-            place += own.as_ref().map_or(0, <[_; 3]>::len);
+            place += own.as_ref().map_or(0, |own| own.len());
         }
         if is_durable { call.durable() } else { call }
     }
@@ -141,9 +151,10 @@ impl Shared {
             "corrupt" => Err(Error::Corrupt(format!("field {more} of {place}: no record"))),
             "already" if !more.is_empty() => self.verdict((more, ""), partition),
             "ready" | "decided" | "already" => Ok(Verdict::Done(0)),
-            version => {
-                version.parse().map(Verdict::Done).map_err(|_| Error::Corrupt(format!("{place}: {version:?} is no version")))
-            }
+            version => version
+                .parse()
+                .map(Verdict::Done)
+                .map_err(|_| Error::Corrupt(format!("{place}: {version:?} is no version"))),
         }
     }
 
@@ -176,9 +187,8 @@ impl Shared {
 fn bind(items: &mut BTreeMap<ShopperId, Item>, bonds: Vec<Vec<ShopperId>>) -> Vec<Unit> {
     let mut units = Vec::new();
     for bond in bonds {
-        let is_spoken_of = |id: &&ShopperId| {
-            items.get(*id).is_some_and(|item| !matches!(item.state, State::NotSpokenOf))
-        };
+        let is_spoken_of =
+            |id: &&ShopperId| items.get(*id).is_some_and(|item| !matches!(item.state, State::NotSpokenOf));
         let bound: Vec<ShopperId> = bond.iter().filter(is_spoken_of).cloned().collect();
         if bound.len() > 1 {
             let items = bound.iter().filter_map(|id| items.remove(id)).collect();

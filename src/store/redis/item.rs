@@ -133,10 +133,21 @@ impl Item {
         }
     }
 
-    /// What a refused item was decided from may be read anew; what it says may be written again.
+    /// Tells one try to change the shopper from another; none if it does not change, or goes.
+    pub(super) fn mark(&mut self) -> Option<&mut String> {
+        match &mut self.state {
+            State::Replaced { mark, .. } => Some(mark),
+            State::Erased | State::Unchanged | State::NotSpokenOf => None,
+        }
+    }
+
+    /// Marks the item by all that it says.
     fn seal(&mut self) {
-        let Item { state: State::Replaced { wake, body, mark, .. }, messages, events, .. } = self else { return };
+        let Item { id, version, state, messages, events, .. } = self;
+        let State::Replaced { wake, body, mark, .. } = state else { return };
         let mut all = Mark::new();
+        all.add(id.as_str().as_bytes());
+        all.add(&version.to_le_bytes());
         all.add(body);
         all.add(&wake.map_or(i64::MAX, Timestamp::as_millis).to_le_bytes());
         messages.iter().for_each(|message| all.add(message.id.as_bytes()));

@@ -7,10 +7,10 @@ use std::time::Duration;
 use redis::Value;
 
 use super::{
-    Shared,
     call::Call,
     partition::Partition,
     reply, scripts,
+    shared::Shared,
     transfer::{self, Part},
 };
 use crate::store::Error;

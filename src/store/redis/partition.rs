@@ -12,11 +12,11 @@ pub(super) const PARTITIONS: usize = 64;
 /// The hash tags. That of partition `n` begins with `n`, and its slot is the nearest to the middle of the `n`th of 64
 /// equal ranges that two letters give: however a cluster is cut into equal parts, they get equally many partitions.
 const TAGS: [&str; PARTITIONS] = [
-    "0pn", "1bv", "2kp", "3vi", "4fa", "5ke", "6bc", "7og", "8pd", "9ra", "10pk", "11bs", "12hx", "13ua", "14vy", "15da",
-    "16vz", "17kc", "18ac", "19cf", "20ml", "21pu", "22fo", "23dj", "24bl", "25oh", "26io", "27kj", "28bg", "29oc",
-    "30yr", "31dk", "32gu", "33ep", "34yt", "35dm", "36qz", "37lc", "38fc", "39df", "40ua", "41xe", "42qc", "43sf",
-    "44ss", "45nj", "46xp", "47ei", "48di", "49yp", "50oa", "51be", "52hn", "53uw", "54vo", "55kv", "56gn", "57zw",
-    "58pw", "59mn", "60cd", "61aa", "62hg", "63jb",
+    "0pn", "1bv", "2kp", "3vi", "4fa", "5ke", "6bc", "7og", "8pd", "9ra", "10pk", "11bs", "12hx", "13ua", "14vy",
+    "15da", "16vz", "17kc", "18ac", "19cf", "20ml", "21pu", "22fo", "23dj", "24bl", "25oh", "26io", "27kj", "28bg",
+    "29oc", "30yr", "31dk", "32gu", "33ep", "34yt", "35dm", "36qz", "37lc", "38fc", "39df", "40ua", "41xe", "42qc",
+    "43sf", "44ss", "45nj", "46xp", "47ei", "48di", "49yp", "50oa", "51be", "52hn", "53uw", "54vo", "55kv", "56gn",
+    "57zw", "58pw", "59mn", "60cd", "61aa", "62hg", "63jb",
 ];
 
 /// One of the parts into which everything but the catalog is divided.
@@ -99,8 +99,20 @@ impl Names {
     fn new(tag: String) -> Names {
         let name = |what: &str| format!("{tag}{what}");
         let shopper_script = [
-            "shoppers", "wakes", "counters", "messages", "lives", "ended", "journals", "locks", "devices", "orders",
-            "transfers", "out:apns", "out:fcm", "out:webpush",
+            "shoppers",
+            "wakes",
+            "counters",
+            "messages",
+            "lives",
+            "ended",
+            "journals",
+            "locks",
+            "devices",
+            "orders",
+            "transfers",
+            "out:apns",
+            "out:fcm",
+            "out:webpush",
         ]
         .map(name);
         let (answers, answered, budgets) = (name("answers"), name("answered"), name("budgets"));
@@ -197,7 +209,8 @@ mod tests {
     #[test]
     fn keys_differ_and_a_notification_lies_with_its_shopper() {
         let keys = Keys::new("p:");
-        let all: BTreeSet<_> = Partition::all().flat_map(|partition| keys.of(partition).shopper_script.iter()).collect();
+        let all: BTreeSet<_> =
+            Partition::all().flat_map(|partition| keys.of(partition).shopper_script.iter()).collect();
         assert_eq!(all.len(), PARTITIONS * 14);
         let shopper: ShopperId = "C-1001".parse().expect("an id");
         let id = NotificationId::derive(parvis_engine::time::Timestamp::from_millis(1), &shopper, &["x"]);

@@ -3,12 +3,12 @@
 use parvis_engine::time::Timestamp;
 
 use super::{
-    Shared,
     call::Call,
     partition::{Names, Partition},
     read::before,
     record::split_line,
     reply, scripts,
+    shared::Shared,
 };
 use crate::store::{Error, Horizon};
 

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use parvis_engine::{
     id::{DeviceId, OrderId, ShopperId},
     notification::Channel,
-    per_device::PerDevice,
     shopper::Shopper,
     time::Timestamp,
 };
 
 use super::{
-    Shared,
     call::Call,
     partition::{Names, Partition},
     reply,
+    shared::Shared,
 };
 use crate::{
     report::Event,
@@ -31,7 +30,7 @@ impl Shared {
         let stored = self.stored(ids).await?;
         let record = |(stored, id): (Option<(u64, Shopper)>, &ShopperId)| {
             let (version, shopper) = stored.unwrap_or_else(|| (0, Shopper::new(id.clone())));
-            let tracks = self.tracks.of(id, version).unwrap_or_else(PerDevice::new);
+            let tracks = self.tracks.of(id, version).unwrap_or_default();
             Record { version, shopper: shopper.into(), tracks }
         };
         Ok(stored.into_iter().zip(ids).map(record).collect())
@@ -86,7 +85,12 @@ impl Shared {
         Ok(newest)
     }
 
-    async fn journals_of(&self, partition: Partition, shoppers: &[&str], query: &JournalQuery) -> Result<Vec<Event>, Error> {
+    async fn journals_of(
+        &self,
+        partition: Partition,
+        shoppers: &[&str],
+        query: &JournalQuery,
+    ) -> Result<Vec<Event>, Error> {
         let names = self.keys.of(partition);
         let to = query.until.map_or("+inf".to_owned(), |until| format!("({}", until.as_millis()));
         let from = query.since.map_or("-inf".to_owned(), |since| since.as_millis().to_string());

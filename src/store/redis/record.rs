@@ -76,7 +76,10 @@ mod tests {
 
     #[test]
     fn heads_are_read_and_what_is_none_is_refused() {
-        assert_eq!(Stored::parse(b"4294967297 ab \nbody\n2"), Some(Stored { version: 4_294_967_297, body: b"body\n2" }));
+        assert_eq!(
+            Stored::parse(b"4294967297 ab \nbody\n2"),
+            Some(Stored { version: 4_294_967_297, body: b"body\n2" })
+        );
         for odd in [&b""[..], b"\n", b"x a b\nbody", b"7 a b", b"\xff a b\nbody"] {
             assert_eq!(Stored::parse(odd), None, "{odd:?}");
         }

@@ -31,3 +31,20 @@ scripts! {
     PRUNE_ROWS = "#!lua flags=allow-oom\n" + "lua/prune_rows.lua";
     PRUNE_ANSWERS = "#!lua flags=allow-oom\n" + "lua/prune_answers.lua";
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn scripts_differ_and_say_what_they_take() {
+        let names: BTreeSet<_> = ALL.iter().map(|script| script.sha1()).collect();
+        assert_eq!(names.len(), ALL.len());
+        for script in ALL {
+            let said = |word| script.source().lines().any(|line| line.starts_with(word));
+            assert!(said("#!lua") && said("-- KEYS:") && said("-- ARGV:"), "{}", script.source());
+        }
+    }
+}

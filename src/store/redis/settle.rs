@@ -3,19 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use parvis_engine::{
-    id::NotificationId,
-    time::Timestamp,
-};
+use parvis_engine::{id::NotificationId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Shared,
     call::Call,
     claim::read_message,
     partition::{Names, Partition, channel_number},
     record::split_line,
     reply, scripts,
+    shared::{Shared, Stage},
 };
 use crate::store::{
     End, Error, Life, Settlement, Step,
@@ -49,7 +46,7 @@ impl Shared {
             let call = calls.remove(&partition).unwrap_or_else(|| settle_call(self.keys.of(partition)));
             calls.insert(partition, add(call, settlement)?);
         }
-        self.ask_in(super::Stage::Settle, &calls.into_values().collect::<Vec<_>>()).await?;
+        self.ask_in(Stage::Settle, &calls.into_values().collect::<Vec<_>>()).await?;
         let mut again = false;
         for settlement in settlements {
             if let End::Again { at, .. } = settlement.end {

@@ -10,13 +10,15 @@ use parvis_engine::{
 };
 
 use super::{
-    Shared, Stage,
     call::Call,
     commit::Verdict,
     item::{Item, State, number},
     lock::Suspect,
-    partition::Partition,
-    record, reply, scripts,
+    partition::{Names, Partition},
+    record, reply,
+    script::Script,
+    scripts,
+    shared::{Shared, Stage},
 };
 use crate::store::{
     Error,
@@ -125,7 +127,8 @@ impl Shared {
     /// Finds out what each unit means for which partition, from what is stored now.
     async fn plan(&self, units: Vec<Unit>) -> Result<Vec<Transfer>, Error> {
         let known = |item: &&Item| item.version > 0;
-        let ids: Vec<ShopperId> = units.iter().flat_map(|unit| &unit.items).filter(known).map(|it| it.id.clone()).collect();
+        let ids: Vec<ShopperId> =
+            units.iter().flat_map(|unit| &unit.items).filter(known).map(|it| it.id.clone()).collect();
         let stored: BTreeMap<ShopperId, (u64, Shopper)> =
             self.stored(&ids).await?.into_iter().flatten().map(|it| (it.1.id.clone(), it)).collect();
         let plan = |unit: Unit| {
@@ -186,7 +189,12 @@ impl Shared {
             for (partition, part) in transfer.others() {
                 let home = transfer.home.number().to_string();
                 asked.push((place, partition));
-                calls.push(self.part_call(&scripts::PREPARE, partition, &[transfer.id.as_bytes(), home.as_bytes()], part));
+                calls.push(self.part_call(
+                    &scripts::PREPARE,
+                    partition,
+                    &[transfer.id.as_bytes(), home.as_bytes()],
+                    part,
+                ));
             }
         }
         let answers = self.ask_in(Stage::Prepare, &calls).await?;
@@ -220,7 +228,8 @@ impl Shared {
             if word == "decided" {
                 decided.push(place);
             }
-            let verdict = if word == "already" { Verdict::Done(0) } else { self.verdict((&word, &more), transfer.home)? };
+            let verdict =
+                if word == "already" { Verdict::Done(0) } else { self.verdict((&word, &more), transfer.home)? };
             transfer.verdict = Some(verdict);
         }
         Ok(decided)
@@ -245,7 +254,7 @@ impl Shared {
         Call::command("HDEL", self.keys.of(home).transfers()).arg(id)
     }
 
-    fn part_call(&self, script: &'static super::Script, partition: Partition, head: &[&[u8]], part: &Part) -> Call {
+    fn part_call(&self, script: &'static Script, partition: Partition, head: &[&[u8]], part: &Part) -> Call {
         let keys = self.keys.of(partition).shopper_script.iter().chain(&part.keys);
         let mut call = Call::script(script, &keys.map(String::as_str).collect::<Vec<_>>());
         for word in head {
@@ -265,7 +274,7 @@ impl Shared {
 
     /// What is stored of these shoppers, in the same order.
     pub(super) async fn stored(&self, ids: &[ShopperId]) -> Result<Vec<Option<(u64, Shopper)>>, Error> {
-        let rows = self.fields(ids, |id| (Partition::of_shopper(id), id.as_str()), super::partition::Names::shoppers);
+        let rows = self.fields(ids, |id| (Partition::of_shopper(id), id.as_str()), Names::shoppers);
         let read = |(row, id): (Option<Vec<u8>>, &ShopperId)| {
             row.map(|row| record::read(&row, self.keys.of(Partition::of_shopper(id)), id)).transpose()
         };
