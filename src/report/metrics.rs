@@ -14,6 +14,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    catalog::Standing,
     fleet::{self, BeaconState, ScannerState},
     store::Loss,
 };
@@ -85,6 +86,8 @@ pub(crate) struct Metrics {
     shoppers: Gauge,
     store_bytes: Gauge,
     crash_loss: Family<Lost, Gauge>,
+    catalog_generation: Gauge,
+    catalog_files: Gauge,
     accepted_after: Family<OnChannel, Histogram, fn() -> Histogram>,
     mqtt_messages: Counts<Message>,
     mqtt_connected: Family<OnConnection, Gauge>,
@@ -114,6 +117,8 @@ impl Metrics {
             shoppers: Gauge::default(),
             store_bytes: Gauge::default(),
             crash_loss: Family::default(),
+            catalog_generation: Gauge::default(),
+            catalog_files: Gauge::default(),
             accepted_after: Family::new_with_constructor(latency),
             mqtt_messages: Counts::default(),
             mqtt_connected: Family::default(),
@@ -128,6 +133,7 @@ impl Metrics {
         };
         metrics.register();
         metrics.register_fleet();
+        metrics.register_catalog();
         metrics
     }
 
@@ -176,6 +182,21 @@ impl Metrics {
         registry.register("beacons", "Beacons, by how they fare", self.beacons.clone());
         let help = "Unregistered beacons with the retailer's names that are remembered";
         registry.register("beacons_unknown", help, self.beacons_unknown.clone());
+    }
+
+    fn register_catalog(&mut self) {
+        let Metrics { registry, .. } = self;
+        let help = "Changes of the catalog through the API that this node has seen";
+        registry.register("catalog_generation", help, self.catalog_generation.clone());
+        let help = "A number made of the catalog's files and the engine's settings: nodes with the same have the same";
+        registry.register("catalog_files", help, self.catalog_files.clone());
+    }
+
+    /// Of the hash as many bits as a number of the metrics page holds.
+    pub(crate) fn catalog(&self, standing: Standing) {
+        const LEFT_OUT_BITS: u32 = 16;
+        self.catalog_generation.set(level(standing.stored));
+        self.catalog_files.set(level(standing.files >> LEFT_OUT_BITS));
     }
 
     pub(crate) fn scanner_reports(&self, result: &'static str) {

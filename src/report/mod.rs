@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    catalog::Standing,
     fleet::{Change, Counts},
     ingest::Taken,
     store::{End, Loss, Settlement, Sizes, Step},
@@ -231,6 +232,11 @@ impl Reporter {
     /// What a crash of the machine that keeps the data can lose.
     pub fn crash_loss(&self, loss: Loss) {
         self.metrics.crash_loss(loss);
+    }
+
+    /// What this node's catalog should have in common with the others'.
+    pub fn catalog(&self, standing: Standing) {
+        self.metrics.catalog(standing);
     }
 
     /// The metrics page, in the text format of Prometheus.
