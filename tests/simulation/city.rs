@@ -63,7 +63,7 @@ pub(crate) const RULES: [Rule; 9] = [
     Rule { id: "passing", quiet: Some((20, 9)), ..RULE },
     Rule { id: "farewell", cooldown: Some(HOUR), ttl: HOUR.saturating_mul(14), ..RULE },
     Rule { id: "come-in", ttl: Duration::from_secs(60), ..RULE },
-    Rule { id: "thousandth", budget: Some(6), ..RULE },
+    Rule { id: "thousandth", budget: Some(4), ..RULE },
     Rule { id: "night-owl", quiet: None, ..RULE },
     Rule { id: "order-news", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
     Rule { id: "pickup-here", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
@@ -123,7 +123,7 @@ content.en = { title = "come-in", body = "{{ region.id }} {{ transition }}" }
 id = "thousandth"
 purpose = "offer"
 on = { transition = "enter", tags = ["mall"] }
-budget = { total = 6 }
+budget = { total = 4 }
 priority = 20
 ttl = "20min"
 content.en = { title = "thousandth", body = "{{ region.id }} {{ transition }}" }
