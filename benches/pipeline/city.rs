@@ -133,14 +133,18 @@ pub(crate) fn hands(crowd: Vec<Phone>, askers: usize) -> Vec<Vec<Phone>> {
 
 /// Knows phones' shoppers as if they had registered.
 pub(crate) async fn register(store: &dyn Store, phones: std::ops::Range<usize>) {
-    let phones: Vec<usize> = phones.collect();
-    for some in phones.chunks(1_000) {
-        let change = |index: &usize| {
-            let shopper = Arc::new(Phone::new(*index, Walk::Street).shopper());
-            let state = Durable::Replaced { shopper: shopper.clone(), wake: None };
-            Change { version: 0, id: shopper.id.clone(), state, tracks: Default::default() }
-        };
-        let commit = Commit { changes: some.iter().map(change).collect(), ..Commit::default() };
+    known(store, phones.map(|index| Phone::new(index, Walk::Street).shopper())).await;
+}
+
+/// Puts shoppers into a store that does not know them.
+pub(crate) async fn known(store: &dyn Store, shoppers: impl IntoIterator<Item = Shopper>) {
+    let changes = shoppers.into_iter().map(|shopper| {
+        let (id, shopper) = (shopper.id.clone(), Arc::new(shopper));
+        Change { version: 0, id, state: Durable::Replaced { shopper, wake: None }, tracks: Default::default() }
+    });
+    let mut changes = changes.peekable();
+    while changes.peek().is_some() {
+        let commit = Commit { changes: changes.by_ref().take(1_000).collect(), ..Commit::default() };
         assert_eq!(store.commit(commit).await, Ok(Committed::Done));
     }
 }
@@ -149,7 +153,13 @@ pub(crate) async fn register(store: &dyn Store, phones: std::ops::Range<usize>) 
 pub(crate) fn node_folder(fences: usize, vertices: Option<usize>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("parvis.toml"), "[http]\nlisten = \"127.0.0.1:0\"\n").expect("writes");
-    let file = File::create(folder.path().join("geofences.geojson")).expect("a file");
+    fence_file(folder.path(), fences, vertices);
+    folder
+}
+
+/// The stores, as a file among a node's others.
+pub(crate) fn fence_file(folder: &Path, fences: usize, vertices: Option<usize>) {
+    let file = File::create(folder.join("geofences.geojson")).expect("a file");
     let mut file = BufWriter::new(file);
     let mut between = r#"{"type":"FeatureCollection","features":["#;
     for index in 0..fences {
@@ -158,7 +168,6 @@ pub(crate) fn node_folder(fences: usize, vertices: Option<usize>) -> tempfile::T
     }
     write!(file, "]}}").expect("writes");
     file.flush().expect("writes");
-    folder
 }
 
 pub(crate) async fn node(folder: &Path) -> App {

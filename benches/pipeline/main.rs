@@ -1,17 +1,20 @@
 //! What a node takes: one observation through the engine, changes through shards and store beside what the disk alone
-//! allows, pings over HTTP, how soon it is ready and how much memory it needs.
+//! allows, the same over Redis beside bare Redis, pings over HTTP, how soon what they cause is accepted, how soon a node
+//! is ready and how much memory it needs.
 //!
 //! Prints a table a part; `cargo bench --bench pipeline -- http` prints only that one. Who asks shares the cores with
 //! the node. Rates are medians of rounds.
 
 #![allow(clippy::print_stdout, reason = "a bench tells whoever runs it")]
 
+mod accepted;
 mod city;
 mod engine;
 mod footprint;
 mod http;
 mod rate;
 mod shards;
+mod shared;
 
 use std::time::Duration;
 
@@ -29,6 +32,9 @@ struct Scale {
     askers: [usize; 3],
     connections: [usize; 3],
     senders: [usize; 3],
+    paces: [usize; 2],
+    /// How long pings come at a pace.
+    stretch: Duration,
 }
 
 const WHOLE: Scale = Scale {
@@ -40,6 +46,8 @@ const WHOLE: Scale = Scale {
     askers: [1, 64, 1_024],
     connections: [1, 64, 256],
     senders: [1, 4, 16],
+    paces: [500, 2_000],
+    stretch: Duration::from_secs(5),
 };
 
 /// Shows that everything still runs; measures nothing.
@@ -52,6 +60,8 @@ const SMOKE: Scale = Scale {
     askers: [1, 2, 8],
     connections: [1, 2, 4],
     senders: [1, 1, 2],
+    paces: [100, 200],
+    stretch: Duration::from_millis(1),
 };
 
 /// A part's name and what measures it.
@@ -61,10 +71,12 @@ fn main() {
     // Only `cargo bench` says this.
     let scale = if std::env::args().any(|argument| argument == "--bench") { &WHOLE } else { &SMOKE };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [Part; 5] = [
+    let parts: [Part; 7] = [
         ("engine", engine::part),
         ("shards", shards::part),
+        ("shared", shared::part),
         ("http", http::part),
+        ("accepted", accepted::part),
         ("start", footprint::start),
         ("memory", footprint::memory),
     ];

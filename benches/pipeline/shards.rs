@@ -2,15 +2,16 @@
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
-use std::{fs::File, io::Write, path::Path, time::Instant};
+use std::{fs::File, io::Write, path::Path, sync::Arc, time::Instant};
 
 use parvis::{
-    catalog::{Catalog, Sources},
+    catalog::{self, Catalog},
     clock::Clock,
     config::Source,
     pipeline::run_shard,
     report::Reporter,
-    shard::{self, Answer, Input, Shard, Shards, Tools},
+    shard::{Answer, Input, Shard, Shards, Tools},
+    store::Store,
 };
 use parvis_engine::observation::Observation;
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -41,6 +42,38 @@ impl Asker for Direct {
     }
 }
 
+/// Shards over a store, and what runs them.
+pub(crate) struct Node {
+    pub(crate) shards: Shards,
+    _running: JoinSet<()>,
+    _worker: catalog::Worker,
+}
+
+impl Node {
+    pub(crate) async fn start(folder: &Path, store: Arc<dyn Store>) -> Node {
+        let source = Source::new(folder);
+        let config = parvis::config::load(&source).expect("a configuration");
+        let sources = config.catalog_sources(&source);
+        let (catalog, worker) = Catalog::open(sources, store.clone()).await.expect("a catalog");
+        let reporter = Reporter::new(&config.report);
+        let tools = Tools { store, catalog, clock: Clock::System, reporter, abandon: Default::default() };
+        let mut running = JoinSet::new();
+        let start = |_| {
+            let (inbox, shard) = Shard::new(&config.shards, tools.clone());
+            running.spawn(run_shard(shard));
+            inbox
+        };
+        let shards = Shards::new((0..config.shards.count).map(start).collect());
+        Node { shards, _running: running, _worker: worker }
+    }
+}
+
+/// Askers who ask these nodes in turn.
+pub(crate) fn askers(nodes: &[Node], crowd: Vec<Phone>, count: usize) -> Vec<Direct> {
+    let shards = nodes.iter().map(|node| node.shards.clone()).cycle();
+    hands(crowd, count).into_iter().zip(shards).map(|(phones, shards)| Direct { shards, phones, turn: 0 }).collect()
+}
+
 /// Shards, their commits and the embedded store; no HTTP.
 pub(crate) fn part(scale: &Scale) {
     let folder = node_folder(scale.fences[1], None);
@@ -51,35 +84,22 @@ pub(crate) fn part(scale: &Scale) {
     println!("|---|---:|---:|---:|");
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let source = Source::new(folder.path());
-        let config = parvis::config::load(&source).expect("a configuration");
+        let config = parvis::config::load(&Source::new(folder.path())).expect("a configuration");
         let store = parvis::store::open(config.store.below(folder.path())).await.expect("opens");
         register(&*store, 0..scale.phones).await;
-        let sources: Sources = config.catalog_sources(&source);
-        let (catalog, _worker) = Catalog::open(sources, store.clone()).await.expect("a catalog");
-        let reporter = Reporter::new(&config.report);
-        let tools =
-            Tools { store: store.clone(), catalog, clock: Clock::System, reporter, abandon: Default::default() };
-        let mut running = JoinSet::new();
-        let start = |_| {
-            let (inbox, shard) = Shard::new(&shard::Config::default(), tools.clone());
-            running.spawn(run_shard(shard));
-            inbox
-        };
-        let shards = Shards::new((0..config.shards.count).map(start).collect());
+        let nodes = [Node::start(folder.path(), store.clone()).await];
         for (walk, what) in Walk::ALL {
             let mut cells = Vec::new();
             let mut crowd = crowd(scale, walk);
-            for askers in scale.askers {
-                let direct = |phones| Direct { shards: shards.clone(), phones, turn: 0 };
-                let mut askers: Vec<_> = hands(crowd, askers).into_iter().map(direct).collect();
+            for count in scale.askers {
+                let mut askers = askers(&nodes, crowd, count);
                 let Rate { pings_per_s, cpu_us_per_ping, .. } = rate(&mut askers, scale).await;
                 crowd = askers.into_iter().flat_map(|asker| asker.phones).collect();
                 cells.push(format!("{pings_per_s:.0}/s, {cpu_us_per_ping:.1} µs"));
             }
             println!("| {what} | {} |", cells.join(" | "));
         }
-        drop((shards, running));
+        drop(nodes);
         store.close().await.expect("closes");
     });
     let cells = scale.askers.map(|group| format!("{:.0}/s", raw(scale, folder.path(), group)));

@@ -5,8 +5,10 @@
 mod calls;
 mod codec;
 mod erasure;
+mod export;
 mod file;
 mod group;
+mod import;
 mod index;
 mod log;
 mod read;
@@ -34,7 +36,9 @@ use self::{
 };
 use super::{
     Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life,
-    Record, Settlement, Sizes, Step, Store, state::Pending,
+    Record, Settlement, Sizes, Step, Store,
+    rows::{Batch, Contents, Export},
+    state::Pending,
 };
 use crate::report::Event;
 
@@ -265,6 +269,21 @@ impl Store for Embedded {
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
         self.ask(Call::Keep { key: key.to_owned(), answer, at }).await.map(drop)
+    }
+
+    async fn export(&self) -> Result<Box<dyn Export>, Error> {
+        let file = self.file.clone();
+        let snapshot = blocking(move || file.pin()).await?;
+        Ok(Box::new(export::Reading::begin(snapshot)))
+    }
+
+    async fn contents(&self) -> Result<Contents, Error> {
+        let reply = self.ask(Call::Contents).await?;
+        if let Reply::Contents(contents) = reply { Ok(contents) } else { Err(mismatch()) }
+    }
+
+    async fn import(&self, batch: Batch) -> Result<(), Error> {
+        self.ask(Call::Import(batch)).await.map(drop)
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {

@@ -1,7 +1,10 @@
 //! The store in memory, for simulation and trials: deterministic, with faults on demand. Nothing outlives it.
 
+mod faults;
+mod moves;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,11 +17,13 @@ use parvis_engine::{
 };
 use tokio::sync::watch;
 
+pub use self::faults::{Fault, Faults};
 use super::{
     Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery,
     Life, Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
+    rows::{Batch, Contents, Export},
     state::{Origin, Pending, Put, State},
 };
 use crate::report::Event;
@@ -33,29 +38,6 @@ pub struct Memory {
     faults: Faults,
 }
 
-/// Makes the next calls fail. Clones share what was planned.
-#[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Planned>>);
-
-/// What goes wrong in one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// `Unavailable`, and nothing took effect.
-    Before,
-    /// `Corrupt`, and nothing took effect.
-    Corrupt,
-    /// `Unavailable`, and all of it took effect.
-    After,
-    /// For a commit: all its shoppers are said to have changed.
-    Conflict,
-}
-
-#[derive(Debug, Default)]
-struct Planned {
-    commits: VecDeque<Fault>,
-    settlements: VecDeque<Fault>,
-}
-
 #[derive(Debug, Default)]
 struct Rest {
     outbox: BTreeMap<Place, u32>,
@@ -66,6 +48,8 @@ struct Rest {
     catalog: BTreeMap<(String, String), String>,
     answers: BTreeMap<String, (Timestamp, Answer)>,
     spent: BTreeMap<CampaignId, u64>,
+    /// The import that has not ended, and how many rows of it are here.
+    part: Option<(u64, u64)>,
     closed: bool,
 }
 
@@ -149,27 +133,6 @@ impl Memory {
 impl Default for Memory {
     fn default() -> Memory {
         Memory::new()
-    }
-}
-
-impl Faults {
-    /// Plans the fate of a coming commit; those planned earlier come first.
-    pub fn fail_commit(&self, fault: Fault) {
-        self.planned().commits.push_back(fault);
-    }
-
-    /// Plans the fate of a coming settlement; those planned earlier come first. A conflict counts as `Before`.
-    pub fn fail_settle(&self, fault: Fault) {
-        self.planned().settlements.push_back(fault);
-    }
-
-    /// Forgets what was planned.
-    pub fn clear(&self) {
-        *self.planned() = Planned::default();
-    }
-
-    fn planned(&self) -> MutexGuard<'_, Planned> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -379,6 +342,18 @@ impl Store for Memory {
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
         self.rest()?.answers.entry(key.to_owned()).or_insert((at, answer));
         Ok(())
+    }
+
+    async fn export(&self) -> Result<Box<dyn Export>, Error> {
+        self.rows().map(|rows| Box::new(rows) as Box<dyn Export>)
+    }
+
+    async fn contents(&self) -> Result<Contents, Error> {
+        Ok(self.contents_of(&*self.rest()?))
+    }
+
+    async fn import(&self, batch: Batch) -> Result<(), Error> {
+        self.take_in(batch)
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {

@@ -7,6 +7,8 @@ mod embedded;
 mod leases;
 mod life;
 pub mod memory;
+pub mod redis;
+pub mod rows;
 mod state;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -22,6 +24,7 @@ use parvis_engine::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use self::rows::{Batch, Contents, Export};
 pub use self::{
     config::{Config, Kind},
     embedded::Embedded,
@@ -314,6 +317,17 @@ pub trait Store: Send + Sync {
     /// Keeps an answer. Answers when it is durable.
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error>;
 
+    /// Everything that is durable, to be read row by row while commits go on.
+    async fn export(&self) -> Result<Box<dyn Export>, Error>;
+
+    /// What is there, for who wants to import.
+    async fn contents(&self) -> Result<Contents, Error>;
+
+    /// Takes in rows of an export. The first batch needs an empty store; each further one begins where the last has ended,
+    /// and nothing else may be called before the last is in. Answers when the batch is durable. An engine that can't
+    /// take a batch as a whole takes a repeat of it without harm: rows have names, and events have numbers.
+    async fn import(&self, batch: Batch) -> Result<(), Error>;
+
     /// Sizes, for metrics.
     async fn sizes(&self) -> Result<Sizes, Error>;
 
@@ -321,14 +335,30 @@ pub trait Store: Send + Sync {
     async fn close(&self) -> Result<(), Error>;
 }
 
-/// Opens the store that the configuration names.
+/// Opens the store that the configuration names, to work with it.
+///
+/// # Errors
+/// If the file can't be read, is used by another process, was written by a newer version, or holds a part of an import.
+pub async fn open(config: Config) -> Result<Arc<dyn Store>, Error> {
+    let store = open_to_import(config).await?;
+    if let Contents::Part { rows, .. } = store.contents().await? {
+        store.close().await?;
+        let why =
+            format!("an import into it has not ended ({rows} rows so far): repeat that, or begin with an empty store");
+        return Err(Error::Unavailable(why));
+    }
+    Ok(store)
+}
+
+/// Opens the store that the configuration names, even if it holds only a part of an import.
 ///
 /// # Errors
 /// If the file can't be read, is used by another process, or was written by a newer version.
-pub async fn open(config: Config) -> Result<Arc<dyn Store>, Error> {
+pub async fn open_to_import(config: Config) -> Result<Arc<dyn Store>, Error> {
     match config.kind {
         Kind::Embedded => Ok(Arc::new(Embedded::open(config).await?)),
         Kind::Memory => Ok(Arc::new(memory::Memory::new())),
+        Kind::Redis => Err(Error::Unavailable("this build has no store on Redis".to_owned())),
     }
 }
 

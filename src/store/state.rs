@@ -218,6 +218,18 @@ impl State {
         self.shoppers.load(Ordering::Relaxed)
     }
 
+    /// Every durable shopper with version and wake time, by id.
+    pub(super) fn all(&self) -> Vec<(u64, Option<Timestamp>, Arc<Shopper>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let durable = shard.values().filter(|held| held.version > 0);
+            all.extend(durable.map(|held| (held.version, held.wake, held.shopper.clone())));
+        }
+        all.sort_unstable_by(|left, right| left.2.id.cmp(&right.2.id));
+        all
+    }
+
     /// Loses what a crash would lose.
     pub(super) fn forget_tracks(&self) {
         for shard in &self.shards {

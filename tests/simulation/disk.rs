@@ -9,7 +9,9 @@ use std::{
 use async_trait::async_trait;
 use parvis::store::{
     Answer, Catalog, CatalogItem, Claim, Commit, Committed, Durable, Error, Horizon, JournalQuery, Life, Record,
-    Settlement, Sizes, Step, Store, memory::Fault,
+    Settlement, Sizes, Step, Store,
+    memory::Fault,
+    rows::{Batch, Contents, Export},
 };
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
@@ -316,6 +318,18 @@ impl Store for Disk {
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
         self.shared.memory.keep_answer(key, answer, at).await
+    }
+
+    async fn export(&self) -> Result<Box<dyn Export>, Error> {
+        self.shared.memory.export().await
+    }
+
+    async fn contents(&self) -> Result<Contents, Error> {
+        self.shared.memory.contents().await
+    }
+
+    async fn import(&self, batch: Batch) -> Result<(), Error> {
+        self.shared.memory.import(batch).await
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {

@@ -49,8 +49,8 @@ pub(crate) enum What {
     Failed { call: &'static str, how: &'static str },
     /// So many shoppers were changed by somebody else since they were loaded.
     Conflict { shoppers: usize },
-    /// The operator has changed the catalog through a node.
-    Changed { change: Amendment },
+    /// The operator has changed the catalog through a node, asked at this time.
+    Changed { change: Amendment, asked: Timestamp },
     /// How the messages stood, counted in the store.
     Counted { decided: usize, ended: usize, open: usize, waiting: u64 },
     /// Something was seen that must not be.
@@ -58,7 +58,7 @@ pub(crate) enum What {
 }
 
 /// A change of the catalog that has been answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Amendment {
     /// The campaign that comes and goes speaks, or does not.
     Speaks(bool),

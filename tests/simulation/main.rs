@@ -10,6 +10,7 @@ mod city;
 mod disk;
 mod log;
 mod node;
+mod operator;
 mod oracle;
 mod people;
 mod plan;

@@ -12,7 +12,7 @@ use std::{
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use parvis::{
-    catalog::{self, Catalog, Sources},
+    catalog::{self, Catalog, Kind, Sources},
     clock::Clock,
     delivery::{self, Couriers, apns, fcm, transport::Transport, webpush},
     entropy::Entropy,
@@ -24,7 +24,7 @@ use parvis::{
     waker,
 };
 use parvis_engine::{notification::Channel, retry::Patience};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -65,8 +65,23 @@ impl Control {
         Control { catalog, worker: Arc::new(Mutex::new(Box::pin(worker.run()))) }
     }
 
+    /// Changes the catalog; false if the node does not take it now.
+    pub(crate) fn put(&self, kind: Kind, object: Value) -> bool {
+        self.drive(self.catalog.put(kind, vec![object])).is_ok()
+    }
+
+    /// Takes over what others have put, up to this generation.
+    pub(crate) fn follow(&self, generation: u64) {
+        let mut changed = self.catalog.changed();
+        self.drive(async {
+            while self.catalog.standing().stored < generation {
+                changed.changed().await.expect("the worker is there");
+            }
+        });
+    }
+
     /// Lets the worker work until this is done.
-    pub(crate) fn drive<T: Send>(&self, asked: impl Future<Output = T> + Send) -> T {
+    fn drive<T: Send>(&self, asked: impl Future<Output = T> + Send) -> T {
         let mut held = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
         let worker = &mut *held;
         aside(async move {

@@ -23,7 +23,7 @@ use crate::{
     node::Control,
     plan::{Plan, Step},
     power::Power,
-    shared::Shared,
+    shared::{Bells, Shared},
 };
 
 /// Everything there is to reach.
@@ -45,6 +45,7 @@ pub(crate) struct Door {
     pub(crate) reporter: Reporter,
     pub(crate) control: Control,
     pub(crate) power: Power,
+    pub(crate) bells: Arc<Bells>,
 }
 
 /// So many repeats of one question, and nobody is patient any more.

@@ -24,7 +24,8 @@ use crate::{
     city::{self, at},
     disk::Disk,
     log::{Line, Log, What},
-    node::{Ground, Node},
+    node::{Control, Ground, Node},
+    operator,
     people::{self, Door, Town},
     plan::Plan,
     power::Power,
@@ -56,7 +57,6 @@ struct Setting {
     town: Town,
     /// What each machine takes for the time.
     clocks: Vec<Clock>,
-    bells: Mutex<BTreeMap<usize, Arc<Bells>>>,
 }
 
 /// Between two counts of all messages.
@@ -82,7 +82,7 @@ impl Setting {
         let shared = Shared::new(storm.nodes == 1, clock, log.clone(), Dice::new(seed, "shared"));
         let doors = (0..storm.nodes).map(|_| Mutex::default()).collect();
         let town = Town { plan, shared: Arc::new(shared), log, doors };
-        Setting { seed, storm, town, clocks, bells: Mutex::default() }
+        Setting { seed, storm, town, clocks }
     }
 
     /// Until nothing more is to come.
@@ -102,6 +102,7 @@ impl Setting {
                 people.spawn(self.town.clone().act(person, stream, dice));
             }
         }
+        people.spawn(operator::operate(self.town.clone(), Dice::new(self.seed, "operator")));
         let setting = Arc::clone(self);
         people.spawn(async move { setting.count_now_and_then().await });
         people.close();
@@ -138,9 +139,12 @@ impl Setting {
         let control = running.control.clone();
         let catalog = control.catalog.clone();
         let (shards, reporter) = (running.shards.clone(), running.reporter.clone());
-        let door = Door { shards, store: ground.store, catalog, reporter, control, power: power.clone() };
+        self.follow(&control, &bells, &power);
+        let (power_of_node, bells_of_node) = (power.clone(), Arc::clone(&bells));
+        let store = ground.store;
+        let door =
+            Door { shards, store, catalog, reporter, control, power: power_of_node, bells: bells_of_node };
         self.open(node, Some(door));
-        self.bells.lock().unwrap_or_else(PoisonError::into_inner).insert(node, Arc::clone(&bells));
         clock.sleep_until(Some(end.map_or(at(city::END), |end| end.at))).await;
         match end.map_or(How::Stopped, |end| end.how) {
             How::Cut => {}
@@ -220,6 +224,21 @@ impl Setting {
         });
     }
 
+    /// A node takes over what others put into the catalog.
+    fn follow(&self, control: &Control, bells: &Bells, power: &Power) {
+        let (control, power, mut heard) = (control.clone(), power.clone(), bells.catalog());
+        TaskTracker::new().spawn(async move {
+            loop {
+                tokio::select! { biased;
+                    () = power.failed() => return,
+                    changed = heard.changed() => if changed.is_err() { return },
+                }
+                let generation = *heard.borrow_and_update();
+                control.follow(generation);
+            }
+        });
+    }
+
     /// A machine's clock goes wrong, and right again.
     async fn set_clock(&self, Jump { node, span, by_ms }: Jump) {
         let right_ms = self.storm.skews_ms[node];
@@ -227,10 +246,10 @@ impl Setting {
             self.town.shared.clock.sleep_until(Some(at)).await;
             self.clocks[node].set_ahead(ahead_ms);
             self.town.log.add(What::ClockSet { node, ahead_ms });
-            let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+            let door = self.town.doors[node].lock().unwrap_or_else(PoisonError::into_inner);
             // Several nodes look at the store again every second.
-            if let Some(bells) = bells.get(&node).filter(|_| self.storm.nodes > 1) {
-                self.town.shared.ring(bells);
+            if let Some(door) = door.as_ref().filter(|_| self.storm.nodes > 1) {
+                self.town.shared.ring(&door.bells);
             }
         }
     }

@@ -7,7 +7,12 @@ use parvis_engine::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::rig::*;
+use crate::{
+    moves::{
+        an_import_goes_on_where_it_stopped, an_import_needs_an_empty_store, everything_moves_in, everything_moves_out,
+    },
+    rig::*,
+};
 
 macro_rules! contract {
     ($($sentence:ident),* $(,)?) => {
@@ -55,6 +60,10 @@ contract!(
     a_budget_is_never_overspent,
     sizes_count_what_is_there,
     growth_is_announced,
+    everything_moves_out,
+    everything_moves_in,
+    an_import_goes_on_where_it_stopped,
+    an_import_needs_an_empty_store,
 );
 
 async fn an_unknown_shopper_is_new(rig: Rig) {

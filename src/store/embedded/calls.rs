@@ -14,7 +14,11 @@ use super::{
     tables,
     volatile::Effect,
 };
-use crate::store::{Answer, CatalogItem, Committed, End, Error, Horizon, Settlement, Step, life::Progress};
+use crate::store::{
+    Answer, CatalogItem, Committed, End, Error, Horizon, Settlement, Step,
+    life::Progress,
+    rows::{Batch, Contents},
+};
 
 /// So that pruning never holds up commits for long.
 const PRUNE_ROWS: usize = 1_024;
@@ -29,6 +33,8 @@ pub(super) enum Call {
     Catalog { items: Vec<CatalogItem>, generation: u64 },
     Keep { key: String, answer: Answer, at: Timestamp },
     Prune { horizon: Horizon, from: u128 },
+    Contents,
+    Import(Batch),
     Close,
 }
 
@@ -41,8 +47,9 @@ pub(super) enum Reply {
     Taken(u64),
     /// Of the catalog, if it was changed.
     Generation(Option<u64>),
-    /// The call alone has failed, on what is stored: the others of its group go on.
+    /// The call alone has failed, because of what is stored: the others of its group go on.
     Unreadable(Error),
+    Contents(Contents),
     /// Where to go on pruning, if there is more.
     Pruned(Option<u128>),
 }
@@ -59,6 +66,8 @@ impl Group<'_, '_> {
             Call::Catalog { items, generation } => self.put_catalog(items, generation).map(Reply::Generation),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
             Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
+            Call::Contents => self.contents().map(Reply::Contents),
+            Call::Import(batch) => self.import(batch),
             Call::Close => Ok(Reply::Done),
         }
     }
@@ -156,7 +165,7 @@ impl Group<'_, '_> {
         Ok(Some(generation))
     }
 
-    fn keep(&mut self, key: &str, answer: &Answer, at: Timestamp) -> Result<(), Error> {
+    pub(super) fn keep(&mut self, key: &str, answer: &Answer, at: Timestamp) -> Result<(), Error> {
         let hash = stable_hash(&[key]);
         let kept_now = |effect: &Effect| matches!(effect, Effect::Kept { hash: kept, .. } if *kept == hash);
         if self.volatile.answer_place(hash).is_some() || self.effects.iter().any(kept_now) {

@@ -4,7 +4,7 @@ use std::{
     fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
 
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
@@ -17,7 +17,12 @@ pub(super) struct File {
     opener: Opener,
     cache_bytes: usize,
     database: RwLock<Option<Database>>,
+    /// Locked after `database`, if both are.
+    pinned: Mutex<Vec<Weak<Pinned>>>,
 }
+
+/// A snapshot that outlives one call. The file takes it back when it closes, or it could not be opened again.
+pub(super) struct Pinned(Mutex<Option<ReadTransaction>>);
 
 /// How the file is opened, with a builder that is set up.
 pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
@@ -35,7 +40,13 @@ impl File {
 
     pub(super) fn open_with(config: &Config, opener: Opener) -> Result<File, Error> {
         let path = config.path.clone();
-        let file = File { path, opener, cache_bytes: config.cache_mib << 20, database: RwLock::new(None) };
+        let file = File {
+            path,
+            opener,
+            cache_bytes: config.cache_mib << 20,
+            database: RwLock::new(None),
+            pinned: Mutex::default(),
+        };
         file.connect(config.verify_at_start)?;
         Ok(file)
     }
@@ -45,6 +56,17 @@ impl File {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let transaction = database.as_ref().ok_or_else(|| self.closed())?.begin_read()?;
         body(&transaction)
+    }
+
+    /// Holds on to the snapshot of this moment. As long as it lives, no page that it shows is used again.
+    pub(super) fn pin(&self) -> Result<Arc<Pinned>, Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let transaction = database.as_ref().ok_or_else(|| self.closed())?.begin_read()?;
+        let snapshot = Arc::new(Pinned(Mutex::new(Some(transaction))));
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        pinned.retain(|old| old.strong_count() > 0);
+        pinned.push(Arc::downgrade(&snapshot));
+        Ok(snapshot)
     }
 
     /// Begins to write. Only the writer may.
@@ -72,8 +94,13 @@ impl File {
     }
 
     pub(super) fn close(&self) {
-        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(database);
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        for snapshot in self.pinned.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(snapshot) = snapshot.upgrade() {
+                drop(snapshot.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+        }
+        drop(database.take());
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -82,6 +109,15 @@ impl File {
 
     fn closed(&self) -> Error {
         Error::Unavailable(format!("{} is closed", self.path.display()))
+    }
+}
+
+impl Pinned {
+    /// Reads of the snapshot.
+    pub(super) fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
+        let transaction = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = || Error::Unavailable("the file was closed while a snapshot of it was being read".to_owned());
+        body(transaction.as_ref().ok_or_else(closed)?)
     }
 }
 

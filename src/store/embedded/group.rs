@@ -210,7 +210,7 @@ impl<'a, 't> Group<'a, 't> {
     }
 
     /// Removes a message's entry of the outbox, if there is one.
-    fn withdraw(&mut self, id: u128) -> Result<(), Error> {
+    pub(super) fn withdraw(&mut self, id: u128) -> Result<(), Error> {
         let Some(due) = self.tables.lives.get(id)?.map(|life| life.value().1) else { return Ok(()) };
         for channel in Channel::ALL {
             if self.tables.outbox.remove((tables::code(channel), due, id))?.is_some() {
@@ -239,7 +239,7 @@ impl<'a, 't> Group<'a, 't> {
         Ok(())
     }
 
-    fn record(&mut self, at: i64, mark: u64, body: &[u8]) -> Result<(), Error> {
+    pub(super) fn record(&mut self, at: i64, mark: u64, body: &[u8]) -> Result<(), Error> {
         let (row, marks) = self.journal.entry(at).or_default();
         codec::write_event(row, mark, body);
         marks.insert(mark);

@@ -145,7 +145,8 @@ fn located(story: &Story<'_>, beginnings: &Beginnings) -> Vec<String> {
         let unclear = anew.any(|(asked, answered)| *asked <= done.answered && done.asked <= *answered)
             || story.storm.clocks_were_wrong(done.asked.minus(WRONG_CLOCKS), done.answered);
         if newest_before.is_none_or(|before| before < newest.at) && plausible(before) && !unclear {
-            complaints.extend(doubts(&fences, done, device, newest));
+            let popup = story.popup(done.asked, done.answered).map(city::popup);
+            complaints.extend(doubts(fences.iter().chain(&popup), done, device, newest));
         }
     }
     complaints
@@ -165,10 +166,15 @@ fn plausible(fixes: &[Fix]) -> bool {
     })
 }
 
-fn doubts(fences: &[Fence], done: &Done<'_>, device: &DeviceId, newest: &Fix) -> Vec<String> {
+fn doubts<'f>(
+    fences: impl Iterator<Item = &'f Fence>,
+    done: &Done<'_>,
+    device: &DeviceId,
+    newest: &Fix,
+) -> Vec<String> {
     let Some(known) = done.seen.shopper.devices.get(device) else { return Vec::new() };
     let sure_m = 3.0 * newest.accuracy_m + 2.0;
-    let wrong = fences.iter().filter(|fence| {
+    let wrong = fences.filter(|fence| {
         let depth_m = fence.depth_m(newest.position);
         let mut presences = known.presences.iter();
         let inside = presences.any(|it| it.region.as_str() == fence.id && it.state == PresenceState::Inside);

@@ -15,9 +15,9 @@ use parvis_engine::{
 
 use super::{
     is_gone,
-    story::{Sent, Standing, Story, UNDER_WAY},
+    story::{SPREADING, Sent, Standing, Story, UNDER_WAY},
 };
-use crate::city;
+use crate::{city, log::Amendment};
 
 /// From the moment at which a message is due until its first request arrives, at the most: all attempts with their
 /// waits, and nodes that are down.
@@ -40,6 +40,7 @@ pub(super) fn broken(story: &Story<'_>) -> Vec<String> {
     }
     complaints.extend(merged(story, &offers));
     complaints.extend(budgets(story));
+    complaints.extend(amended(story));
     complaints
 }
 
@@ -240,4 +241,36 @@ fn budgets(story: &Story<'_>) -> Vec<String> {
         (ids.len() > total).then(|| format!("{} of {campaign} sent, {total} were paid for", ids.len()))
     };
     sent.iter().filter_map(over).collect()
+}
+
+/// A campaign that is paused through one node is silent on all of them, and nobody spends more than the budget ever was.
+fn amended(story: &Story<'_>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let (mut most, mut raffled) = (0, BTreeSet::new());
+    for sent in &story.sent {
+        let asked = story.amendments.iter().filter(|(asked, _, _)| *asked <= sent.at);
+        match sent.rule.id {
+            city::RAFFLE => {
+                raffled.insert(sent.request.id);
+                let totals = asked.filter_map(|(_, _, change)| match change {
+                    Amendment::Allows(total) => Some(*total),
+                    Amendment::Speaks(_) | Amendment::Stands(_) => None,
+                });
+                most = totals.max().unwrap_or(0);
+            }
+            city::FLASH => {
+                let last = asked.filter(|(_, _, change)| matches!(change, Amendment::Speaks(_))).next_back();
+                if let Some((_, answered, Amendment::Speaks(false))) = last
+                    && answered.plus(SPREADING).plus(UNDER_WAY) < sent.at
+                {
+                    complaints.push(format!("{}: paused at {answered}", shown(sent)));
+                }
+            }
+            _ => {}
+        }
+    }
+    if raffled.len() as u64 > most {
+        complaints.push(format!("{} of {} sent, {most} were paid for at the most", raffled.len(), city::RAFFLE));
+    }
+    complaints
 }

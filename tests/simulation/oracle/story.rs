@@ -11,7 +11,7 @@ use parvis_engine::{
 
 use crate::{
     city::{self, Rule},
-    log::{Fate, Request, What},
+    log::{Amendment, Fate, Request, What},
     plan::{Plan, Step},
     run::Run,
     storm::{JUMP_S, Storm},
@@ -20,6 +20,9 @@ use crate::{
 /// From the moment at which a message is judged for the last time until its request arrives: the deadline of a
 /// delivery, and what the store takes.
 pub(super) const UNDER_WAY: Duration = Duration::from_secs(30);
+
+/// What one node has put into the catalog decides on all of them after this.
+pub(super) const SPREADING: Duration = Duration::from_secs(2);
 
 /// A step that was answered.
 pub(super) struct Done<'a> {
@@ -72,6 +75,8 @@ pub(super) struct Story<'a> {
     pub(super) clock_set: Vec<Timestamp>,
     /// When anything at all went wrong or began anew.
     pub(super) trouble: Vec<Timestamp>,
+    /// Changes of the catalog: when asked, when answered.
+    pub(super) amendments: Vec<(Timestamp, Timestamp, Amendment)>,
     /// Steps that were asked and not answered yet: the first time.
     open: BTreeMap<(usize, usize), Timestamp>,
     /// What was done about each device, in the order of the first asking.
@@ -104,6 +109,7 @@ impl<'a> Story<'a> {
             ends: Vec::new(),
             clock_set: Vec::new(),
             trouble: Vec::new(),
+            amendments: Vec::new(),
             open: BTreeMap::new(),
             moves: BTreeMap::new(),
         };
@@ -143,7 +149,8 @@ impl<'a> Story<'a> {
             }
             What::Started { .. } | What::Failed { .. } => self.trouble.push(at),
             What::Settled { .. } | What::Conflict { .. } => {}
-            What::Changed { .. } | What::Counted { .. } | What::Wrong(_) => {}
+            What::Changed { change, asked } => self.amendments.push((*asked, at, *change)),
+            What::Counted { .. } | What::Wrong(_) => {}
         }
     }
 
@@ -182,6 +189,18 @@ impl<'a> Story<'a> {
     /// Steps that nobody ever answered.
     pub(super) fn unanswered(&self) -> usize {
         self.open.len()
+    }
+
+    /// Where the fence that moves stands from one moment to another, on every node; none if that is not clear.
+    pub(super) fn popup(&self, from: Timestamp, until: Timestamp) -> Option<usize> {
+        let mut place = None;
+        for (asked, answered, change) in &self.amendments {
+            let Amendment::Stands(at) = change else { continue };
+            if *asked <= until {
+                place = (answered.plus(SPREADING) < from).then_some(*at);
+            }
+        }
+        place
     }
 
     /// Whether one of these moments lies between two others.
