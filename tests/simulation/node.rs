@@ -12,7 +12,7 @@ use std::{
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use parvis::{
-    catalog::{self, Catalog, Kind, Sources},
+    catalog::{self, Catalog, Kind, Refusal, Sources},
     clock::Clock,
     delivery::{self, Couriers, apns, fcm, transport::Transport, webpush},
     entropy::Entropy,
@@ -67,7 +67,11 @@ impl Control {
 
     /// Changes the catalog; false if the node does not take it now.
     pub(crate) fn put(&self, kind: Kind, object: Value) -> bool {
-        self.drive(self.catalog.put(kind, vec![object])).is_ok()
+        match self.drive(self.catalog.put(kind, vec![object])) {
+            Ok(()) => true,
+            Err(Refusal::Unavailable(_)) => false,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
     }
 
     /// Takes over what others have put, up to this generation.

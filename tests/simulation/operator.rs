@@ -30,7 +30,7 @@ pub(crate) async fn operate(town: Town, dice: Dice) {
         clock.sleep_until(Some(next)).await;
         let change = match dice.below(4) {
             0 => Amendment::Stands(dice.below(3)),
-            1 => Amendment::Allows(dice.below(5) as u64),
+            1 => Amendment::Allows(1 + dice.below(4) as u64),
             _ => {
                 speaks = !speaks;
                 Amendment::Speaks(speaks)

@@ -329,8 +329,14 @@ impl Draft {
             let lateness = if self.dice.chance(0.2) { self.dice.span(0.0, 4_000.0) } else { self.dice.span(0.0, 5.0) };
             let repeats = if self.dice.chance(0.2) { 2 } else { 1 };
             for repeat in 0..repeats {
+                // Two back ends may tell the same under names of their own.
+                let event = if repeat > 0 && self.dice.chance(0.5) {
+                    OrderEvent { event: format!("e-{place}-again").parse().expect("an id"), ..event.clone() }
+                } else {
+                    event.clone()
+                };
                 let told = happens.plus(lateness + Duration::from_secs(40) * repeat);
-                let input = Input::Order { order: order.clone(), event: event.clone() };
+                let input = Input::Order { order: order.clone(), event };
                 if told.plus(Duration::from_secs(900)) < at(city::CALM) {
                     self.goes(ORDERS, told, self.person.id.clone(), input);
                 }
