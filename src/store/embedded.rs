@@ -2,6 +2,8 @@
 //!
 //! One thread writes; whatever waits for it shares one synchronisation. Memory changes only after the file has.
 
+#[cfg(test)]
+mod any_bytes;
 mod calls;
 mod codec;
 mod disk;
