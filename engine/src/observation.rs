@@ -41,7 +41,7 @@ pub struct Fix {
 }
 
 /// What matching reads of a fix.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Place {
     /// When the device was there.
     pub at: Timestamp,

@@ -46,7 +46,7 @@ pub enum Error {
 /// One shopper as it was loaded.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Counts the shopper's commits; 0 if nothing is stored.
+    /// Grows with every commit; 0 if nothing is stored. Where several nodes write, an erasure does not make it begin anew.
     pub version: u64,
     /// The durable side.
     pub shopper: Arc<Shopper>,
@@ -125,7 +125,7 @@ pub struct Entry {
 pub enum Claim {
     /// Due entries, earliest due first, now leased to the caller.
     Entries(Vec<Entry>),
-    /// Nothing is due before this time, if ever.
+    /// Nothing is due before this time, if ever; where several nodes write: nothing is known to be. Then ask again.
     NothingUntil(Option<Timestamp>),
 }
 
@@ -272,7 +272,7 @@ pub trait Store: Send + Sync {
     async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error>;
 
     /// Whose order it is. If several shoppers have it: the one with the least id; once that one gives it up, nobody until
-    /// the next start.
+    /// the next start, or the next.
     async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error>;
 
     /// Leases due entries of a channel to the caller until `now + lease`. Expired leases are due again.
@@ -284,7 +284,8 @@ pub trait Store: Send + Sync {
     /// Changes whenever entries were added or became due earlier.
     fn outbox_grew(&self) -> watch::Receiver<u64>;
 
-    /// Shoppers whose wake time has come, at most `limit`, earliest first; or the next wake time.
+    /// Shoppers whose wake time has come, at most `limit`, earliest first; and when to ask again. Where several nodes ask,
+    /// one gets a wake for ten seconds.
     async fn due_wakes(&self, now: Timestamp, limit: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error>;
 
     /// Changes whenever a wake time was set.

@@ -100,8 +100,8 @@ pub struct Kept {
     pub answer: Answer,
 }
 
-/// Rows on their way out, kind by kind as [`Row`] lists them; within a kind in the engine's own order, but events oldest
-/// first. Dropping it ends the export.
+/// Rows on their way out, kind by kind as [`Row`] lists them; within a kind in the engine's own order, but the events of a
+/// shopper oldest first. Dropping it ends the export.
 ///
 /// A shopper comes before the notifications decided for them, so that of what is read while others write, a message
 /// never comes without the send that caps count.

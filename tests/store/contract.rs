@@ -15,7 +15,7 @@ use crate::{
 };
 
 macro_rules! contract {
-    ($($sentence:ident),* $(,)?; $($move:ident),* $(,)?) => {
+    ($($sentence:ident),* $(,)?) => {
         mod redis {
             $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::redis().await).await })*
         }
@@ -31,15 +31,12 @@ macro_rules! contract {
 
         mod memory {
             $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::memory()).await })*
-            $(#[tokio::test] async fn $move() { super::$move(crate::rig::Rig::memory()).await })*
         }
         mod embedded {
             $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::embedded().await).await })*
-            $(#[tokio::test] async fn $move() { super::$move(crate::rig::Rig::embedded().await).await })*
         }
         mod reopened {
             $(#[tokio::test] async fn $sentence() { super::$sentence(crate::rig::Rig::reopened().await).await })*
-            $(#[tokio::test] async fn $move() { super::$move(crate::rig::Rig::reopened().await).await })*
         }
     };
 }
@@ -75,7 +72,7 @@ contract!(
     the_first_answer_stands,
     a_budget_is_never_overspent,
     sizes_count_what_is_there,
-    growth_is_announced;
+    growth_is_announced,
     everything_moves_out,
     everything_moves_in,
     an_import_goes_on_where_it_stopped,

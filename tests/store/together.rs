@@ -4,12 +4,14 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use parvis::store::{
-    Answer, CatalogItem, Claim, Commit, Committed, Error, Horizon, Step, Store,
+    Answer, CatalogItem, Change, Claim, Commit, Committed, Error, Horizon, Step, Store,
     redis::{self, Cut, Pace, Redis, Stage},
 };
+use parvis_beacons::ranging::{Level, Proximity};
 use parvis_engine::{
     id::{CampaignId, OrderId, ShopperId},
     notification::{Channel, Milestone},
+    shopper::{Radio, Source, SourceName, Track},
 };
 use tokio_util::task::TaskTracker;
 
@@ -351,6 +353,36 @@ async fn a_change_of_the_catalog_reaches_the_other_nodes() {
         let reached = changed.wait_for(|known| *known == generation + 1);
         tokio::time::timeout(PATIENCE, reached).await.expect("it comes").expect("the store lives");
     }
+}
+
+#[tokio::test]
+async fn what_scanners_hear_of_a_tag_is_known_to_every_node_and_what_changes_nothing_costs_no_write() {
+    let server = Server::start(&[]).await;
+    let (one, other) = (node(&server).await, node(&server).await);
+    commit(&*one, vec![replaced(0, with_device("A", "tag"), None)]).await;
+    let heard = |second: i64, scanner: &str| {
+        let level = Level { value_dbm: -60.5, at_ms: at(second).as_millis(), since_ms: at(0).as_millis(), count: 3 };
+        let source = Source { name: SourceName::Scanner(name(scanner)), level, proximity: Proximity::Near };
+        let radio = Radio { sources: vec![source], chosen: Some(name("zone")), ..Radio::default() };
+        let track = Track { radio: Some(Box::new(radio)), ..Track::default() };
+        let tracks = [(name("tag"), track)].into_iter().collect();
+        Change { tracks, ..tracked(1, "A", 1.0) }
+    };
+    for (second, scanner) in [(1, "s-1"), (2, "s-2"), (3, "s-1")] {
+        let (hears, asks) = if second % 2 == 1 { (&one, &other) } else { (&other, &one) };
+        let change = heard(second, scanner);
+        assert_eq!(commit(&**hears, vec![change.clone()]).await, Committed::Done);
+        assert_eq!(load(&**asks, "A").await.tracks, change.tracks);
+    }
+    let written = async || {
+        let told = server.tell(&["INFO", "persistence"]).await;
+        told.lines().find(|line| line.starts_with("rdb_changes_since_last_save:")).map(str::to_owned)
+    };
+    let before = written().await;
+    assert_eq!(commit(&*one, vec![tracked(1, "A", 250.0)]).await, Committed::Done);
+    assert_eq!((load(&*one, "A").await.version, written().await), (1, before));
+    commit(&*one, vec![replaced(1, with_device("A", "tag"), None)]).await;
+    assert!(load(&*other, "A").await.tracks.is_empty(), "they were another version's");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The volatile side of a device. Losing it in a crash costs sharpness (a pass, a late fix), never a message.
 
 use parvis_beacons::ranging::{Level, Proximity};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{BeaconId, RegionId, ScannerId, StoreId},
@@ -10,7 +11,8 @@ use crate::{
 };
 
 /// The volatile side of a device: what sharpens the next decision and need not survive a crash.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Track {
     /// The newest accepted fix.
     pub last: Option<Place>,
@@ -30,7 +32,8 @@ pub struct Track {
 }
 
 /// What was heard of late.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Radio {
     /// Who was heard, or who has heard, in the order of their names.
     pub sources: Vec<Source>,
@@ -54,7 +57,7 @@ impl Radio {
 }
 
 /// One beacon that a phone hears, or one scanner that hears a tag.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// Which one.
     pub name: SourceName,
@@ -65,7 +68,8 @@ pub struct Source {
 }
 
 /// What tells signals apart by place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceName {
     /// A beacon that hangs somewhere.
     Beacon(BeaconId),
@@ -74,7 +78,7 @@ pub enum SourceName {
 }
 
 /// Where a sighting places a device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Whereabouts {
     /// When.
     pub at: Timestamp,
@@ -85,7 +89,7 @@ pub struct Whereabouts {
 }
 
 /// The last decisive word on one region.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
     /// The region.
     pub region: RegionId,
@@ -96,7 +100,7 @@ pub struct Mark {
 }
 
 /// A stretch of time about which a transition is on record: a visit that has ended, or what late fixes told of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stretch {
     /// The region.
     pub region: RegionId,
@@ -109,7 +113,7 @@ pub struct Stretch {
 }
 
 /// A disc around a fix that no border of any region crosses.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calm {
     /// Its centre.
     pub center: Position,

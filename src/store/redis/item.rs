@@ -16,6 +16,7 @@ use parvis_engine::{
 use super::{
     partition::{Names, Partition, channel_number},
     record::{Mark, directory},
+    tracks,
 };
 use crate::store::{Change, Commit, Durable, Error, codec};
 
@@ -27,6 +28,8 @@ pub(super) struct Item {
     pub(super) state: State,
     /// The new tracks; none if the shopper does not change.
     pub(super) tracks: Option<PerDevice<Track>>,
+    /// The same for other nodes, if it is worth a write; otherwise empty.
+    told: Vec<u8>,
     messages: Vec<Message>,
     events: Vec<(Timestamp, Vec<u8>)>,
 }
@@ -97,12 +100,18 @@ impl Item {
             }
         };
         let Change { version, id, tracks, .. } = change;
-        Ok(Item { id, version, state, tracks: Some(tracks), messages: Vec::new(), events: Vec::new() })
+        let told = match &state {
+            State::Replaced { .. } if !tracks.is_empty() => codec::encode(&tracks)?,
+            State::Unchanged if tracks::concern_others(&tracks) => codec::encode(&tracks)?,
+            State::Replaced { .. } | State::Unchanged | State::Erased | State::NotSpokenOf => Vec::new(),
+        };
+        Ok(Item { id, version, state, tracks: Some(tracks), told, messages: Vec::new(), events: Vec::new() })
     }
 
     fn not_spoken_of(id: &ShopperId) -> Item {
         let (messages, events) = (Vec::new(), Vec::new());
-        Item { id: id.clone(), version: 0, state: State::NotSpokenOf, tracks: None, messages, events }
+        let told = Vec::new();
+        Item { id: id.clone(), version: 0, state: State::NotSpokenOf, tracks: None, told, messages, events }
     }
 
     pub(super) fn partition(&self) -> Partition {
@@ -158,7 +167,8 @@ impl Item {
 
     /// The keys that are the shopper's alone, if the item touches them.
     pub(super) fn keys(&self, names: &Names) -> Option<[String; 3]> {
-        let touched = !self.messages.is_empty() || !self.events.is_empty() || matches!(self.state, State::Erased);
+        let says_more = !self.messages.is_empty() || !self.events.is_empty() || !self.told.is_empty();
+        let touched = says_more || matches!(self.state, State::Erased);
         let id = self.id.as_str();
         touched.then(|| [names.messages_of(id), names.journal_of(id), names.tracks_of(id)])
     }
@@ -178,7 +188,7 @@ impl Item {
                 None => word(b""),
             }
         }
-        word(b"");
+        word(&self.told);
         number(self.messages.len(), word);
         for message in &self.messages {
             word(message.id.as_bytes());

@@ -9,6 +9,8 @@ mod cluster;
 mod commit;
 mod config;
 pub mod durability;
+mod export;
+mod import;
 mod item;
 mod link;
 mod lock;
@@ -184,15 +186,15 @@ impl Store for Redis {
     }
 
     async fn export(&self) -> Result<Box<dyn Export>, Error> {
-        Err(Error::Unavailable("a store on Redis can't be exported yet".to_owned()))
+        Ok(Box::new(export::Reading::begin(self.shared.clone())))
     }
 
     async fn contents(&self) -> Result<Contents, Error> {
-        Ok(Contents::Whole)
+        self.shared.contents().await
     }
 
-    async fn import(&self, _batch: Batch) -> Result<(), Error> {
-        Err(Error::Unavailable("a store on Redis takes no import yet".to_owned()))
+    async fn import(&self, batch: Batch) -> Result<(), Error> {
+        self.shared.import(batch).await
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {

@@ -14,6 +14,7 @@ use super::{
     partition::{Names, Partition},
     reply,
     shared::Shared,
+    tracks,
 };
 use crate::{
     report::Event,
@@ -27,13 +28,41 @@ const PAGE: usize = 256;
 
 impl Shared {
     pub(super) async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error> {
-        let stored = self.stored(ids).await?;
-        let record = |(stored, id): (Option<(u64, Shopper)>, &ShopperId)| {
+        let (stored, told) = tokio::join!(self.stored(ids), self.told_tracks(ids));
+        let mut records = Vec::with_capacity(ids.len());
+        for ((stored, told), id) in stored?.into_iter().zip(told?).zip(ids) {
             let (version, shopper) = stored.unwrap_or_else(|| (0, Shopper::new(id.clone())));
-            let tracks = self.tracks.of(id, version).unwrap_or_default();
-            Record { version, shopper: shopper.into(), tracks }
+            let key = || self.keys.of(Partition::of_shopper(id)).tracks_of(id.as_str());
+            let told = told.map_or(Ok(None), |told| tracks::read(&told, version, key));
+            // Tracks sharpen; a shopper without them is still to be served.
+            let told = told.inspect_err(|error| tracing::error!("tracks are passed over: {error}")).unwrap_or_default();
+            let tracks = tracks::newest(self.tracks.of(id, version), told);
+            records.push(Record { version, shopper: shopper.into(), tracks });
+        }
+        Ok(records)
+    }
+
+    /// What other nodes tell of the tracks of these shoppers, in the same order.
+    async fn told_tracks(&self, ids: &[ShopperId]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut groups: BTreeMap<Partition, Vec<usize>> = BTreeMap::new();
+        for (index, id) in ids.iter().enumerate() {
+            groups.entry(Partition::of_shopper(id)).or_default().push(index);
+        }
+        let call = |(partition, indices): (&Partition, &Vec<usize>)| {
+            let names = self.keys.of(*partition);
+            let mut keys = indices.iter().map(|index| names.tracks_of(ids[*index].as_str()));
+            let call = Call::command("MGET", keys.next().unwrap_or_default());
+            keys.fold(call, |call, key| call.arg(key))
         };
-        Ok(stored.into_iter().zip(ids).map(record).collect())
+        let answers = self.ask(&groups.iter().map(call).collect::<Vec<_>>()).await?;
+        let mut found: Vec<Option<Vec<u8>>> = ids.iter().map(|_| None).collect();
+        for (answer, indices) in answers.into_iter().zip(groups.into_values()) {
+            let values: Vec<Option<Vec<u8>>> = reply::read(answer, "tracks")?;
+            for (index, value) in indices.into_iter().zip(values) {
+                found[index] = value;
+            }
+        }
+        Ok(found)
     }
 
     pub(super) async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {

@@ -34,6 +34,13 @@ pub(super) fn read(bytes: &[u8], names: &Names, id: &ShopperId) -> Result<(u64, 
     Ok((stored.version, shopper))
 }
 
+/// The record of a shopper who comes from another store; no try of a commit has its mark.
+pub(super) fn imported(version: u64, shopper: &Shopper) -> Result<Vec<u8>, Error> {
+    let mut record = format!("{version} 0 {}\n", directory(shopper)).into_bytes();
+    record.extend(codec::encode(shopper)?);
+    Ok(record)
+}
+
 /// Splits at the first end of a line; the line must be text.
 pub(super) fn split_line(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;

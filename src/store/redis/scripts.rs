@@ -27,6 +27,8 @@ scripts! {
     BUDGET = "#!lua\n" + "lua/budget.lua";
     ANSWER = "#!lua\n" + "lua/answer.lua";
     CATALOG = "#!lua\n" + "lua/catalog.lua";
+    IMPORT_SHOPPER = "#!lua\n" + "lua/import_shopper.lua";
+    IMPORT_ORDER = "#!lua\n" + "lua/import_order.lua";
     PRUNE_LIVES = "#!lua flags=allow-oom\n" + "lua/prune_lives.lua";
     PRUNE_ROWS = "#!lua flags=allow-oom\n" + "lua/prune_rows.lua";
     PRUNE_ANSWERS = "#!lua flags=allow-oom\n" + "lua/prune_answers.lua";

@@ -18,6 +18,7 @@ use crate::store::{
     End, Error, Life, Settlement, Step,
     codec::{self, read_part, write_part},
     life::Progress,
+    rows::{Sent, Waiting},
 };
 
 /// What happened to a message after it was stored.
@@ -28,6 +29,8 @@ enum Fact {
     Settled { at: Timestamp, end: End },
     /// A milestone was reported from outside.
     Reported { step: Step },
+    /// All this was known when the message came from another store.
+    Imported { milestones: Vec<Step>, attempts: u32 },
 }
 
 impl Fact {
@@ -81,19 +84,41 @@ impl Shared {
         let mut answers = self.ask(&[field(names.messages()), field(names.lives())]).await?.into_iter();
         let mut next = || answers.next().map_or(Ok(None), |answer| reply::read::<Option<Vec<u8>>>(answer, &names.tag));
         let (Some(message), Some(life)) = (next()?, next()?) else { return Ok(None) };
-        let notification = read_message(&message, || format!("field {id} of {}", names.messages()))?;
-        let place = || format!("field {id} of {}", names.lives());
-        let cut = || Error::Corrupt(format!("{}: no life", place()));
-        let (_, mut facts) = split_line(&life).ok_or_else(cut)?;
-        let mut progress = Progress::begin(&notification);
-        while !facts.is_empty() {
-            match codec::decode(read_part(&mut facts).ok_or_else(cut)?, place)? {
-                Fact::Settled { at, end } => progress.settle(at, &end),
-                Fact::Reported { step } => drop(progress.report(step)),
-            }
-        }
-        Ok(Some(progress.of(notification)))
+        read_life(names, &id.to_string(), (&message, &life)).map(|(life, _)| Some(life))
     }
+}
+
+/// Folds a life from its facts; and how its entry of the outbox waits, if it has one.
+pub(super) fn read_life(names: &Names, id: &str, (message, life): (&[u8], &[u8])) -> Result<(Life, Waiting), Error> {
+    let notification = read_message(message, || format!("field {id} of {}", names.messages()))?;
+    let place = || format!("field {id} of {}", names.lives());
+    let cut = || Error::Corrupt(format!("{}: no life", place()));
+    let (head, mut facts) = split_line(life).ok_or_else(cut)?;
+    let mut words = head.split(' ');
+    let attempts = words.next().and_then(|word| word.parse().ok()).ok_or_else(cut)?;
+    let due = words.nth(1).and_then(|word| word.parse().ok()).map(Timestamp::from_millis).ok_or_else(cut)?;
+    let mut progress = Progress::begin(&notification);
+    while !facts.is_empty() {
+        match codec::decode(read_part(&mut facts).ok_or_else(cut)?, place)? {
+            Fact::Settled { at, end } => progress.settle(at, &end),
+            Fact::Reported { step } => drop(progress.report(step)),
+            Fact::Imported { milestones, attempts } => progress = Progress { milestones, attempts },
+        }
+    }
+    Ok((progress.of(notification), Waiting { due, attempts }))
+}
+
+/// A life from another store, as it is kept here; and when its latest step was, if it is over.
+pub(super) fn write_life(sent: &Sent) -> Result<(Vec<u8>, Option<Timestamp>), Error> {
+    let Sent { life: Life { notification, milestones, attempts }, waiting } = sent;
+    let progress = Progress { milestones: milestones.clone(), attempts: *attempts };
+    let fresh = Waiting { due: notification.not_before, attempts: *attempts };
+    let Waiting { due, attempts: tried } = waiting.unwrap_or(fresh);
+    let latest = milestones.iter().map(|step| step.at).max().unwrap_or(notification.decided_at);
+    let reported: String = milestones.iter().map(|step| format!("{},", step.milestone.name())).collect();
+    let mut kept = format!("{tried} 0 {} {} {reported}\n", due.as_millis(), latest.as_millis()).into_bytes();
+    kept.extend(Fact::Imported { milestones: progress.milestones.clone(), attempts: *attempts }.write()?);
+    Ok((kept, progress.idle_since()))
 }
 
 fn settle_call(names: &Names) -> Call {
