@@ -43,6 +43,9 @@ struct Scale {
 
 const WHOLE: Scale = Scale { crowds: [100_000, 1_000_000], span: Duration::from_secs(4) };
 
+/// A part's name and what measures it.
+type Part = (&'static str, fn(&Scale));
+
 /// Shows that everything still runs; measures nothing.
 const SMOKE: Scale = Scale { crowds: [100, 2_000], span: Duration::from_millis(20) };
 
@@ -53,7 +56,7 @@ fn main() {
     // Only `cargo bench` says this.
     let scale = if std::env::args().any(|argument| argument == "--bench") { &WHOLE } else { &SMOKE };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn(&Scale)); 2] = [("commits", commits), ("reopen", reopen)];
+    let parts: [Part; 2] = [("commits", commits), ("reopen", reopen)];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             part(scale);
