@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client as Connections, connect::HttpConnector},
     rt::TokioExecutor,
@@ -42,6 +43,25 @@ impl Client {
         let body = response.into_body().collect().await.context("the answer broke off")?.to_bytes();
         let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).context("not JSON")? };
         Ok((status, value))
+    }
+
+    /// Asks for something long, to be read as it comes.
+    ///
+    /// # Errors
+    /// If the daemon can't be reached or says no; the message is what it said.
+    pub async fn open(&self, path: &str) -> Result<Incoming> {
+        let request = Request::builder()
+            .uri(format!("{}{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
+            .body(Full::default())
+            .context("the address is no URL")?;
+        let response = self.connections.request(request).await.with_context(|| format!("can't reach {}", self.base))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let why = response.into_body().collect().await.context("the answer broke off")?.to_bytes();
+        bail!("GET {path} was answered with {status}: {}", String::from_utf8_lossy(&why))
     }
 
     /// Sends JSON and insists on success.

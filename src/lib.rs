@@ -1,6 +1,7 @@
 //! The daemon: sockets, stores, providers, clock and shutdown around the pure engine.
 
 pub mod app;
+pub mod backup;
 pub mod calibrate;
 pub mod catalog;
 pub mod check;
@@ -21,6 +22,9 @@ pub mod log;
 pub mod mqtt;
 pub mod pipeline;
 pub mod replay;
+#[cfg(test)]
+#[path = "../tests/corpus/replay.rs"]
+mod replay_corpus;
 pub mod report;
 pub mod retention;
 pub mod sandbox;

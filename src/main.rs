@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use parvis::{
     app::App,
-    calibrate, catalog, check,
+    backup, calibrate, catalog, check,
     client::Client,
     clock::Clock,
     config::{self, Source},
@@ -104,10 +104,62 @@ enum Command {
     },
     /// Lists the scanners or beacons of a running daemon and how they fare.
     Fleet(fleet::cli::Args),
+    #[command(flatten)]
+    Move(Move),
     /// Makes and lists API keys.
     Keys(keys::Args),
     /// Runs providers that behave like the real ones, on loopback.
     Sandbox(sandbox::cli::Args),
+}
+
+/// What becomes of the store as a whole.
+#[derive(Subcommand)]
+enum Move {
+    /// Writes everything in the store of a stopped daemon to a file.
+    Export {
+        #[command(flatten)]
+        configured: Configured,
+        /// The file, which must not be there yet; `-` for standard output.
+        #[arg(long)]
+        out: PathBuf,
+        /// Compresses it.
+        #[arg(long)]
+        zstd: bool,
+    },
+    /// Takes such a file into an empty store; an import that was interrupted goes on where it stopped.
+    Import {
+        /// The file; `-` for standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        configured: Configured,
+    },
+    /// Writes everything in the store of a running daemon to a file, as it was at one moment.
+    Backup {
+        /// The daemon.
+        #[arg(long, default_value = "http://127.0.0.1:8080", env = "PARVIS_URL")]
+        url: String,
+        /// A file that holds a key with the scope `backup`.
+        #[arg(long, env = "PARVIS_KEY_FILE")]
+        key_file: PathBuf,
+        /// The file, which must not be there yet; `-` for standard output.
+        #[arg(long)]
+        out: PathBuf,
+        /// Compresses it.
+        #[arg(long)]
+        zstd: bool,
+    },
+    /// Makes the embedded store of such a file: beside, verified, then renamed into place.
+    Restore {
+        /// The file; `-` for standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        configured: Configured,
+        /// Replaces the store that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Reads every page and every row of the store of a stopped daemon.
+    Verify(Configured),
 }
 
 #[derive(Args)]
@@ -166,6 +218,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
             in_runtime(explain(&mut out, url, &key_file, (shopper, campaign, transition)))
         }
         Command::Fleet(args) => in_runtime(fleet::cli::run(args, &mut out)),
+        Command::Move(command) => {
+            // What is written there comes from another thread.
+            drop(out);
+            in_runtime(move_store(command))
+        }
         Command::Keys(args) => keys::run(args, &mut out),
         Command::Sandbox(args) => in_runtime(sandbox::cli::run(args, &mut out)),
     }
@@ -200,6 +257,19 @@ async fn serve(source: Source) -> Result<()> {
         _ = terminate.recv() => bail!("stopped at once by a second signal"),
         _ = interrupt.recv() => bail!("stopped at once by a second signal"),
         stopped = app.stop() => stopped,
+    }
+}
+
+async fn move_store(command: Move) -> Result<()> {
+    let told = &mut io::stdout();
+    match command {
+        Move::Export { configured, out, zstd } => backup::cli::export(&configured.source(), &out, zstd, told).await,
+        Move::Import { file, configured } => backup::cli::import(&configured.source(), &file, told).await,
+        Move::Backup { url, key_file, out, zstd } => backup::cli::backup(url, &key_file, &out, zstd, told).await,
+        Move::Restore { file, configured, force } => {
+            backup::cli::restore(&configured.source(), &file, force, told).await
+        }
+        Move::Verify(configured) => backup::cli::verify(&configured.source(), told).await,
     }
 }
 

@@ -47,8 +47,13 @@ pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
     let readiness = *services.ready.borrow();
     let status = if readiness == Readiness::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let standing = services.catalog.standing();
-    let catalog = json!({"generation": standing.stored, "files": format!("{:016x}", standing.files)});
-    (status, Json(json!({"status": readiness.name(), "node": services.node, "catalog": catalog}))).into_response()
+    let answer = json!({
+        "status": readiness.name(),
+        "node": services.node,
+        "catalog": {"generation": standing.stored, "files": format!("{:016x}", standing.files)},
+        "crash_loses": services.store.crash_loss().name(),
+    });
+    (status, Json(answer)).into_response()
 }
 
 /// Metrics in the text form of OpenMetrics.
@@ -56,8 +61,10 @@ pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
 pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Response {
     // Without the store the sizes stay what they were, for now more than ever somebody looks at the rest.
     let sizes = services.store.sizes().await.ok();
+    services.reporter.crash_loss(services.store.crash_loss());
     services.reporter.catalog(services.catalog.standing());
-    let page = services.reporter.page(sizes.as_ref(), services.shards.waiting(), &services.fleet.counts(services.clock.now()));
+    let fleet = services.fleet.counts(services.clock.now());
+    let page = services.reporter.page(sizes.as_ref(), services.shards.waiting(), &fleet);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], page).into_response()
 }

@@ -2,6 +2,7 @@
 
 mod around;
 pub mod auth;
+mod backup;
 mod beacons;
 mod body;
 mod catalog;
@@ -171,6 +172,8 @@ pub struct Services {
     pub running: idempotency::Running,
     /// Places for readers of the stream.
     pub readers: Arc<Semaphore>,
+    /// Places for backups; one is enough.
+    pub backups: Arc<Semaphore>,
 }
 
 /// Every path of the API.
@@ -204,6 +207,7 @@ fn paths(services: &Arc<Services>) -> Paths {
         .merge(behind(services, &[Scope::Read, Scope::Marketing], catalog_reading()))
         .merge(behind(services, &[Scope::Read, Scope::Orders], OpenApiRouter::new().routes(routes!(orders::get))))
         .merge(behind(services, &[Scope::Read], reading()))
+        .merge(behind(services, &[Scope::Backup], OpenApiRouter::new().routes(routes!(backup::get))))
         .merge(behind(services, &[Scope::Admin], OpenApiRouter::new().routes(routes!(shoppers::delete))))
 }
 

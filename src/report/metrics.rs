@@ -16,6 +16,7 @@ use prometheus_client::{
 use crate::{
     catalog::Standing,
     fleet::{self, BeaconState, ScannerState},
+    store::Loss,
 };
 
 type Counts<L> = Family<L, Counter<u64, AtomicU64>>;
@@ -28,6 +29,11 @@ struct Became {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Lost {
+    lost: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -79,6 +85,7 @@ pub(crate) struct Metrics {
     outbox_waiting: Family<OnChannel, Gauge>,
     shoppers: Gauge,
     store_bytes: Gauge,
+    crash_loss: Family<Lost, Gauge>,
     catalog_generation: Gauge,
     catalog_files: Gauge,
     accepted_after: Family<OnChannel, Histogram, fn() -> Histogram>,
@@ -109,6 +116,7 @@ impl Metrics {
             outbox_waiting: Family::default(),
             shoppers: Gauge::default(),
             store_bytes: Gauge::default(),
+            crash_loss: Family::default(),
             catalog_generation: Gauge::default(),
             catalog_files: Gauge::default(),
             accepted_after: Family::new_with_constructor(latency),
@@ -146,6 +154,8 @@ impl Metrics {
         registry.register("outbox_waiting", "Notifications that wait to be sent", self.outbox_waiting.clone());
         registry.register("shoppers", "Known shoppers", self.shoppers.clone());
         registry.register("store_bytes", "Bytes that the store holds on disk", self.store_bytes.clone());
+        let help = "1 for what a crash of the machine that keeps the data can lose of acknowledged writes";
+        registry.register("store_crash_loss", help, self.crash_loss.clone());
         registry.register_with_unit(
             "accepted_after",
             "Time from the decision to the provider's acceptance",
@@ -262,6 +272,12 @@ impl Metrics {
 
     pub(crate) fn mqtt_ended(&self, client_id: &str) {
         self.mqtt_ended.get_or_create(&OnConnection { client_id: client_id.to_owned() }).inc();
+    }
+
+    pub(crate) fn crash_loss(&self, loss: Loss) {
+        for each in Loss::ALL {
+            self.crash_loss.get_or_create(&Lost { lost: each.name() }).set(i64::from(each == loss));
+        }
     }
 
     pub(crate) fn page(&self, sizes: Option<&crate::store::Sizes>, inbox_waiting: usize) -> String {

@@ -99,6 +99,11 @@ mod tests {
     fn reads_what_is_given_and_refuses_what_it_does_not_know() {
         let config: Config = toml::from_str("kind = \"memory\"\nretention = \"7d\"").expect("valid");
         assert_eq!(config, Config { kind: Kind::Memory, retention: Duration::from_secs(604_800), ..Config::default() });
+        let text = "kind = \"redis\"\n[redis]\npassword_file = \"secret\"\nconnections = 0";
+        let config: Config = toml::from_str(text).expect("valid");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let paths: Vec<String> = config.problems(folder.path()).into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["/redis/connections", "/redis/password_file"]);
         let error = toml::from_str::<Config>("pth = \"x\"").expect_err("unknown key");
         assert!(error.to_string().contains("pth"), "{error}");
     }

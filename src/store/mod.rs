@@ -7,6 +7,7 @@ mod config;
 mod embedded;
 mod leases;
 mod life;
+mod loss;
 pub mod memory;
 pub mod redis;
 pub mod rows;
@@ -29,6 +30,7 @@ use self::rows::{Batch, Contents, Export};
 pub use self::{
     config::{Config, Kind},
     embedded::Embedded,
+    loss::Loss,
 };
 use crate::report::Event;
 
@@ -332,6 +334,11 @@ pub trait Store: Send + Sync {
 
     /// Sizes, for metrics.
     async fn sizes(&self) -> Result<Sizes, Error>;
+
+    /// What of acknowledged writes a crash of the machine that keeps them can lose, by the newest that is known.
+    fn crash_loss(&self) -> Loss {
+        Loss::Unknown
+    }
 
     /// Writes what is still to be written. Nothing may be called afterwards.
     async fn close(&self) -> Result<(), Error>;

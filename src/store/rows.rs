@@ -95,7 +95,8 @@ pub struct Kept {
     pub key: String,
     /// Since when.
     pub at: Timestamp,
-    /// The answer.
+    /// The answer, its body in base64.
+    #[serde(with = "answer")]
     pub answer: Answer,
 }
 
@@ -141,6 +142,33 @@ pub enum Contents {
     },
     /// A whole store.
     Whole,
+}
+
+mod answer {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::Answer;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        status: u16,
+        content_type: String,
+        body: String,
+        request_hash: u64,
+    }
+
+    pub(super) fn serialize<S: Serializer>(answer: &Answer, serializer: S) -> Result<S::Ok, S::Error> {
+        let Answer { status, content_type, body, request_hash } = answer.clone();
+        Written { status, content_type, body: BASE64_STANDARD.encode(body), request_hash }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Answer, D::Error> {
+        let Written { status, content_type, body, request_hash } = Written::deserialize(deserializer)?;
+        let body = BASE64_STANDARD.decode(body).map_err(|error| D::Error::custom(format!("body: {error}")))?;
+        Ok(Answer { status, content_type, body, request_hash })
+    }
 }
 
 /// Why a batch is not taken.

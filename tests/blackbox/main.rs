@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stderr, reason = "figures are told to whoever runs the tests")]
 
+mod backup;
 mod beacons;
 mod caller;
 mod channels;
@@ -11,6 +12,7 @@ mod commands;
 mod crash;
 mod erasure;
 mod formats;
+mod full;
 mod hurried;
 mod input;
 mod life;

@@ -47,11 +47,12 @@ async fn every_path_of_the_api_asks_for_a_key_before_anything_else() {
 #[tokio::test]
 async fn a_scope_opens_its_paths_and_no_others() {
     let server = Server::start().await;
-    let cases: [(Method, &str, &[Scope]); 9] = [
+    let cases: [(Method, &str, &[Scope]); 10] = [
         (Method::POST, "/v1/observations", &[Scope::Ingest]),
         (Method::PUT, "/v1/shoppers/C-1", &[Scope::Ingest]),
         (Method::GET, "/v1/shoppers/C-1", &[Scope::Read]),
         (Method::DELETE, "/v1/shoppers/C-1", &[]),
+        (Method::GET, "/v1/backup", &[Scope::Backup]),
         (Method::POST, "/v1/orders/O-1/events", &[Scope::Orders]),
         (Method::GET, "/v1/orders/O-1", &[Scope::Orders, Scope::Read]),
         (Method::PUT, "/v1/campaigns/tv", &[Scope::Marketing]),

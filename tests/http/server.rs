@@ -153,6 +153,7 @@ impl Server {
             reporter: reporter.clone(),
             ready: ready.subscribe(),
             readers: Arc::new(Semaphore::new(wanted.config.readers_max)),
+            backups: Arc::new(Semaphore::new(1)),
             config: wanted.config.clone(),
             node: "test".to_owned(),
             tasks: tasks.clone(),

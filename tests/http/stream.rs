@@ -111,6 +111,7 @@ async fn operators_need_no_key() {
     assert_eq!((&ready["status"], &ready["node"]), (&json!("ready"), &json!("test")));
     let catalog = &ready["catalog"];
     assert_eq!((&catalog["generation"], catalog["files"].as_str().map(str::len)), (&json!(0), Some(16)));
+    assert_eq!(ready["crash_loses"], "everything");
     assert!(get("/metrics").await.header("content-type").starts_with("application/openmetrics-text"));
     for (readiness, name) in [(Readiness::Starting, "starting"), (Readiness::Draining, "draining")] {
         server.ready.send_replace(readiness);

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// The longest wait for anything; only a failure takes so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(80);
 
 /// A server, running or not. What it keeps survives its end, and its port stays the same.
 pub(crate) struct Server {
@@ -47,7 +47,7 @@ impl Server {
     pub(crate) async fn replica_of(master: &Server, lines: &[&str]) -> Server {
         let line = format!("replicaof 127.0.0.1 {}", master.port);
         let replica = Server::start(&[&[line.as_str()], lines].concat()).await;
-        replica.wait_for("replication", "master_link_status:up").await;
+        replica.in_step_with(master).await;
         replica
     }
 
@@ -179,6 +179,16 @@ impl Server {
         redis::from_redis_value(self.ask(words).await).expect("a text")
     }
 
+    /// Waits until it follows a master and the master knows it.
+    async fn in_step_with(&self, master: &Server) {
+        self.wait_for("replication", "master_link_status:up").await;
+        let known = format!("port={},state=online", self.port);
+        until("a replica to be in step", async || {
+            master.tell(&["INFO", "replication"]).await.contains(&known).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until a section of INFO has this line.
     pub(crate) async fn wait_for(&self, section: &str, line: &str) {
         until(line, async || self.tell(&["INFO", section]).await.lines().any(|it| it == line).then_some(())).await;
@@ -299,7 +309,7 @@ impl Cluster {
             self.nodes[replica].try_ask(&["CLUSTER", "REPLICATE", &id]).await.ok()
         })
         .await;
-        self.nodes[replica].wait_for("replication", "master_link_status:up").await;
+        self.nodes[replica].in_step_with(&self.nodes[master]).await;
     }
 
     /// Waits until all nodes know each other and all slots are served.

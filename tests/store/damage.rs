@@ -9,7 +9,7 @@ use parvis_engine::{
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::rig::*;
+use crate::{moves, rig::*};
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -80,6 +80,62 @@ async fn a_garbled_shopper_is_not_taken_for_true() {
     assert!(matches!(&error, Error::Corrupt(_)), "{error}");
 }
 
+/// What is made of a file after its bytes were changed: the reason of its refusal, or every row of it.
+async fn made_of(folder: &Path, bytes: &[u8]) -> Result<Vec<parvis::store::rows::Row>, String> {
+    std::fs::write(file(folder), bytes).expect("writes");
+    let config = parvis::store::Config { verify_at_start: true, ..config(folder) };
+    match parvis::store::open(config).await {
+        Err(Error::Corrupt(why)) => Err(why),
+        Err(Error::Unavailable(why)) => panic!("damage is called something else: {why}"),
+        Ok(store) => {
+            let rows = moves::rows(&*store).await;
+            store.close().await.expect("closes");
+            Ok(rows)
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_page_can_be_damaged_and_taken_for_true() {
+    const PAGE_BYTES: usize = 4_096;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path()).await;
+    moves::fill(&*store).await;
+    let expected = moves::rows(&*store).await;
+    store.close().await.expect("closes");
+    let whole = std::fs::read(file(folder.path())).expect("reads");
+    let (mut refused, mut unused, mut pages) = (0, 0, 0);
+    for start in (0..whole.len()).step_by(PAGE_BYTES) {
+        let page = start..(start + PAGE_BYTES).min(whole.len());
+        let Some(first) = whole[page.clone()].iter().position(|byte| *byte != 0) else { continue };
+        let last = whole[page.clone()].iter().rposition(|byte| *byte != 0).unwrap_or(first);
+        pages += 1;
+        let mut damaged: Vec<Vec<u8>> = [first, first + (last - first) / 2, last]
+            .map(|at| {
+                let mut bytes = whole.clone();
+                bytes[start + at] ^= 1 << (start / PAGE_BYTES % 8);
+                bytes
+            })
+            .to_vec();
+        let mut zeroed = whole.clone();
+        zeroed[page].fill(0);
+        damaged.push(zeroed);
+        for bytes in damaged {
+            match made_of(folder.path(), &bytes).await {
+                Err(why) => {
+                    assert!(why.contains("store.redb"), "the file is not named: {why}");
+                    refused += 1;
+                }
+                Ok(rows) => {
+                    assert_eq!(rows, expected, "page {}", start / PAGE_BYTES);
+                    unused += 1;
+                }
+            }
+        }
+    }
+    assert!(pages > 20 && refused > pages, "of {pages} pages {refused} damages refused and {unused} without effect");
+}
+
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -101,7 +157,7 @@ async fn a_newer_format_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     filled(folder.path()).await;
     edit(folder.path(), |transaction| {
-        transaction.open_table(META).expect("the table").insert("format", 3).expect("writes");
+        transaction.open_table(META).expect("the table").insert("format", 1_000).expect("writes");
     });
     let error = refusal(folder.path()).await;
     assert!(matches!(&error, Error::Corrupt(why) if why.contains("newer version")), "{error}");

@@ -1,5 +1,6 @@
 //! What every store must do, said once and asked of each engine; and what the embedded store must survive.
 
+mod backup;
 mod contract;
 mod crash;
 mod damage;

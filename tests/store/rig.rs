@@ -127,6 +127,16 @@ impl Rig {
         self.store.clone()
     }
 
+    /// Why the embedded store can't be opened to be worked with, if it can't.
+    pub(crate) async fn try_open(&self) -> Option<parvis::store::Error> {
+        parvis::store::open(config(self.folder.path())).await.err()
+    }
+
+    /// Opens the embedded store again although an import into it has not ended.
+    pub(crate) async fn open_to_import(&mut self) {
+        self.store = parvis::store::open_to_import(config(self.folder.path())).await.expect("opens");
+    }
+
     /// A place where nothing volatile is at stake.
     pub(crate) async fn pause(&mut self) {
         match &mut self.engine {

@@ -1,15 +1,14 @@
 //! What stands in the file. Keys are ordered by time or sequence wherever rows are many: random keys cost a factor five.
 
+use std::collections::BTreeMap;
+
 use parvis_engine::{notification::Channel, time::Timestamp};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::index;
 use crate::store::{Error, leases::Place};
 
-/// The layout of this file. A newer one is refused; an older one is migrated here.
-pub(super) const FORMAT: u64 = 2;
-
-/// `format`, `sequence`, and the generation of the `catalog`.
+/// `format`, `sequence`, the generation of the `catalog`, and the `import` that goes on with how much is `imported`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Rows of frames, each with many shoppers; a shopper's newest frame counts.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
@@ -75,29 +74,20 @@ pub(super) fn sequence(transaction: &ReadTransaction) -> Result<u64, Error> {
     Ok(meta.get("sequence")?.map_or(0, |value| value.value()))
 }
 
+/// Erasures whose rows are not all removed: by the shopper's mark, the sequence before which rows are void. Who reads a
+/// snapshot needs those of the snapshot, for memory may know by then that they are removed.
+pub(super) fn erasures(transaction: &ReadTransaction) -> Result<BTreeMap<u64, u64>, Error> {
+    let mut erasures = BTreeMap::new();
+    for row in transaction.open_table(ERASURES)?.range::<u64>(..)? {
+        let (sequence, mark) = row?;
+        erasures.insert(mark.value(), sequence.value());
+    }
+    Ok(erasures)
+}
+
 /// How often the catalog was changed.
 pub(super) fn catalog_generation(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, Error> {
     Ok(meta.get("catalog")?.map_or(0, |value| value.value()))
-}
-
-/// Checks the layout, or lays out a new file.
-pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), Error> {
-    let mut tables = Tables::open(transaction)?;
-    let format = tables.meta.get("format")?.map(|value| value.value());
-    match format {
-        None => {
-            tables.meta.insert("format", FORMAT)?;
-            tables.meta.insert("sequence", 0)?;
-            Ok(())
-        }
-        Some(FORMAT) => Ok(()),
-        Some(old) if old < FORMAT => Err(Error::Corrupt(format!(
-            "the file has format {old}, of a version before the first release: it can't be read any more"
-        ))),
-        Some(other) => Err(Error::Corrupt(format!(
-            "the file has format {other} and this version reads up to {FORMAT}: it was written by a newer version"
-        ))),
-    }
 }
 
 /// An entry's key.

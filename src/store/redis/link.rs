@@ -112,12 +112,12 @@ impl Link {
                 self.doubt(None);
                 unavailable(why)
             })?;
-            let answers = values.into_iter().map(|value| match value {
-                Value::ServerError(error) => Err(match refusal::read(&error, &address) {
-                    Refusal::Told { error, .. } => error,
-                    Refusal::Unknown | Refusal::Moved(_) | Refusal::Asked(_) => unavailable(error.to_string()),
-                }),
-                value => Ok(value),
+            let answers = values.into_iter().map(|value| {
+                let Value::ServerError(error) = value else { return Ok(value) };
+                match refusal::read(&error, &address) {
+                    Refusal::Told { error, .. } => Err(error),
+                    Refusal::Unknown | Refusal::Moved(_) | Refusal::Asked(_) => Err(unavailable(error.to_string())),
+                }
             });
             let answers = answers.collect();
             told.push((address, answers));
@@ -247,17 +247,11 @@ impl Link {
 
     fn too_few(&self, acknowledged: &Value, address: &Address) -> Option<Error> {
         let wanted = self.config.replicas_min;
-        match acknowledged {
-            Value::Int(count) if *count >= i64::from(wanted) => None,
-            Value::Int(count) => {
-                let why = format!("{count} of {wanted} replicas of {address} had a write in time; it may still count");
-                Some(unavailable(why))
-            }
-            Value::ServerError(error) => {
-                Some(unavailable(format!("{address} does not tell which replicas have a write: {error}")))
-            }
-            _ => Some(unavailable(format!("{address} answers WAIT with something else"))),
-        }
+        let Value::Int(count) = acknowledged else {
+            return Some(unavailable(format!("{address} does not tell which replicas have a write: {acknowledged:?}")));
+        };
+        let why = format!("{count} of {wanted} replicas of {address} had a write in time; it may still count");
+        (*count < i64::from(wanted)).then(|| unavailable(why))
     }
 }
 

@@ -8,6 +8,7 @@ mod claim;
 mod cluster;
 mod commit;
 mod config;
+pub mod durability;
 mod item;
 mod link;
 mod lock;

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -30,6 +30,8 @@ pub(super) struct Node {
     turn: AtomicUsize,
     /// Raised when all connections must be opened anew.
     epoch: AtomicUsize,
+    /// Where the newest connection leads.
+    leads_to: std::sync::Mutex<Option<Address>>,
     backoff: (Duration, Duration),
 }
 
@@ -64,7 +66,8 @@ impl Node {
     pub(super) fn new(opener: Arc<Opener>, target: Target, config: &Config) -> Node {
         let lines = (0..config.connections.max(1)).map(|_| Mutex::default()).collect();
         let backoff = (config.backoff_min, config.backoff_max);
-        Node { opener, target, lines, turn: AtomicUsize::new(0), epoch: AtomicUsize::new(0), backoff }
+        let (turn, epoch) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Node { opener, target, lines, turn, epoch, leads_to: std::sync::Mutex::default(), backoff }
     }
 
     /// Sends commands together and waits for their replies, refusals among them.
@@ -113,6 +116,7 @@ impl Node {
                     tracing::info!(redis.address = %address, "connected to Redis again");
                 }
                 line.number += 1;
+                let epoch = self.arrived(&address);
                 let open = Open { connection, address, number: line.number, epoch };
                 (line.failures, line.not_before) = (0, None);
                 line.open = Some(open.clone());
@@ -128,6 +132,16 @@ impl Node {
                 Err(why)
             }
         }
+    }
+
+    /// Notes where a connection leads, and gives the epoch that it belongs to. If it leads elsewhere than before, another
+    /// server is master now. The old one may not know yet, and would take what comes over the other connections.
+    fn arrived(&self, address: &Address) -> usize {
+        let mut leads_to = self.leads_to.lock().unwrap_or_else(PoisonError::into_inner);
+        if leads_to.replace(address.clone()).is_some_and(|before| before != *address) {
+            self.renew();
+        }
+        self.epoch.load(Ordering::Relaxed)
     }
 
     async fn give_up(&self, line: &Mutex<Line>, number: usize, why: String) {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use futures_util::future::select_ok;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion,
     RedisConnectionInfo, TlsCertificates, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
@@ -84,26 +85,26 @@ impl Opener {
                 let mut connection = self.connect(&master, &self.servers, self.database).await?;
                 // Right after a failover sentinels may still name the old master.
                 let role = redis::cmd("ROLE").query_async::<Value>(&mut connection).await;
-                match role.map_err(|error| format!("{master} does not tell its role: {error}"))? {
-                    Value::Array(items) if items.first().and_then(text).as_deref() == Some("master") => {
-                        Ok((connection, master))
-                    }
-                    _ => Err(format!("the sentinels call {master} the master, but it is a replica")),
+                let role = role.map_err(|error| format!("{master} does not tell its role: {error}"))?;
+                let first = role.as_sequence().and_then(<[Value]>::first).and_then(text);
+                if first.as_deref() == Some("master") {
+                    Ok((connection, master))
+                } else {
+                    Err(format!("the sentinels call {master} the master, but it is a replica"))
                 }
             }
         }
     }
 
-    /// Asks one sentinel after the other who is master.
+    /// Asks the sentinels who is master; the first answer counts, because some of them may be away.
     async fn master(&self, sentinels: &[Address], name: &str) -> Result<Address, String> {
-        let mut why = "there is no sentinel to ask".to_owned();
-        for sentinel in sentinels {
-            why = match self.ask(sentinel, name).await {
-                Ok(master) => return Ok(master),
-                Err(error) => format!("sentinel {sentinel}: {error}"),
-            };
-        }
-        Err(why)
+        let asked = sentinels.iter().map(|sentinel| {
+            Box::pin(async move {
+                let told = self.ask(sentinel, name).await;
+                told.map_err(|why| format!("sentinel {sentinel}: {why}"))
+            })
+        });
+        select_ok(asked).await.map(|(master, _)| master)
     }
 
     async fn ask(&self, sentinel: &Address, name: &str) -> Result<Address, String> {
@@ -185,5 +186,46 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
         Topology::Sentinel => {
             vec![Target::Master { sentinels: addresses.collect(), name: config.master.clone().unwrap_or_default() }]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(urls: &str) -> Client {
+        let config = Config { urls: vec![urls.to_owned()], ..Config::default() };
+        let opener = Opener::read(&config).expect("no files are named");
+        let (_, address) = config.addresses().remove(0);
+        opener.client(&address, &opener.servers, 0).expect("a client")
+    }
+
+    #[test]
+    fn small_calls_do_not_wait_for_each_other() {
+        for url in ["redis://localhost", "rediss://localhost"] {
+            let client = client(url);
+            assert!(client.get_connection_info().tcp_settings().nodelay(), "{url}");
+            assert_eq!(client.get_connection_info().redis_settings().protocol(), ProtocolVersion::RESP3);
+        }
+    }
+
+    #[test]
+    fn the_configured_timeouts_hold_and_not_those_of_the_library() {
+        let opener = Opener::read(&Config::default()).expect("no files are named");
+        let options = format!("{:?}", opener.options);
+        assert!(options.contains("response_timeout: Some(3s), connection_timeout: Some(2s)"), "{options}");
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "hunter2\r\n").expect("writable");
+        let config = Config { password_file: Some(file), ..Config::default() };
+        let opener = Opener::read(&config).expect("the file is there");
+        assert_eq!(opener.servers.password.as_deref(), Some("hunter2"));
+        assert!(!format!("{opener:?}").contains("hunter2"));
+        let missing = Config { password_file: Some(folder.path().join("none")), ..Config::default() };
+        assert!(Opener::read(&missing).is_err_and(|error| error.to_string().contains("none")));
     }
 }

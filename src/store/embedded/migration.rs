@@ -1,0 +1,156 @@
+//! The file's layout, from older ones to this one: a step for each number, all of them in one transaction, so that a
+//! crash leaves the file as it was.
+//!
+//! A step changes how things are laid out and must not need anything of memory: it runs before shoppers are read.
+
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+
+use super::tables::{CATALOG, META, Tables};
+use crate::store::Error;
+
+/// Changes a file of one format into one of the next.
+type Step = fn(&WriteTransaction) -> Result<(), Error>;
+
+/// The oldest format that can be read: that of the first version with an embedded store that was handed out.
+const OLDEST: u64 = 2;
+
+/// From [`OLDEST`] to the next, and so on.
+const STEPS: &[Step] = &[count_catalog];
+
+/// The layout of this version. It rises as well where an older version would misread what this one writes: from 3 on a
+/// file may hold a part of an import, which is not to be served.
+pub(super) const FORMAT: u64 = OLDEST + STEPS.len() as u64;
+
+/// Checks the layout, lays out a new file, or brings an older one here.
+pub(super) fn prepare(transaction: &WriteTransaction) -> Result<(), Error> {
+    let format = transaction.open_table(META)?.get("format")?.map(|value| value.value());
+    match format {
+        None => transaction.open_table(META)?.insert("sequence", 0).map(drop)?,
+        Some(format) => migrate(transaction, format, STEPS)?,
+    }
+    transaction.open_table(META)?.insert("format", FORMAT)?;
+    // Those that are new are made.
+    Tables::open(transaction)?;
+    Ok(())
+}
+
+fn migrate(transaction: &WriteTransaction, format: u64, steps: &[Step]) -> Result<(), Error> {
+    let newest = OLDEST + steps.len() as u64;
+    if format > newest {
+        return Err(Error::Corrupt(format!(
+            "the file has format {format} and this version reads up to {newest}: it was written by a newer version"
+        )));
+    }
+    let done = format.checked_sub(OLDEST).ok_or_else(|| {
+        Error::Corrupt(format!(
+            "the file has format {format}, of a version before the first release: it can't be read any more"
+        ))
+    })?;
+    for (at, step) in (OLDEST..).zip(steps).skip(usize::try_from(done).unwrap_or(usize::MAX)) {
+        step(transaction)?;
+        tracing::info!("the store's file is brought from format {at} to {}", at + 1);
+    }
+    Ok(())
+}
+
+/// 2 to 3: the catalog counts its changes. One that has objects was changed at least once.
+fn count_catalog(transaction: &WriteTransaction) -> Result<(), Error> {
+    let mut meta = transaction.open_table(META)?;
+    let is_counted = meta.get("catalog")?.is_some();
+    if !is_counted && !transaction.open_table(CATALOG)?.is_empty()? {
+        meta.insert("catalog", 1)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+
+    use super::*;
+    use crate::store::{CatalogItem, Config, Embedded, Store};
+
+    fn file(format: u64) -> Database {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).expect("opens");
+        let transaction = database.begin_write().expect("begins");
+        transaction.open_table(META).expect("opens").insert("format", format).expect("writes");
+        transaction.commit().expect("commits");
+        database
+    }
+
+    fn noted(database: &Database, name: &str) -> Option<u64> {
+        let transaction = database.begin_read().expect("begins");
+        transaction.open_table(META).expect("opens").get(name).expect("reads").map(|value| value.value())
+    }
+
+    fn one(transaction: &WriteTransaction) -> Result<(), Error> {
+        transaction.open_table(META)?.insert("trace", 1)?;
+        Ok(())
+    }
+
+    fn two(transaction: &WriteTransaction) -> Result<(), Error> {
+        let mut meta = transaction.open_table(META)?;
+        let trace = meta.get("trace")?.map_or(0, |value| value.value());
+        meta.insert("trace", 10 * trace + 2)?;
+        Ok(())
+    }
+
+    fn breaks(_: &WriteTransaction) -> Result<(), Error> {
+        Err(Error::Corrupt("a step that fails".to_owned()))
+    }
+
+    #[test]
+    fn an_older_file_takes_every_step_from_its_format_on() {
+        for (format, trace) in [(2, Some(12)), (3, Some(2)), (4, None)] {
+            let database = file(format);
+            let transaction = database.begin_write().expect("begins");
+            migrate(&transaction, format, &[one, two]).expect("can be read");
+            transaction.commit().expect("commits");
+            assert_eq!(noted(&database, "trace"), trace, "from {format}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_file_as_it_was() {
+        let database = file(2);
+        let transaction = database.begin_write().expect("begins");
+        assert!(migrate(&transaction, 2, &[one, breaks]).is_err());
+        drop(transaction);
+        assert_eq!((noted(&database, "trace"), noted(&database, "format")), (None, Some(2)));
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_new_is_refused() {
+        for (format, why) in [(1, "before the first release"), (FORMAT + 1, "newer version")] {
+            let database = file(format);
+            let transaction = database.begin_write().expect("begins");
+            let refused = prepare(&transaction);
+            assert!(matches!(&refused, Err(Error::Corrupt(told)) if told.contains(why)), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_catalog_that_was_not_counted_is_counted_from_one() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = Config { path: folder.path().join("store.redb"), cache_mib: 8, ..Config::default() };
+        let store = Embedded::open(config.clone()).await.expect("opens");
+        let item = CatalogItem { kind: "store".to_owned(), id: "opera".to_owned(), json: Some("{}".to_owned()) };
+        assert_eq!(store.put_catalog(vec![item.clone()], 0).await, Ok(Some(1)));
+        store.close().await.expect("closes");
+
+        let database = Database::open(&config.path).expect("opens");
+        let transaction = database.begin_write().expect("begins");
+        let mut meta = transaction.open_table(META).expect("opens");
+        meta.remove("catalog").expect("writes");
+        meta.insert("format", 2).expect("writes");
+        drop(meta);
+        transaction.commit().expect("commits");
+        drop(database);
+
+        let store = Embedded::open(config.clone()).await.expect("is brought here");
+        let catalog = store.catalog().await.expect("available");
+        assert_eq!((catalog.generation, catalog.items), (1, vec![item]));
+        store.close().await.expect("closes");
+        assert_eq!(noted(&Database::open(&config.path).expect("opens"), "format"), Some(FORMAT));
+    }
+}
