@@ -62,7 +62,7 @@ pub(crate) const RULES: [Rule; 11] = [
     Rule { id: "linger", per_day: Some(2), ..RULE },
     Rule { id: "passing", quiet: Some((20, 9)), ..RULE },
     Rule { id: "farewell", cooldown: Some(HOUR), ttl: HOUR.saturating_mul(14), ..RULE },
-    Rule { id: "come-in", ttl: Duration::from_secs(60), ..RULE },
+    Rule { id: "come-in", ttl: Duration::from_secs(30), ..RULE },
     Rule { id: "thousandth", budget: Some(4), ..RULE },
     Rule { id: "night-owl", quiet: None, ..RULE },
     Rule { id: "order-news", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
@@ -125,7 +125,7 @@ purpose = "offer"
 on = { transition = "approach", tags = ["shop"] }
 holdout_percent = 40
 priority = 9
-ttl = "1min"
+ttl = "30s"
 content.en = { title = "come-in", body = "{{ region.id }} {{ transition }}" }
 
 [[campaign]]
