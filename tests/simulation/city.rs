@@ -25,7 +25,7 @@ pub(crate) const QUIET: (i8, i8) = (21, 8);
 /// When the shops are open.
 pub(crate) const OPEN: (i8, i8) = (9, 20);
 /// Offers of all campaigns together.
-pub(crate) const CAP: (usize, Duration) = (3, Duration::from_secs(6 * 3600));
+pub(crate) const CAP: (usize, Duration) = (4, Duration::from_secs(5 * 3600));
 
 /// Where people are.
 pub(crate) const ZONES: [&str; 2] = ["Europe/Paris", "Europe/Lisbon"];

@@ -125,8 +125,8 @@ impl Draft {
             self.walk(start);
         }
         // Many are about when the quiet hours begin.
-        if self.dice.chance(0.6) {
-            let start = rush(self.number).plus(self.dice.span(0.0, 1_500.0));
+        if self.dice.chance(0.8) {
+            let start = rush(self.number).plus(self.dice.span(300.0, 1_500.0));
             self.walk(start);
         }
         for number in 0..self.dice.below(3) {

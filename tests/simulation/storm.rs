@@ -128,7 +128,8 @@ impl Storm {
         let mut moods: Vec<_> = (0..8 + dice.below(18)).map(mood).collect();
         for evening in ["2026-11-20T20:50:00+01:00", "2026-11-20T20:50:00+00:00"] {
             let span = Span { from: at(evening), until: at(evening).plus(Duration::from_secs(1_200)) };
-            moods.push((*dice.pick(&Channel::ALL), span, *dice.pick(&[Mood::Busy, Mood::Busy, Mood::Down])));
+            let mood = *dice.pick(&[Mood::Busy, Mood::Busy, Mood::Down]);
+            moods.extend(Channel::ALL.map(|channel| (channel, span, mood)));
         }
         let skews_ms = (0..nodes).map(|_| dice.between(-SKEW_MS, SKEW_MS) as i64).collect();
         let jump = |_| {
