@@ -2,7 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the exception that the rule points to")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use parvis_engine::time::Timestamp;
 use tokio::time::Instant;
@@ -21,6 +27,8 @@ pub enum Clock {
         started: Instant,
         /// How many seconds pass in one.
         speed: u32,
+        /// How far it was set ahead of that, in milliseconds. Clones share it.
+        ahead_ms: Arc<AtomicI64>,
     },
 }
 
@@ -32,7 +40,7 @@ impl Clock {
 
     /// A simulated clock that starts now, at `epoch`, and goes `speed` times as fast as tokio's.
     pub fn hurried(epoch: Timestamp, speed: u32) -> Clock {
-        Clock::Simulated { epoch, started: Instant::now(), speed: speed.max(1) }
+        Clock::Simulated { epoch, started: Instant::now(), speed: speed.max(1), ahead_ms: Arc::default() }
     }
 
     /// What time it is.
@@ -42,7 +50,19 @@ impl Clock {
                 let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
             }
-            Clock::Simulated { epoch, started, speed } => epoch.plus(started.elapsed().saturating_mul(*speed)),
+            Clock::Simulated { epoch, started, speed, ahead_ms } => {
+                let told = epoch.plus(started.elapsed().saturating_mul(*speed)).as_millis();
+                Timestamp::from_millis(told.saturating_add(ahead_ms.load(Ordering::Relaxed)))
+            }
+        }
+    }
+
+    /// Sets a simulated clock so far ahead, or behind, of the time that has passed since its epoch, as a clock is set on
+    /// a machine: whoever sleeps goes on sleeping for as long. The machine's own clock is left alone.
+    pub fn set_ahead(&self, by_ms: i64) {
+        match self {
+            Clock::System => {}
+            Clock::Simulated { ahead_ms, .. } => ahead_ms.store(by_ms, Ordering::Relaxed),
         }
     }
 

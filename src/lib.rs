@@ -22,6 +22,9 @@ pub mod log;
 pub mod mqtt;
 pub mod pipeline;
 pub mod replay;
+#[cfg(test)]
+#[path = "../tests/corpus/replay.rs"]
+mod replay_corpus;
 pub mod report;
 pub mod retention;
 pub mod sandbox;

@@ -3,11 +3,18 @@
 //! A shard keeps no shopper from one batch to the next; caching is the store's business.
 
 mod batch;
+mod inbox;
 #[cfg(test)]
 mod lost_answers;
 mod work;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parvis_engine::{
     change::{Registration, Signal},
@@ -21,11 +28,12 @@ use parvis_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
     batch::{Batch, nobody},
+    inbox::{Inbox, Job, Refusal, Shards},
     work::Work,
 };
 use crate::{
@@ -149,90 +157,6 @@ pub enum Answer {
     Done,
 }
 
-/// Why an input was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The inbox is full: come back later.
-    Full,
-    /// The node is closing.
-    Unavailable(String),
-}
-
-/// An input on its way through a shard.
-#[derive(Debug)]
-pub struct Job {
-    /// Whose it is.
-    pub shopper: ShopperId,
-    /// What is to be done.
-    pub input: Input,
-    /// Gets the answer after the commit.
-    pub reply: oneshot::Sender<Result<Answer, Refusal>>,
-}
-
-/// The shards' inboxes. When the last handle is dropped, the shards finish what waits and end.
-#[derive(Clone, Debug)]
-pub struct Shards {
-    inboxes: Arc<[mpsc::Sender<Job>]>,
-}
-
-impl Shards {
-    /// Handles for these inboxes.
-    pub fn new(inboxes: Vec<mpsc::Sender<Job>>) -> Shards {
-        Shards { inboxes: inboxes.into() }
-    }
-
-    /// Hands an input to the shopper's owner and waits until what it caused is durable.
-    ///
-    /// # Errors
-    /// If it was not taken; then it had no effect.
-    pub async fn ask(&self, shopper: ShopperId, input: Input) -> Result<Answer, Refusal> {
-        self.submit(shopper, input)?.await.unwrap_or_else(|_| Err(closing()))
-    }
-
-    /// Hands an input to the shopper's owner; what comes back waits for the commit.
-    ///
-    /// # Errors
-    /// If it was not taken; then it had no effect.
-    pub fn submit(
-        &self,
-        shopper: ShopperId,
-        input: Input,
-    ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
-        let slot = self.inbox(&shopper).try_reserve().map_err(|full| match full {
-            mpsc::error::TrySendError::Full(()) => Refusal::Full,
-            mpsc::error::TrySendError::Closed(()) => closing(),
-        })?;
-        let (reply, answer) = oneshot::channel();
-        slot.send(Job { shopper, input, reply });
-        Ok(answer)
-    }
-
-    /// Like [`Shards::ask`], but waits for room: for what comes from inside and must not be lost.
-    ///
-    /// # Errors
-    /// If the node is closing.
-    pub async fn tell(&self, shopper: ShopperId, input: Input) -> Result<Answer, Refusal> {
-        let slot = self.inbox(&shopper).reserve().await.map_err(|_| closing())?;
-        let (reply, answer) = oneshot::channel();
-        slot.send(Job { shopper, input, reply });
-        answer.await.unwrap_or_else(|_| Err(closing()))
-    }
-
-    /// How many jobs wait in all inboxes.
-    pub fn waiting(&self) -> usize {
-        self.inboxes.iter().map(|inbox| inbox.max_capacity() - inbox.capacity()).sum()
-    }
-
-    fn inbox(&self, shopper: &ShopperId) -> &mpsc::Sender<Job> {
-        let count = self.inboxes.len() as u64;
-        &self.inboxes[usize::try_from(shopper.stable_hash() % count).unwrap_or(0)]
-    }
-}
-
-fn closing() -> Refusal {
-    Refusal::Unavailable("the node is closing".to_owned())
-}
-
 /// What a shard works with.
 #[derive(Clone)]
 pub struct Tools {
@@ -251,6 +175,7 @@ pub struct Tools {
 /// The owner of a part of the shoppers.
 pub struct Shard {
     inbox: mpsc::Receiver<Job>,
+    stalled: Arc<AtomicBool>,
     next: Vec<Job>,
     batch_max: usize,
     tools: Tools,
@@ -260,11 +185,13 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard and the sender of its inbox.
-    pub fn new(config: &Config, tools: Tools) -> (mpsc::Sender<Job>, Shard) {
-        let (sender, inbox) = mpsc::channel(config.inbox_max);
+    /// A shard and the way into it.
+    pub fn new(config: &Config, tools: Tools) -> (Inbox, Shard) {
+        let (sender, jobs) = mpsc::channel(config.inbox_max);
         let (budgets, spent) = (Budgets::new(), Budgets::new());
-        (sender, Shard { inbox, next: Vec::new(), batch_max: config.batch_max, tools, budgets, spent })
+        let inbox = Inbox::from(sender);
+        let stalled = inbox.stalled.clone();
+        (inbox, Shard { inbox: jobs, stalled, next: Vec::new(), batch_max: config.batch_max, tools, budgets, spent })
     }
 
     /// What waits, at most a batch; none when the last handle is gone and the inbox is empty.
@@ -284,7 +211,10 @@ impl Shard {
     pub async fn load(&self, jobs: &[Job]) -> Batch {
         loop {
             match self.try_load(jobs).await {
-                Ok(batch) => return batch,
+                Ok(batch) => {
+                    self.go_on();
+                    return batch;
+                }
                 Err(error) => self.wait_out("load", error).await,
             }
         }
@@ -305,6 +235,7 @@ impl Shard {
                     Err(error) => self.wait_out("lease_budget", error).await,
                 }
             };
+            self.go_on();
             if leased == 0 {
                 self.spent.insert(campaign, total);
                 continue;
@@ -330,6 +261,7 @@ impl Shard {
             unsure = true;
             commit = batch.commit();
         };
+        self.go_on();
         if let Committed::Conflict(shoppers) = &committed {
             self.tools.reporter.conflict();
             let withdrawn = batch.withdraw(shoppers);
@@ -378,18 +310,26 @@ impl Shard {
         Ok(Batch::new(catalog.world(), records, owners.collect(), self.budgets.clone(), clock.now()))
     }
 
-    /// Waits before the store is asked again. Meanwhile the inbox fills, and that turns into refusals at the door.
+    /// Waits before the store is asked again. Meanwhile new inputs are refused at the door; what is inside waits.
     async fn wait_out(&self, operation: &str, error: store::Error) {
         const PAUSE: Duration = Duration::from_millis(200);
         match error {
             store::Error::Corrupt(_) => panic!("{operation}: {error}"),
             store::Error::Unavailable(why) => {
-                tracing::warn!(store.operation = operation, "the store is unavailable, trying again: {why}");
+                if !self.stalled.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(store.operation = operation, "the store is unavailable, trying again: {why}");
+                }
             }
         }
         tokio::select! { biased;
             () = self.tools.abandon.cancelled() => std::future::pending().await,
             () = self.tools.clock.sleep(PAUSE) => {}
+        }
+    }
+
+    fn go_on(&self) {
+        if self.stalled.swap(false, Ordering::Relaxed) {
+            tracing::info!("the store is back");
         }
     }
 }
@@ -416,6 +356,7 @@ mod tests {
         world,
     };
     use serde_json::json;
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::{

@@ -5,6 +5,7 @@
 
 pub mod facts;
 mod proof;
+mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,7 +82,7 @@ impl Templates {
             used: BTreeSet::new(),
             needs_store: false,
         };
-        for (tag, text) in content {
+        for (tag, text) in content.iter().take(LOCALES_MAX) {
             templates.add(tag, text, scope, &mut problems);
         }
         if let Some(link) = deep_link {
@@ -180,6 +181,10 @@ impl Templates {
     }
 
     fn add_template(&mut self, place: Place, source: &str, scope: Scope, problems: &mut Vec<Problem>) {
+        if let Err(message) = source::check(source) {
+            problems.push(Problem::new(place.path, message));
+            return;
+        }
         if let Err(error) = self.environment.add_template_owned(place.name.clone(), source.to_owned()) {
             problems.push(Problem::new(place.path, proof::sentence(&error)));
             return;

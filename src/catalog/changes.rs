@@ -21,23 +21,35 @@ pub(super) enum Change {
     Delete { kind: Kind, id: String, answer: oneshot::Sender<Result<bool, Refusal>> },
 }
 
-/// An answer that waits until the batch is durable.
-pub(super) enum Verdict {
-    Put(Result<(), Refusal>, oneshot::Sender<Result<(), Refusal>>),
-    Delete(Result<bool, Refusal>, oneshot::Sender<Result<bool, Refusal>>),
+/// A change whose objects are compiled, to be judged as often as the state changes below it.
+pub(super) enum Asked {
+    Put(Put),
+    Delete { kind: Kind, id: String },
 }
 
-impl Verdict {
-    /// Answers; a change that was to be made is refused instead if there is a refusal of the whole batch.
-    pub(super) fn tell(self, refusal: Option<&Refusal>) {
-        let refuse = |()| refusal.cloned().map_or(Ok(()), Err);
-        match self {
-            Verdict::Put(result, answer) => drop(answer.send(result.and_then(refuse))),
-            Verdict::Delete(Ok(true), answer) => drop(answer.send(refuse(()).map(|()| true))),
-            Verdict::Delete(result, answer) => drop(answer.send(result)),
-        }
-    }
+/// Objects that are to be put.
+pub(super) struct Put {
+    kind: Kind,
+    many: bool,
+    objects: Vec<Object>,
+    /// What is wrong with each by itself.
+    problems: Numbered,
 }
+
+struct Object {
+    index: usize,
+    id: Arc<str>,
+    entry: Arc<Entry>,
+}
+
+/// Who waits for a change.
+pub(super) enum Waiting {
+    Put(oneshot::Sender<Result<(), Refusal>>),
+    Delete(oneshot::Sender<Result<bool, Refusal>>),
+}
+
+/// What became of a change; false if there was nothing to delete.
+pub(super) type Verdict = Result<bool, Refusal>;
 
 /// What is to be written: an object's text, or none if it goes.
 pub(super) type Items = BTreeMap<(Kind, Arc<str>), Option<Arc<str>>>;
@@ -46,6 +58,7 @@ pub(super) type Items = BTreeMap<(Kind, Arc<str>), Option<Arc<str>>>;
 pub(super) struct Checked {
     pub(super) state: State,
     pub(super) items: Items,
+    /// One for each change, in their order.
     pub(super) verdicts: Vec<Verdict>,
     /// Kept from the first change that needs them on.
     claims: Option<Claims>,
@@ -62,22 +75,79 @@ struct Entering {
 /// Problems, each with the place of its object in what was put.
 type Numbered = Vec<(usize, Problem)>;
 
+impl Change {
+    /// Compiles the objects, each by itself.
+    pub(super) fn compiled(self) -> (Asked, Waiting) {
+        match self {
+            Change::Put { kind, objects, answer } => (Asked::Put(Put::compile(kind, objects)), Waiting::Put(answer)),
+            Change::Delete { kind, id, answer } => (Asked::Delete { kind, id }, Waiting::Delete(answer)),
+        }
+    }
+}
+
+impl Asked {
+    /// Whether other objects decide how it is judged.
+    pub(super) fn depends_on_others(&self) -> bool {
+        match self {
+            Asked::Put(put) => put.problems.is_empty(),
+            Asked::Delete { .. } => true,
+        }
+    }
+}
+
+impl Put {
+    fn compile(kind: Kind, objects: Vec<Value>) -> Put {
+        let many = objects.len() > 1;
+        let mut compiled: BTreeMap<Arc<str>, Object> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (index, object) in objects.into_iter().enumerate() {
+            match Entry::compile(kind, object, None) {
+                Err(wrong) => problems.extend(wrong.into_iter().map(|problem| (index, problem))),
+                Ok((id, _)) if compiled.contains_key(&id) => {
+                    problems.push((index, Problem::new("/id", "the same id stands here twice")));
+                }
+                Ok((id, entry)) => drop(compiled.insert(id.clone(), Object { index, id, entry: Arc::new(entry) })),
+            }
+        }
+        Put { kind, many, objects: compiled.into_values().collect(), problems }
+    }
+}
+
+impl Waiting {
+    /// Answers; a change that was to be made is refused instead if there is a refusal of the whole batch.
+    pub(super) fn tell(self, verdict: Verdict, refusal: Option<&Refusal>) {
+        let verdict = match (verdict, refusal) {
+            (Ok(true), Some(refusal)) => Err(refusal.clone()),
+            (verdict, _) => verdict,
+        };
+        // Nobody waits for the answer any more: then nobody needs it.
+        match self {
+            Waiting::Put(answer) => drop(answer.send(verdict.map(drop))),
+            Waiting::Delete(answer) => drop(answer.send(verdict)),
+        }
+    }
+}
+
 impl Checked {
-    pub(super) fn new(state: State, changes: Vec<Change>) -> Checked {
+    pub(super) fn new(state: State, changes: &[Asked]) -> Checked {
         let mut checked = Checked { state, items: BTreeMap::new(), verdicts: Vec::new(), claims: None };
         for change in changes {
             let verdict = match change {
-                Change::Put { kind, objects, answer } => Verdict::Put(checked.put(kind, objects), answer),
-                Change::Delete { kind, id, answer } => Verdict::Delete(checked.delete(kind, &id), answer),
+                Asked::Put(put) => checked.put(put).map(|()| true),
+                Asked::Delete { kind, id } => checked.delete(*kind, id),
             };
             checked.verdicts.push(verdict);
         }
         checked
     }
 
-    fn put(&mut self, kind: Kind, objects: Vec<Value>) -> Result<(), Refusal> {
-        let many = objects.len() > 1;
-        let (mut entering, mut problems) = self.compile(kind, objects)?;
+    fn put(&mut self, put: &Put) -> Result<(), Refusal> {
+        let Put { kind, many, .. } = *put;
+        if let Some(file) = put.objects.iter().find_map(|object| self.file(kind, &object.id)) {
+            return Err(Refusal::InFile { path: file.display().to_string() });
+        }
+        let mut entering: Vec<Entering> = put.objects.iter().map(Entering::of).collect();
+        let mut problems = put.problems.clone();
         // All of them come in before any is judged, so that they may name each other and swap what only one may have.
         entering.iter_mut().for_each(|it| self.enter(kind, it));
         let tags = if kind == Kind::Campaign { self.state.all.tags() } else { Default::default() };
@@ -107,30 +177,6 @@ impl Checked {
             self.state.api.of_mut(kind).insert(id, entry);
         }
         Ok(())
-    }
-
-    /// Compiles each object by itself.
-    fn compile(&self, kind: Kind, objects: Vec<Value>) -> Result<(Vec<Entering>, Numbered), Refusal> {
-        let mut entering: BTreeMap<Arc<str>, Entering> = BTreeMap::new();
-        let mut problems = Vec::new();
-        for (index, object) in objects.into_iter().enumerate() {
-            let (id, entry) = match Entry::compile(kind, object, None) {
-                Ok(compiled) => compiled,
-                Err(wrong) => {
-                    problems.extend(wrong.into_iter().map(|problem| (index, problem)));
-                    continue;
-                }
-            };
-            if let Some(file) = self.file(kind, &id) {
-                return Err(Refusal::InFile { path: file.display().to_string() });
-            }
-            if entering.contains_key(&id) {
-                problems.push((index, Problem::new("/id", "the same id stands here twice")));
-                continue;
-            }
-            entering.insert(id.clone(), Entering { index, id, entry: Arc::new(entry), before: None });
-        }
-        Ok((entering.into_values().collect(), problems))
     }
 
     fn enter(&mut self, kind: Kind, it: &mut Entering) {
@@ -196,6 +242,12 @@ impl Checked {
 
     fn file(&self, kind: Kind, id: &str) -> Option<Arc<Path>> {
         self.state.files.of(kind).get(id).and_then(|entry| entry.file.clone())
+    }
+}
+
+impl Entering {
+    fn of(object: &Object) -> Entering {
+        Entering { index: object.index, id: object.id.clone(), entry: object.entry.clone(), before: None }
     }
 }
 

@@ -85,7 +85,10 @@ const TOGETHER: [&[&str]; 4] =
 /// The ways of saying who a beacon is.
 const WHO: [&str; 3] = ["uuid", "namespace", "mac"];
 
-/// Reads a table.
+/// So many wrong columns and so many wrong rows are told: a table with more has one cause that the first ones show.
+const TOLD_MAX: usize = 1_000;
+
+/// Reads a table, up to the row at which enough rows are wrong.
 ///
 /// # Errors
 /// Everything that is wrong with its header, or what is no CSV.
@@ -102,11 +105,15 @@ pub fn rows(text: &str) -> Result<Vec<Row>, Vec<Broken>> {
     let line = lines.of(header.position());
     let columns = columns(&header)
         .map_err(|messages| messages.into_iter().map(|message| Broken { line, message }).collect::<Vec<_>>())?;
-    let mut rows = Vec::new();
+    let (mut rows, mut wrong) = (Vec::new(), 0);
     for record in records {
         let record = record.map_err(|error| vec![lines.broken(&error)])?;
         let (beacon, problems) = row(&columns, &record);
+        wrong += usize::from(!problems.is_empty());
         rows.push(Row { line: lines.of(record.position()), beacon, problems });
+        if wrong == TOLD_MAX {
+            break;
+        }
     }
     Ok(rows)
 }
@@ -116,6 +123,9 @@ type Column = (&'static str, &'static str, Cell);
 fn columns(header: &csv::StringRecord) -> Result<Vec<Column>, Vec<String>> {
     let (mut columns, mut messages): (Vec<Column>, Vec<String>) = (Vec::new(), Vec::new());
     for name in header {
+        if messages.len() == TOLD_MAX {
+            break;
+        }
         match COLUMNS.into_iter().find(|(known, ..)| *known == name) {
             Some((known, ..)) if columns.iter().any(|(other, ..)| *other == known) => {
                 messages.push(format!("the column {known} stands here twice"));
@@ -221,6 +231,14 @@ mod tests {
         let problems: Vec<String> = rows[0].problems.iter().map(ToString::to_string).collect();
         assert_eq!(problems, ["/lat: \"north\" is no number", "/lon: \"inf\" is no number"]);
         assert_eq!(rows[1].problems, [Problem::new("", "has 2 cells, but the header has 4 columns")]);
+    }
+
+    #[test]
+    fn what_is_told_of_a_table_is_bounded() {
+        let broken = rows(&",".repeat(100_000)).expect_err("no columns");
+        assert!(broken.len() < 2 * TOLD_MAX, "{}", broken.len());
+        let rows = rows(&format!("id,mac\n{}", "a\n".repeat(100_000))).expect("a table");
+        assert_eq!(rows.len(), TOLD_MAX);
     }
 
     #[test]

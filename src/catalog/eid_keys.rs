@@ -2,7 +2,7 @@
 //!
 //! Keys are secrets: they are never put through the API, never shown and never logged.
 
-use std::{collections::BTreeMap, fmt, ops::Deref, path::Path};
+use std::{collections::BTreeMap, fmt, ops::Deref, path::Path, sync::Arc};
 
 use parvis_engine::id::BeaconId;
 
@@ -95,10 +95,10 @@ pub fn needs_key(entry: &Entry) -> bool {
 }
 
 /// The beacons that need a key and have none.
-pub fn without_key<'a>(objects: &'a Objects, keys: &'a EidKeys) -> impl Iterator<Item = (&'a str, &'a Entry)> {
+pub fn without_key<'a>(objects: &'a Objects, keys: &'a EidKeys) -> impl Iterator<Item = (&'a str, &'a Arc<Entry>)> {
     let beacons = objects.of(Kind::Beacon).iter();
     let lacking = beacons.filter(|(id, entry)| needs_key(entry) && !keys.contains_key(&***id));
-    lacking.map(|(id, entry)| (&**id, &**entry))
+    lacking.map(|(id, entry)| (&**id, entry))
 }
 
 /// The keys of which no beacon has any use.

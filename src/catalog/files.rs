@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use aws_lc_rs::digest;
 use parvis_engine::problem::Problem;
 use serde_json::Value;
 
@@ -39,11 +40,18 @@ pub struct Read {
     pub findings: Vec<Finding>,
     /// What may be right but looks odd without what the API has put.
     pub notes: Vec<Finding>,
+    /// A hash of the files' text, in the order in which they are named.
+    pub contents: digest::Digest,
 }
 
 /// Reads every file of the catalog below a folder.
 pub fn read(config: &Config, folder: &Path) -> Read {
-    let mut reading = Reading { objects: Objects::default(), sources: BTreeMap::new(), findings: Vec::new() };
+    let mut reading = Reading {
+        objects: Objects::default(),
+        sources: BTreeMap::new(),
+        findings: Vec::new(),
+        contents: digest::Context::new(&digest::SHA256),
+    };
     for list in config.lists() {
         for path in list.paths {
             let told = reading.findings.len();
@@ -55,13 +63,15 @@ pub fn read(config: &Config, folder: &Path) -> Read {
     let (eid_keys, mut notes) = reading.check_keys(config, folder);
     reading.findings.sort();
     notes.sort();
-    Read { objects: reading.objects, eid_keys: Arc::new(eid_keys), findings: reading.findings, notes }
+    let Reading { objects, findings, contents, .. } = reading;
+    Read { objects, eid_keys: Arc::new(eid_keys), findings, notes, contents: contents.finish() }
 }
 
 struct Reading {
     objects: Objects,
     sources: BTreeMap<Arc<Path>, Source>,
     findings: Vec<Finding>,
+    contents: digest::Context,
 }
 
 /// A file's text or tree, to find lines in.
@@ -89,7 +99,12 @@ impl Source {
 impl Reading {
     fn file(&mut self, kinds: &[Kind], folder: &Path, name: &PathBuf, may_be_missing: bool) {
         let path: Arc<Path> = folder.join(name).into();
-        match document::read(&path) {
+        let read = document::read(&path);
+        if let Ok(Some(text)) = &read {
+            self.contents.update(&text.len().to_le_bytes());
+            self.contents.update(text.as_bytes());
+        }
+        match read {
             Ok(Some(text)) if kinds == [Kind::Geofence] => self.geojson(path, text),
             Ok(Some(text)) if kinds.contains(&Kind::Beacon) && is_csv(name) => self.csv(path, &text),
             Ok(Some(text)) => self.toml(kinds, path, &text),

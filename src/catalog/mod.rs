@@ -30,7 +30,7 @@ mod worker;
 
 pub use eid_keys::EidKeys;
 pub use kind::Kind;
-pub use worker::{Error, Sources, Worker};
+pub use worker::{Error, Sources, Standing, Worker};
 
 use crate::{document::Finding, store};
 
@@ -152,6 +152,11 @@ impl Catalog {
     /// The keys of beacons that change their identity.
     pub fn eid_keys(&self) -> Arc<EidKeys> {
         self.published.load().eid_keys.clone()
+    }
+
+    /// What the other nodes should have in common with this one.
+    pub fn standing(&self) -> Standing {
+        self.published.load().standing
     }
 
     /// Changes to the generation of each new snapshot, after it can be seen.

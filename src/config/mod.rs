@@ -66,7 +66,7 @@ sections! {
     /// The push services.
     delivery: delivery::Config => |delivery, folder| delivery.problems(folder);
     /// Where everything is kept.
-    store: store::Config => |store, _| store.problems();
+    store: store::Config => |store, folder| store.problems(folder);
     /// Where geofences, stores and campaigns are.
     catalog: catalog::Config => |catalog, _| catalog.problems();
     /// How observations are judged.

@@ -90,6 +90,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// The most errors of syntax that are told of one file: to find the column of one, its line is read.
+const ERRORS_MAX: usize = 100;
+
 /// A file's tree.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -112,7 +115,7 @@ impl Document {
     /// Reads TOML.
     ///
     /// # Errors
-    /// Every error of syntax, with line and column.
+    /// Every error of syntax, with line and column; of very many only the first ones.
     pub fn from_toml(path: &Path, text: &str) -> Result<Document, Vec<Finding>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let breaks = LineBreaks::of(text);
@@ -123,7 +126,7 @@ impl Document {
                 let place = Place::File { path: path.to_owned(), line: Some(breaks.line(at)), column };
                 Finding::new(place, error.message().replace('\n', " "))
             };
-            return Err(errors.iter().map(finding).collect());
+            return Err(errors.iter().take(ERRORS_MAX).map(finding).collect());
         }
         let mut reader = TomlReader { path, breaks: &breaks, lines: BTreeMap::new(), findings: Vec::new() };
         let tree = reader.table(table.get_ref(), "");
@@ -181,7 +184,7 @@ pub fn position(text: &str, pointer: &str) -> usize {
 fn child<'a>(text: &'a str, segment: &str) -> Option<&'a str> {
     let value = if text.starts_with('[') {
         let elements = first::<Vec<&'a RawValue>>(text)?;
-        elements.get(segment.parse::<usize>().ok()?).copied()
+        elements.get(index(segment)?).copied()
     } else {
         let members = first::<BTreeMap<String, &'a RawValue>>(text)?;
         members.get(segment).copied()
@@ -276,13 +279,19 @@ fn unescape(segment: &str) -> Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 
+/// The index that a segment is: digits, and no zero before others (RFC 6901, section 4).
+fn index(segment: &str) -> Option<usize> {
+    let plain = segment.bytes().all(|byte| byte.is_ascii_digit()) && (segment == "0" || !segment.starts_with('0'));
+    segment.parse().ok().filter(|_| plain)
+}
+
 /// Puts a member into a tree, with the tables around it; false if something that is no table stands in the way.
 pub fn insert(tree: &mut Value, pointer: &str, value: Value) -> bool {
     let mut place = tree;
     for segment in pointer.split('/').skip(1).map(unescape) {
         place = match place {
             Value::Object(members) => members.entry(segment).or_insert_with(|| Value::Object(serde_json::Map::new())),
-            Value::Array(elements) => match segment.parse().ok().and_then(|index: usize| elements.get_mut(index)) {
+            Value::Array(elements) => match index(&segment).and_then(|index| elements.get_mut(index)) {
                 Some(element) => element,
                 None => return false,
             },
@@ -315,11 +324,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_of_a_file_is_bounded() {
+        let text = format!("a = [{}]", "x,".repeat(1_000));
+        let findings = Document::from_toml(Path::new("x.toml"), &text).expect_err("broken");
+        assert_eq!(findings.len(), ERRORS_MAX);
+    }
+
+    #[test]
     fn finds_positions_in_json() {
         let text = " {\"a\": [1, {\"b/c\":\n true}]}";
         assert_eq!(&text[position(text, "/a/1/b~1c")..][..4], "true");
         assert_eq!(&text[position(text, "/a/7")..][..2], "[1");
         assert_eq!(position(text, ""), 1);
+    }
+
+    #[test]
+    fn only_digits_as_they_are_written_are_an_index() {
+        let mut tree = serde_json::json!([1, 2]);
+        for odd in ["/00", "/01", "/+1", "/ 1", "/"] {
+            assert!(!insert(&mut tree, odd, 3.into()), "{odd}");
+            assert_eq!(position("[1, 2]", odd), 0, "{odd}");
+        }
+        assert!(insert(&mut tree, "/1", 3.into()));
+        assert_eq!(tree, serde_json::json!([1, 3]));
     }
 
     #[test]

@@ -39,19 +39,29 @@ pub(super) async fn healthz() -> Response {
     Json(json!({"status": "up"})).into_response()
 }
 
-/// The node can safely take what is sent to it.
+/// The node can safely take what is sent to it. `catalog` says what nodes that work together should have in common: the
+/// generation of what the API has put, and a hash of the files, the keys of beacons and the engine's settings.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, body = serde_json::Value), (status = 503, body = serde_json::Value)))]
 pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
     let readiness = *services.ready.borrow();
     let status = if readiness == Readiness::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"status": readiness.name()}))).into_response()
+    let standing = services.catalog.standing();
+    let answer = json!({
+        "status": readiness.name(),
+        "node": services.node,
+        "catalog": {"generation": standing.stored, "files": format!("{:016x}", standing.files)},
+        "crash_loses": services.store.crash_loss().name(),
+    });
+    (status, Json(answer)).into_response()
 }
 
 /// Metrics in the text form of OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Result<Response, Problem> {
     let sizes = services.store.sizes().await?;
+    services.reporter.crash_loss(services.store.crash_loss());
+    services.reporter.catalog(services.catalog.standing());
     let page = services.reporter.page(&sizes, services.shards.waiting(), &services.fleet.counts(services.clock.now()));
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())

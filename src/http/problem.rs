@@ -173,6 +173,9 @@ pub struct Document<'a> {
     progress: Option<Progress>,
 }
 
+/// The most wrong places that an answer lists; it says how many there are.
+const ERRORS_MAX: usize = 1_000;
+
 /// How long a caller waits who met a store that takes nothing: longer than a full inbox needs to drain.
 const UNAVAILABLE_WAIT: Duration = Duration::from_secs(5);
 const FULL_WAIT: Duration = Duration::from_secs(1);
@@ -219,9 +222,11 @@ impl Problem {
             [only] => only.to_string(),
             several => format!("{} places are wrong; nothing was changed", several.len()),
         };
-        let errors =
-            problems.into_iter().map(|problem| Fault { pointer: problem.path, detail: problem.message }).collect();
-        Problem { errors, ..Problem::new(Kind::Invalid, detail) }
+        let errors = problems
+            .into_iter()
+            .take(ERRORS_MAX)
+            .map(|problem| Fault { pointer: problem.path, detail: problem.message });
+        Problem { errors: errors.collect(), ..Problem::new(Kind::Invalid, detail) }
     }
 
     /// Says how far a streamed request came.

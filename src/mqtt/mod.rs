@@ -12,6 +12,8 @@ use parvis_engine::problem::Problem;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod address;
+#[cfg(test)]
+mod any_bytes;
 mod config;
 mod frame;
 mod link;

@@ -13,7 +13,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::fleet::{self, BeaconState, ScannerState};
+use crate::{
+    catalog::Standing,
+    fleet::{self, BeaconState, ScannerState},
+    store::Loss,
+};
 
 type Counts<L> = Family<L, Counter<u64, AtomicU64>>;
 
@@ -25,6 +29,11 @@ struct Became {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Lost {
+    lost: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -76,6 +85,9 @@ pub(crate) struct Metrics {
     outbox_waiting: Family<OnChannel, Gauge>,
     shoppers: Gauge,
     store_bytes: Gauge,
+    crash_loss: Family<Lost, Gauge>,
+    catalog_generation: Gauge,
+    catalog_files: Gauge,
     accepted_after: Family<OnChannel, Histogram, fn() -> Histogram>,
     mqtt_messages: Counts<Message>,
     mqtt_connected: Family<OnConnection, Gauge>,
@@ -104,6 +116,9 @@ impl Metrics {
             outbox_waiting: Family::default(),
             shoppers: Gauge::default(),
             store_bytes: Gauge::default(),
+            crash_loss: Family::default(),
+            catalog_generation: Gauge::default(),
+            catalog_files: Gauge::default(),
             accepted_after: Family::new_with_constructor(latency),
             mqtt_messages: Counts::default(),
             mqtt_connected: Family::default(),
@@ -118,6 +133,7 @@ impl Metrics {
         };
         metrics.register();
         metrics.register_fleet();
+        metrics.register_catalog();
         metrics
     }
 
@@ -138,6 +154,8 @@ impl Metrics {
         registry.register("outbox_waiting", "Notifications that wait to be sent", self.outbox_waiting.clone());
         registry.register("shoppers", "Known shoppers", self.shoppers.clone());
         registry.register("store_bytes", "Bytes that the store holds on disk", self.store_bytes.clone());
+        let help = "1 for what a crash of the machine that keeps the data can lose of acknowledged writes";
+        registry.register("store_crash_loss", help, self.crash_loss.clone());
         registry.register_with_unit(
             "accepted_after",
             "Time from the decision to the provider's acceptance",
@@ -164,6 +182,21 @@ impl Metrics {
         registry.register("beacons", "Beacons, by how they fare", self.beacons.clone());
         let help = "Unregistered beacons with the retailer's names that are remembered";
         registry.register("beacons_unknown", help, self.beacons_unknown.clone());
+    }
+
+    fn register_catalog(&mut self) {
+        let Metrics { registry, .. } = self;
+        let help = "Changes of the catalog through the API that this node has seen";
+        registry.register("catalog_generation", help, self.catalog_generation.clone());
+        let help = "A number made of the catalog's files and the engine's settings: nodes with the same have the same";
+        registry.register("catalog_files", help, self.catalog_files.clone());
+    }
+
+    /// Of the hash as many bits as a number of the metrics page holds.
+    pub(crate) fn catalog(&self, standing: Standing) {
+        const LEFT_OUT_BITS: u32 = 16;
+        self.catalog_generation.set(level(standing.stored));
+        self.catalog_files.set(level(standing.files >> LEFT_OUT_BITS));
     }
 
     pub(crate) fn scanner_reports(&self, result: &'static str) {
@@ -239,6 +272,12 @@ impl Metrics {
 
     pub(crate) fn mqtt_ended(&self, client_id: &str) {
         self.mqtt_ended.get_or_create(&OnConnection { client_id: client_id.to_owned() }).inc();
+    }
+
+    pub(crate) fn crash_loss(&self, loss: Loss) {
+        for each in Loss::ALL {
+            self.crash_loss.get_or_create(&Lost { lost: each.name() }).set(i64::from(each == loss));
+        }
     }
 
     pub(crate) fn page(&self, sizes: &crate::store::Sizes, inbox_waiting: usize) -> String {

@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    catalog::Standing,
     fleet::{Change, Counts},
     ingest::Taken,
-    store::{End, Settlement, Sizes, Step},
+    store::{End, Loss, Settlement, Sizes, Step},
 };
 
 /// One thing that happened to one shopper. Carries no coordinates and no push targets.
@@ -226,6 +227,16 @@ impl Reporter {
         self.metrics.milestone(notification.channel, milestone);
         let what = What::Milestone { notification: notification.id, milestone, detail };
         self.send(Event { at, recorded_at: now, shopper: notification.shopper.clone(), what });
+    }
+
+    /// What a crash of the machine that keeps the data can lose.
+    pub fn crash_loss(&self, loss: Loss) {
+        self.metrics.crash_loss(loss);
+    }
+
+    /// What this node's catalog should have in common with the others'.
+    pub fn catalog(&self, standing: Standing) {
+        self.metrics.catalog(standing);
     }
 
     /// The metrics page, in the text format of Prometheus.

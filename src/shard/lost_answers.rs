@@ -1,4 +1,4 @@
-//! A commit that took effect although its answer was lost.
+//! A store that is away: commits that took effect although their answers were lost, and the door meanwhile.
 
 use parvis_engine::{
     observation::{Fix, Position},
@@ -88,6 +88,26 @@ async fn what_a_commit_with_a_lost_answer_took_of_a_budget_stays_spent() {
     let journal = store.journal(query).await.expect("the store is open");
     let sent = journal.iter().filter(|row| matches!(row.what, What::Decision { notification: Some(_), .. }));
     assert_eq!(sent.count(), 1, "{journal:#?}");
+    drop(shards);
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_store_is_away_is_told_and_who_was_there_is_answered() {
+    let (store, tasks) = (Memory::new(), TaskTracker::new());
+    let clock = Clock::simulated(Timestamp::from_millis(1_700_000_000_000));
+    let shards = shards(&store, &clock, &tasks).await;
+    let (shopper, _) = arrive(&shards, "C-1").await;
+    (0..5).for_each(|_| store.faults().fail_commit(Fault::Before));
+    let profile = || Input::Profile(Profile { locale: Some("fr".into()), ..Profile::default() });
+    let first = shards.submit(shopper.clone(), profile()).expect("taken");
+    clock.sleep(std::time::Duration::from_millis(500)).await;
+    let refused = Err(Refusal::Unavailable("the store is away".to_owned()));
+    assert_eq!(shards.ask(shopper.clone(), profile()).await, refused, "at the door, at once");
+    let told = shards.tell(shopper.clone(), profile());
+    assert_eq!(tokio::join!(first, told), (Ok(Ok(Answer::Done)), Ok(Answer::Done)), "what is inside waits");
+    assert_eq!(shards.ask(shopper, profile()).await, Ok(Answer::Done), "and the door is open again");
     drop(shards);
     tasks.close();
     tasks.wait().await;

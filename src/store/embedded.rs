@@ -2,8 +2,11 @@
 //!
 //! One thread writes; whatever waits for it shares one synchronisation. Memory changes only after the file has.
 
+#[cfg(test)]
+mod any_bytes;
 mod calls;
 mod codec;
+mod disk;
 mod erasure;
 mod export;
 mod file;
@@ -36,7 +39,7 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life, Loss,
     Record, Settlement, Sizes, Step, Store,
     rows::{Batch, Contents, Export},
     state::Pending,
@@ -109,10 +112,20 @@ impl Embedded {
 
     async fn read<T: Send + 'static>(
         &self,
-        body: impl FnOnce(&redb::ReadTransaction, &Volatile) -> Result<T, Error> + Send + 'static,
+        body: impl FnOnce(&redb::ReadTransaction) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (file, volatile) = (self.file.clone(), self.volatile.clone());
-        blocking(move || file.read(|transaction| body(transaction, &volatile))).await
+        let file = self.file.clone();
+        let read = blocking(move || file.read(body)).await;
+        self.mended(read).await
+    }
+
+    /// What was read. After an error the file refuses everything until the writer reopens it, which it does when it is
+    /// told, not only when somebody has something to write.
+    async fn mended<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        if matches!(read, Err(Error::Unavailable(_))) {
+            drop(self.ask(Call::Mend).await);
+        }
+        read
     }
 }
 
@@ -120,10 +133,8 @@ impl Embedded {
 fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(), Error> {
     let generation = tables::catalog_generation(&transaction.open_table(tables::META)?)?;
     let mut effects = vec![Effect::Known(tables::sequence(transaction)?), Effect::Catalog(generation)];
-    for row in transaction.open_table(tables::ERASURES)?.range::<u64>(..)? {
-        let (sequence, mark) = row?;
-        effects.push(Effect::Erased { mark: mark.value(), sequence: sequence.value() });
-    }
+    let erasures = tables::erasures(transaction)?;
+    effects.extend(erasures.into_iter().map(|(mark, sequence)| Effect::Erased { mark, sequence }));
     for row in transaction.open_table(tables::ANSWERS)?.range::<(i64, u64)>(..)? {
         let (place, answer) = row?;
         effects.push(Effect::Kept { hash: answer.value().0, place: place.value() });
@@ -208,7 +219,8 @@ impl Store for Embedded {
 
     async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
         let (file, volatile) = (self.file.clone(), self.volatile.clone());
-        blocking(move || read::claim(&file, &volatile, (channel, now), limit, lease)).await
+        let claim = blocking(move || read::claim(&file, &volatile, (channel, now), limit, lease)).await;
+        self.mended(claim).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
@@ -233,7 +245,7 @@ impl Store for Embedded {
     }
 
     async fn life(&self, id: NotificationId) -> Result<Option<Life>, Error> {
-        self.read(move |transaction, volatile| read::life(transaction, volatile, id)).await
+        self.read(move |transaction| read::life(transaction, id)).await
     }
 
     async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
@@ -242,7 +254,7 @@ impl Store for Embedded {
     }
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
-        self.read(move |transaction, volatile| read::journal(transaction, volatile, &query)).await
+        self.read(move |transaction| read::journal(transaction, &query)).await
     }
 
     async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
@@ -257,7 +269,7 @@ impl Store for Embedded {
     }
 
     async fn catalog(&self) -> Result<Catalog, Error> {
-        self.read(|transaction, _| read::catalog(transaction)).await
+        self.read(read::catalog).await
     }
 
     async fn put_catalog(&self, items: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
@@ -272,7 +284,7 @@ impl Store for Embedded {
     async fn answer(&self, key: &str) -> Result<Option<Answer>, Error> {
         let Some(place) = read::answer_place(&self.volatile, key) else { return Ok(None) };
         let key = key.to_owned();
-        self.read(move |transaction, _| read::answer(transaction, place, &key)).await
+        self.read(move |transaction| read::answer(transaction, place, &key)).await
     }
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
@@ -298,6 +310,10 @@ impl Store for Embedded {
         let waiting: BTreeMap<_, _> =
             Channel::ALL.into_iter().map(|channel| (channel, self.volatile.waiting(channel))).collect();
         Ok(Sizes { shoppers: self.volatile.state.shoppers(), waiting, bytes: self.file.bytes() })
+    }
+
+    fn crash_loss(&self) -> Loss {
+        Loss::Nothing
     }
 
     async fn close(&self) -> Result<(), Error> {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 pub use self::faults::{Fault, Faults};
 use super::{
     Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery,
-    Life, Record, Settlement, Sizes, Step, Store,
+    Life, Loss, Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
     rows::{Batch, Contents, Export},
@@ -354,6 +354,10 @@ impl Store for Memory {
 
     async fn import(&self, batch: Batch) -> Result<(), Error> {
         self.take_in(batch)
+    }
+
+    fn crash_loss(&self) -> Loss {
+        Loss::Everything
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {

@@ -2,11 +2,14 @@
 //!
 //! What an engine must do is written down once, in the contract suite (`tests/store`).
 
+mod codec;
 mod config;
 mod embedded;
 mod leases;
 mod life;
+mod loss;
 pub mod memory;
+pub mod redis;
 pub mod rows;
 mod state;
 
@@ -27,6 +30,7 @@ use self::rows::{Batch, Contents, Export};
 pub use self::{
     config::{Config, Kind},
     embedded::Embedded,
+    loss::Loss,
 };
 use crate::report::Event;
 
@@ -143,7 +147,8 @@ pub struct Settlement {
 }
 
 /// How a claimed entry ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// Its life is over: one of the terminal milestones.
     Terminal {
@@ -330,6 +335,11 @@ pub trait Store: Send + Sync {
     /// Sizes, for metrics.
     async fn sizes(&self) -> Result<Sizes, Error>;
 
+    /// What of acknowledged writes a crash of the machine that keeps them can lose, by the newest that is known.
+    fn crash_loss(&self) -> Loss {
+        Loss::Unknown
+    }
+
     /// Writes what is still to be written. Nothing may be called afterwards.
     async fn close(&self) -> Result<(), Error>;
 }
@@ -357,6 +367,7 @@ pub async fn open_to_import(config: Config) -> Result<Arc<dyn Store>, Error> {
     match config.kind {
         Kind::Embedded => Ok(Arc::new(Embedded::open(config).await?)),
         Kind::Memory => Ok(Arc::new(memory::Memory::new())),
+        Kind::Redis => Ok(Arc::new(redis::Redis::open(&config.redis).await?)),
     }
 }
 

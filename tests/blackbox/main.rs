@@ -12,6 +12,7 @@ mod commands;
 mod crash;
 mod erasure;
 mod formats;
+mod full;
 mod hurried;
 mod input;
 mod life;

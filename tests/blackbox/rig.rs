@@ -55,6 +55,8 @@ pub(crate) struct Rig {
     pub(crate) key: String,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) daemon: Option<Daemon>,
+    /// Whether writing past a limit on the size of files fails, instead of ending the process.
+    pub(crate) outlives_limits: bool,
     connections: Connections,
 }
 
@@ -93,7 +95,7 @@ impl Rig {
         let settings = SETTINGS.iter().chain(settings).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let key = new_key(folder.path(), "tests", "admin").await;
         let connections = caller::connections();
-        Rig { folder, sandbox, key, settings: settings.collect(), daemon: None, connections }
+        Rig { folder, sandbox, key, settings: settings.collect(), daemon: None, outlives_limits: false, connections }
     }
 
     /// Starts the daemon and waits until it listens.
@@ -123,7 +125,14 @@ impl Rig {
     }
 
     fn serve(&self) -> Child {
-        let mut command = parvis(&["serve"]);
+        let mut command = if self.outlives_limits {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_parvis"), "serve"]);
+            shell.stdin(Stdio::null());
+            shell
+        } else {
+            parvis(&["serve"])
+        };
         command.arg("--config").arg(self.folder.path());
         for (key, value) in &self.settings {
             command.arg("--set").arg(format!("{key}={value}"));

@@ -27,11 +27,11 @@ pub(crate) async fn open(folder: &Path, store: &Arc<Ledger>) -> Catalog {
     catalog
 }
 
-fn store(id: &str, name: &str) -> Value {
+pub(crate) fn store(id: &str, name: &str) -> Value {
     json!({"id": id, "name": name, "time_zone": "Europe/Paris"})
 }
 
-fn fence(id: &str, store: Option<&str>) -> Value {
+pub(crate) fn fence(id: &str, store: Option<&str>) -> Value {
     let mut properties = json!({"radius_m": 50.0});
     if let Some(store) = store {
         properties["store"] = store.into();
@@ -40,7 +40,7 @@ fn fence(id: &str, store: Option<&str>) -> Value {
     json!({"type": "Feature", "id": id, "geometry": geometry, "properties": properties})
 }
 
-fn ids(objects: &[Value]) -> Vec<&str> {
+pub(crate) fn ids(objects: &[Value]) -> Vec<&str> {
     objects.iter().filter_map(|object| object["id"].as_str()).collect()
 }
 

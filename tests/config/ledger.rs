@@ -25,13 +25,23 @@ use parvis_engine::{
 };
 use tokio::sync::watch;
 
+type Items = BTreeMap<(String, String), String>;
+
 /// Keeps catalog objects in memory.
 pub(crate) struct Ledger {
     /// How often it was written to.
     pub(crate) writes: AtomicUsize,
     /// Whether it refuses to be written to.
     pub(crate) unavailable: AtomicBool,
-    items: Mutex<BTreeMap<(String, String), String>>,
+    /// How often it was read.
+    pub(crate) reads: AtomicUsize,
+    /// How often it still refuses to be read.
+    pub(crate) unreadable: AtomicUsize,
+    /// Whether it keeps changes to itself.
+    pub(crate) silent: AtomicBool,
+    /// Whether somebody else is always faster.
+    pub(crate) rival: AtomicBool,
+    items: Mutex<(u64, Items)>,
     generation: watch::Sender<u64>,
 }
 
@@ -40,13 +50,22 @@ impl Ledger {
         Ledger {
             writes: AtomicUsize::new(0),
             unavailable: AtomicBool::new(false),
+            reads: AtomicUsize::new(0),
+            unreadable: AtomicUsize::new(0),
+            silent: AtomicBool::new(false),
+            rival: AtomicBool::new(false),
             items: Mutex::default(),
             generation: watch::Sender::new(0),
         }
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {
-        self.items.lock().expect("no test has panicked").keys().map(|(kind, id)| format!("{kind} {id}")).collect()
+        self.items.lock().expect("no test has panicked").1.keys().map(|(kind, id)| format!("{kind} {id}")).collect()
+    }
+
+    /// Tells of the newest generation, whatever it kept to itself.
+    pub(crate) fn tell(&self) {
+        self.generation.send_replace(self.items.lock().expect("no test has panicked").0);
     }
 }
 
@@ -57,13 +76,17 @@ fn not_here<T>() -> Result<T, Error> {
 #[async_trait]
 impl Store for Ledger {
     async fn catalog(&self) -> Result<Catalog, Error> {
+        self.reads.fetch_add(1, SeqCst);
+        if self.unreadable.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(Error::Unavailable("nobody answers".to_owned()));
+        }
         let items = self.items.lock().expect("no test has panicked");
         let item = |((kind, id), json): (&(String, String), &String)| CatalogItem {
             kind: kind.clone(),
             id: id.clone(),
             json: Some(json.clone()),
         };
-        Ok(Catalog { generation: *self.generation.borrow(), items: items.iter().map(item).collect() })
+        Ok(Catalog { generation: items.0, items: items.1.iter().map(item).collect() })
     }
 
     async fn put_catalog(&self, changed: Vec<CatalogItem>, generation: u64) -> Result<Option<u64>, Error> {
@@ -72,14 +95,23 @@ impl Store for Ledger {
             return Err(Error::Unavailable("the disk is full".to_owned()));
         }
         let mut items = self.items.lock().expect("no test has panicked");
+        if self.rival.load(SeqCst) {
+            items.0 += 1;
+        }
+        if items.0 != generation {
+            return Ok(None);
+        }
         for CatalogItem { kind, id, json } in changed {
             match json {
-                Some(json) => items.insert((kind, id), json),
-                None => items.remove(&(kind, id)),
+                Some(json) => items.1.insert((kind, id), json),
+                None => items.1.remove(&(kind, id)),
             };
         }
-        assert_eq!(self.generation.send_replace(generation + 1), generation);
-        Ok(Some(generation + 1))
+        items.0 += 1;
+        if !self.silent.load(SeqCst) {
+            self.generation.send_replace(items.0);
+        }
+        Ok(Some(items.0))
     }
 
     fn catalog_changed(&self) -> watch::Receiver<u64> {

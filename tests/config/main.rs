@@ -7,6 +7,7 @@ mod catalog;
 mod ledger;
 mod registry;
 mod shipped;
+mod writers;
 
 use std::{fs, path::Path};
 

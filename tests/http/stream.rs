@@ -107,12 +107,16 @@ async fn operators_need_no_key() {
     let server = Server::start().await;
     let get = |path: &'static str| server.send(server.request(Method::GET, path), "");
     assert_eq!(get("/healthz").await.json(), json!({"status": "up"}));
-    assert_eq!(get("/readyz").await.json(), json!({"status": "ready"}));
+    let ready = get("/readyz").await.json();
+    assert_eq!((&ready["status"], &ready["node"]), (&json!("ready"), &json!("test")));
+    let catalog = &ready["catalog"];
+    assert_eq!((&catalog["generation"], catalog["files"].as_str().map(str::len)), (&json!(0), Some(16)));
+    assert_eq!(ready["crash_loses"], "everything");
     assert!(get("/metrics").await.header("content-type").starts_with("application/openmetrics-text"));
     for (readiness, name) in [(Readiness::Starting, "starting"), (Readiness::Draining, "draining")] {
         server.ready.send_replace(readiness);
         let reply = get("/readyz").await;
-        assert_eq!((reply.status, reply.json()), (StatusCode::SERVICE_UNAVAILABLE, json!({"status": name})));
+        assert_eq!((reply.status, &reply.json()["status"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(name)));
     }
     get("/nowhere").await.problem("not_found");
     server.send(server.request(Method::PATCH, "/healthz"), "").await.problem("method_not_allowed");

@@ -57,17 +57,26 @@ const RULE: Rule = Rule {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Every campaign.
-pub(crate) const RULES: [Rule; 9] = [
+pub(crate) const RULES: [Rule; 11] = [
     Rule { id: "welcome", store_hours: true, cooldown: Some(HOUR.saturating_mul(2)), ..RULE },
     Rule { id: "linger", per_day: Some(2), ..RULE },
     Rule { id: "passing", quiet: Some((20, 9)), ..RULE },
     Rule { id: "farewell", cooldown: Some(HOUR), ttl: HOUR.saturating_mul(14), ..RULE },
     Rule { id: "come-in", ttl: Duration::from_secs(60), ..RULE },
-    Rule { id: "thousandth", budget: Some(6), ..RULE },
+    Rule { id: "thousandth", budget: Some(4), ..RULE },
     Rule { id: "night-owl", quiet: None, ..RULE },
     Rule { id: "order-news", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
     Rule { id: "pickup-here", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
+    Rule { id: FLASH, quiet: None, ..RULE },
+    Rule { id: RAFFLE, quiet: None, ..RULE },
 ];
+
+/// The campaign that the operator pauses and resumes.
+pub(crate) const FLASH: &str = "flash";
+/// The campaign whose budget the operator changes.
+pub(crate) const RAFFLE: &str = "raffle";
+/// The fence that the operator moves.
+pub(crate) const POPUP: &str = "popup";
 
 /// The rule of a campaign.
 pub(crate) fn rule(campaign: &str) -> Option<&'static Rule> {
@@ -123,7 +132,7 @@ content.en = { title = "come-in", body = "{{ region.id }} {{ transition }}" }
 id = "thousandth"
 purpose = "offer"
 on = { transition = "enter", tags = ["mall"] }
-budget = { total = 6 }
+budget = { total = 4 }
 priority = 20
 ttl = "20min"
 content.en = { title = "thousandth", body = "{{ region.id }} {{ transition }}" }
@@ -204,6 +213,46 @@ impl Fence {
         };
         json!({ "type": "Feature", "id": self.id, "geometry": geometry, "properties": properties })
     }
+}
+
+/// Where the fence that moves stands at a place of its round: between the others.
+pub(crate) fn popup(place: usize) -> Fence {
+    let east_m = (f64::from(u8::try_from(place % 3).expect("below 3")) - 1.0) * BLOCK_M;
+    let center = moved(CENTER, east_m, BLOCK_M / 2.0);
+    Fence {
+        id: POPUP.to_owned(),
+        center,
+        shape: Shape::Circle { radius_m: 70.0 },
+        store: "store-0".to_owned(),
+        tag: POPUP,
+    }
+}
+
+/// What the operator puts: the fence that moves, as it stands there.
+pub(crate) fn popup_json(place: usize) -> Value {
+    popup(place).feature()
+}
+
+/// What the operator puts: a campaign that speaks or has ended long ago.
+pub(crate) fn flash_json(speaks: bool) -> Value {
+    let mut campaign = json!({
+        "id": FLASH, "purpose": "offer", "on": { "transition": "enter", "tags": [POPUP] }, "quiet_hours": "off",
+        "priority": 2, "ttl": "20min",
+        "content": { "en": { "title": FLASH, "body": "{{ region.id }} {{ transition }}" } },
+    });
+    if !speaks {
+        campaign["active"] = json!({ "until": "2020-01-01T00:00:00Z" });
+    }
+    campaign
+}
+
+/// What the operator puts: a campaign that may send so many.
+pub(crate) fn raffle_json(total: u64) -> Value {
+    json!({
+        "id": RAFFLE, "purpose": "offer", "on": { "transition": "dwell", "tags": [POPUP] }, "quiet_hours": "off",
+        "priority": 30, "ttl": "20min", "budget": { "total": total },
+        "content": { "en": { "title": RAFFLE, "body": "{{ region.id }} {{ transition }}" } },
+    })
 }
 
 /// East and north from one position to another, metres.

@@ -28,21 +28,44 @@ pub(crate) struct Line {
 #[allow(dead_code, reason = "some of it is there for the trace alone")]
 pub(crate) enum What {
     /// A node has started.
-    Started,
-    /// The node was cut off.
-    Cut,
-    /// A person's step was handed to the node.
-    Asked { person: usize, step: usize },
+    Started { node: usize },
+    /// A node was cut off.
+    Cut { node: usize },
+    /// A node was told to end, and has ended.
+    Stopped { node: usize },
+    /// A node's clock was set.
+    ClockSet { node: usize, ahead_ms: i64 },
+    /// A person's step was handed to a node for the first time, or once more.
+    Asked { person: usize, step: usize, node: usize },
     /// It was answered; the shopper is what the store shows at this moment.
     Answered { person: usize, step: usize, answer: Answer, seen: Seen },
-    /// A request has reached a push service.
-    Requested { request: Request, fate: Fate },
+    /// A request has reached a push service, when it was so late by the node's clock.
+    Requested { request: Request, fate: Fate, node: usize, told: Timestamp },
     /// The node has the service's reply.
     Replied { request: Request, fate: Fate },
     /// The store took a settlement.
     Settled { id: NotificationId, end: End },
     /// The store failed, before or after the call took effect.
     Failed { call: &'static str, how: &'static str },
+    /// So many shoppers were changed by somebody else since they were loaded.
+    Conflict { shoppers: usize },
+    /// The operator has changed the catalog through a node, asked at this time.
+    Changed { change: Amendment, asked: Timestamp },
+    /// How the messages stood, counted in the store.
+    Counted { decided: usize, ended: usize, open: usize, waiting: u64 },
+    /// Something was seen that must not be.
+    Wrong(String),
+}
+
+/// A change of the catalog that has been answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Amendment {
+    /// The campaign that comes and goes speaks, or does not.
+    Speaks(bool),
+    /// The fence that wanders is at this place of its round.
+    Stands(usize),
+    /// The campaign whose budget changes may send so many.
+    Allows(u64),
 }
 
 /// A message as a push service sees it.

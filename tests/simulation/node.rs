@@ -1,17 +1,18 @@
-//! One node: the real shards, lanes, settlers and waker over a simulated store and network. It ends when its runtime
-//! is dropped, which is what a crash does to a process.
+//! One node: the real shards, lanes, settlers and waker over a simulated store and network. It ends as it is
+//! told, or goes no further once its power is cut.
 
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use aws_lc_rs::{encoding::AsDer, rsa};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use parvis::{
-    catalog::{self, Catalog, Sources},
+    catalog::{self, Catalog, Kind, Refusal, Sources},
     clock::Clock,
     delivery::{self, Couriers, apns, fcm, transport::Transport, webpush},
     entropy::Entropy,
@@ -23,8 +24,9 @@ use parvis::{
     waker,
 };
 use parvis_engine::{notification::Channel, retry::Patience};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::city;
@@ -40,21 +42,79 @@ pub(crate) struct Ground {
 /// A node at work.
 pub(crate) struct Node {
     pub(crate) shards: Shards,
+    pub(crate) reporter: Reporter,
+    pub(crate) control: Control,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-impl Node {
-    /// Starts everything that decides and sends.
-    pub(crate) async fn start(ground: &Ground) -> Node {
-        let Ground { store, transport, clock, entropy } = ground;
+/// A node's catalog, and the worker that changes it. The worker compiles on threads of its own, so it is driven aside,
+/// while the time of the simulation stands still: no thread's speed decides what comes first.
+#[derive(Clone)]
+pub(crate) struct Control {
+    pub(crate) catalog: Catalog,
+    worker: Arc<Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Control {
+    fn open(store: &Arc<dyn Store>) -> Control {
         let config = catalog::Config::default();
         let sources = Sources { folder: city::folder(), config, settings: city::settings() };
-        let opened = Catalog::open(sources, Arc::clone(store)).await;
+        let opened = aside(Catalog::open(sources, Arc::clone(store)));
         let (catalog, worker) = opened.unwrap_or_else(|error| panic!("{error}"));
+        Control { catalog, worker: Arc::new(Mutex::new(Box::pin(worker.run()))) }
+    }
+
+    /// Changes the catalog; false if the node does not take it now.
+    pub(crate) fn put(&self, kind: Kind, object: Value) -> bool {
+        match self.drive(self.catalog.put(kind, vec![object])) {
+            Ok(()) => true,
+            Err(Refusal::Unavailable(_)) => false,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Takes over what others have put, up to this generation.
+    pub(crate) fn follow(&self, generation: u64) {
+        let mut changed = self.catalog.changed();
+        self.drive(async {
+            while self.catalog.standing().stored < generation {
+                changed.changed().await.expect("the worker is there");
+            }
+        });
+    }
+
+    /// Lets the worker work until this is done.
+    fn drive<T: Send>(&self, asked: impl Future<Output = T> + Send) -> T {
+        let mut held = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let worker = &mut *held;
+        aside(async move {
+            tokio::select! { biased;
+                done = asked => done,
+                () = worker.as_mut() => panic!("the worker ends after its catalog"),
+            }
+        })
+    }
+}
+
+/// Runs this on a thread and a runtime of its own, and waits for it.
+fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let run = || {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(work)
+    };
+    let ran = std::thread::scope(|scope| scope.spawn(run).join());
+    ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+impl Node {
+    /// Starts everything that decides and sends.
+    pub(crate) fn start(ground: &Ground) -> Node {
+        let Ground { store, transport, clock, entropy } = ground;
+        let control = Control::open(store);
+        let catalog = control.catalog.clone();
         let couriers = couriers(clock, entropy, transport);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(worker.run());
         let reporter = Reporter::new(&report::Config::default());
         let tools = shard::Tools {
             store: Arc::clone(store),
@@ -75,7 +135,7 @@ impl Node {
             catalog,
             couriers: Arc::new(couriers),
             shards: shards.clone(),
-            reporter,
+            reporter: reporter.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
         };
@@ -85,7 +145,7 @@ impl Node {
             tasks.spawn(settler.run());
         }
         tasks.spawn(waker::run_waker(Arc::clone(store), shards.clone(), clock.clone(), stop.clone()));
-        Node { shards, tasks, stop }
+        Node { shards, reporter, control, tasks, stop }
     }
 
     /// Ends in the order that loses nothing.
@@ -97,14 +157,20 @@ impl Node {
     }
 }
 
+/// A failed attempt is followed by another after this at least: half of the first wait.
+pub(crate) const BACKOFF_LEAST: Duration = Duration::from_millis(2_500);
+/// And after this at the latest, unless the service has asked for more.
+pub(crate) const BACKOFF_MOST: Duration = Duration::from_secs(20);
+/// So many attempts, then never again.
+pub(crate) const ATTEMPTS_MOST: usize = 6;
+/// So long a message belongs to who has claimed it.
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
+
 /// Few attempts soon after one another, so that the oracle knows how late a message can be.
 fn lane_config() -> lane::Config {
-    let (backoff_min, backoff_max) = (Duration::from_secs(5), Duration::from_secs(120));
-    lane::Config {
-        window: 6,
-        lease: Duration::from_secs(60),
-        patience: Patience { attempts_max: 6, backoff_min, backoff_max },
-    }
+    let (backoff_min, backoff_max) = (BACKOFF_LEAST * 2, BACKOFF_MOST);
+    let patience = Patience { attempts_max: ATTEMPTS_MOST as u32, backoff_min, backoff_max };
+    lane::Config { window: 6, lease: LEASE, patience }
 }
 
 fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) -> Couriers {

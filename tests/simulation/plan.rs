@@ -21,18 +21,26 @@ use crate::{
     walk,
 };
 
-const PEOPLE: usize = 24;
+const PEOPLE: usize = 10;
+/// The first people share a tablet, two by two.
+const SHARING: usize = 6;
+/// What a person does about themselves and their devices, one thing after the other; phones and orders go their own
+/// ways meanwhile.
+const SELF: usize = 0;
+const ORDERS: usize = 1;
+const PHONES: usize = 2;
+const TABLET: usize = 9;
 
 /// Everything that people do in a run.
 pub(crate) struct Plan {
     pub(crate) people: Vec<Person>,
     /// Since when push services say that a target is gone.
     pub(crate) gone: BTreeMap<String, Timestamp>,
-    /// Whose device each target belongs to.
+    /// Through whom, and on which device, each target was registered.
     pub(crate) targets: BTreeMap<String, (usize, DeviceId)>,
 }
 
-/// A person, who does one thing after the other and repeats what was not answered.
+/// A person, who does several things at a time, repeats what was not answered, and some things without reason.
 pub(crate) struct Person {
     pub(crate) id: ShopperId,
     pub(crate) zone: &'static str,
@@ -45,6 +53,8 @@ pub(crate) struct Person {
 pub(crate) struct Step {
     /// Not before then.
     pub(crate) at: Timestamp,
+    /// After whatever else of this stream came before.
+    pub(crate) stream: usize,
     /// As whom: themselves, or a phone that nobody has claimed.
     pub(crate) shopper: ShopperId,
     pub(crate) input: Input,
@@ -75,6 +85,9 @@ impl Plan {
         for number in 0..PEOPLE {
             let mut draft = Draft::new(number, Dice::new(seed, &format!("person {number}")));
             draft.live();
+            if number < SHARING {
+                draft.share(&Dice::new(seed, &format!("tablet {}", number / 2)));
+            }
             let Draft { mut person, gone, targets, .. } = draft;
             person.steps.sort_by_key(|step| step.at);
             plan.people.push(person);
@@ -91,7 +104,7 @@ impl Draft {
         let phones = (0..1 + dice.below(2)).map(|phone| Phone {
             id: format!("phone-{number}-{phone}").parse().expect("an id"),
             channel: *dice.pick(&Channel::ALL),
-            claimed: dice.chance(0.15).then(|| start.plus(dice.span(1_800.0, 30_000.0))),
+            claimed: dice.chance(0.3).then(|| start.plus(dice.span(3_600.0, 25_000.0))),
             generation: 0,
         });
         let phones = phones.collect();
@@ -107,13 +120,13 @@ impl Draft {
         for phone in 0..self.phones.len() {
             self.own(phone, start);
         }
-        for _ in 0..4 + self.dice.below(4) {
+        for _ in 0..3 + self.dice.below(3) {
             self.walk();
         }
         for number in 0..self.dice.below(3) {
             self.order(number);
         }
-        if self.dice.chance(0.15) {
+        if self.dice.chance(0.2) {
             self.disappear();
         }
     }
@@ -121,11 +134,19 @@ impl Draft {
     /// Any time at which people still do something.
     fn any_time(&self) -> Timestamp {
         let (start, calm) = (at(city::START), at(city::CALM));
+        // Most of it while the shops are open, and around the beginning of the quiet hours.
+        if self.dice.chance(0.7) {
+            return start.plus(self.dice.span(600.0, 8.2 * 3_600.0));
+        }
         start.plus(self.dice.span(600.0, calm.since(start).as_secs_f64() - 4_500.0))
     }
 
     fn does(&mut self, at: Timestamp, shopper: ShopperId, input: Input) {
-        self.person.steps.push(Step { at, shopper, input });
+        self.goes(SELF, at, shopper, input);
+    }
+
+    fn goes(&mut self, stream: usize, at: Timestamp, shopper: ShopperId, input: Input) {
+        self.person.steps.push(Step { at, stream, shopper, input });
     }
 
     fn consent(&mut self, start: Timestamp) {
@@ -178,19 +199,30 @@ impl Draft {
     fn register(&mut self, phone: usize, at: Timestamp) {
         let owner = self.owner(phone, at);
         let target = self.target(phone);
-        let known = !owner.is_anonymous();
-        let registration = Registration {
-            shopper: known.then(|| owner.clone()),
+        let known = (!owner.is_anonymous()).then(|| owner.clone());
+        let registration = self.registration(known, target, at, phone == 0);
+        let device = self.phones[phone].id.clone();
+        self.does(at, owner, Input::Register { device, registration });
+    }
+
+    fn registration(
+        &self,
+        shopper: Option<ShopperId>,
+        target: PushTarget,
+        at: Timestamp,
+        preferred: bool,
+    ) -> Registration {
+        let unknown = shopper.is_none();
+        Registration {
+            shopper,
             platform: "phone".to_owned(),
             target: Some(target),
             locale: None,
             time_zone: Some(self.person.zone.to_owned()),
-            consents: (!known).then(|| consents([true; 3], at)),
-            preferred: phone == 0,
+            consents: unknown.then(|| consents([true; 3], at)),
+            preferred,
             link: None,
-        };
-        let device = self.phones[phone].id.clone();
-        self.does(at, owner, Input::Register { device, registration });
+        }
     }
 
     fn owner(&self, phone: usize, at: Timestamp) -> ShopperId {
@@ -219,15 +251,54 @@ impl Draft {
         }
     }
 
-    /// One way through the city with one phone, and how its fixes arrive.
+    /// One way through the city with one phone or all of them, and how their fixes arrive.
     fn walk(&mut self) {
         let phone = self.dice.below(self.phones.len());
-        let fixes = walk::fixes(&self.dice, self.any_time());
-        let device = self.phones[phone].id.clone();
-        for walk::Upload { at, fixes } in walk::uploads(&self.dice, fixes) {
-            let observations = fixes.into_iter().map(Observation::Fix).collect();
-            let owner = self.owner(phone, at);
-            self.does(at, owner, Input::Observed { device: device.clone(), observations });
+        let (start, way) = (self.any_time(), self.dice.clone());
+        let fixes = walk::fixes(&way, start);
+        let together = self.dice.chance(0.6);
+        for carried in (0..self.phones.len()).filter(|carried| together || *carried == phone) {
+            let device = self.phones[carried].id.clone();
+            for walk::Upload { at, fixes } in walk::uploads(&self.dice, fixes.clone()) {
+                let observations = fixes.into_iter().map(Observation::Fix).collect();
+                let owner = self.owner(carried, at);
+                self.goes(PHONES + carried, at, owner, Input::Observed { device: device.clone(), observations });
+            }
+        }
+    }
+
+    /// A tablet of two people, who take it from one another, now and then at the same moment; one of them carries it
+    /// about.
+    fn share(&mut self, common: &Dice) {
+        let tablet: DeviceId = format!("tablet-{}", self.number / 2).parse().expect("an id");
+        let start = at(city::START);
+        let mut when = start;
+        for turn in 0..3 + common.below(6) {
+            when = when.plus(common.span(600.0, 9_000.0));
+            let (whose, both, apart) = (common.below(2), common.chance(0.4), common.span(0.0, 0.2));
+            if when.plus(Duration::from_secs(4_500)) > at(city::CALM) {
+                break;
+            }
+            let is_first = whose == self.number % 2;
+            if is_first || both {
+                let when = if is_first { when } else { when.plus(apart) };
+                let token = format!("tab-{}-{turn}", self.number);
+                self.targets.insert(token.clone(), (self.number, tablet.clone()));
+                let target = PushTarget::Fcm { token: Some(token), fid: None };
+                let id = self.person.id.clone();
+                let registration = self.registration(Some(id.clone()), target, when, false);
+                self.does(when, id, Input::Register { device: tablet.clone(), registration });
+            }
+        }
+        if self.number % 2 == 0 {
+            for _ in 0..3 {
+                let fixes = walk::fixes(&self.dice, self.any_time());
+                for walk::Upload { at, fixes } in walk::uploads(&self.dice, fixes) {
+                    let observations = fixes.into_iter().map(Observation::Fix).collect();
+                    let (id, device) = (self.person.id.clone(), tablet.clone());
+                    self.goes(TABLET, at, id, Input::Observed { device, observations });
+                }
+            }
         }
     }
 
@@ -258,10 +329,16 @@ impl Draft {
             let lateness = if self.dice.chance(0.2) { self.dice.span(0.0, 4_000.0) } else { self.dice.span(0.0, 5.0) };
             let repeats = if self.dice.chance(0.2) { 2 } else { 1 };
             for repeat in 0..repeats {
+                // Two back ends may tell the same under names of their own.
+                let event = if repeat > 0 && self.dice.chance(0.5) {
+                    OrderEvent { event: format!("e-{place}-again").parse().expect("an id"), ..event.clone() }
+                } else {
+                    event.clone()
+                };
                 let told = happens.plus(lateness + Duration::from_secs(40) * repeat);
-                let input = Input::Order { order: order.clone(), event: event.clone() };
+                let input = Input::Order { order: order.clone(), event };
                 if told.plus(Duration::from_secs(900)) < at(city::CALM) {
-                    self.does(told, self.person.id.clone(), input);
+                    self.goes(ORDERS, told, self.person.id.clone(), input);
                 }
             }
             happens = happens.plus(self.dice.span(60.0, 5_400.0));
@@ -273,7 +350,8 @@ impl Draft {
         let (when, id) = (self.any_time(), self.person.id.clone());
         self.does(when, id.clone(), Input::Erase);
         if self.dice.chance(0.6) {
-            let back = when.plus(self.dice.span(300.0, 3_600.0));
+            let soon = self.dice.chance(0.5);
+            let back = when.plus(if soon { self.dice.span(0.1, 2.0) } else { self.dice.span(300.0, 3_600.0) });
             let profile = Input::Profile(self.profile([true; 3], back));
             self.does(back, id, profile);
             for phone in 0..self.phones.len() {

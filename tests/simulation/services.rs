@@ -25,11 +25,15 @@ use crate::{
 };
 
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The network of one node; the services behind it outlive the node.
 pub(crate) struct Services {
+    pub(crate) node: usize,
+    /// The true time.
     pub(crate) clock: Clock,
+    /// What the node takes for it.
+    pub(crate) own_clock: Clock,
     pub(crate) dice: Dice,
     pub(crate) power: Power,
     pub(crate) storm: Arc<Storm>,
@@ -53,7 +57,8 @@ impl Transport for Services {
         let mood = self.storm.mood(channel, self.clock.now());
         let fate = self.fate(&request.target, mood);
         if fate != Fate::Lost {
-            self.log.add(What::Requested { request: request.clone(), fate });
+            let told = self.own_clock.now();
+            self.log.add(What::Requested { request: request.clone(), fate, node: self.node, told });
         }
         self.clock.sleep(self.delay(mood, fate)).await;
         self.power.pass().await;

@@ -1,5 +1,5 @@
-//! What goes wrong and when: crashes, a store that is away, moods of the push services. All of it from the seed, and
-//! none of it after the calm has begun.
+//! What goes wrong and when: crashes and restarts, a store that is away or slow, clocks that are set, moods of the push
+//! services. All of it from the seed, and none of it after the calm has begun.
 
 use std::time::Duration;
 
@@ -13,23 +13,56 @@ use crate::{
 /// Everything that goes wrong in a run.
 #[derive(Debug)]
 pub(crate) struct Storm {
-    /// When nodes are cut off, in order.
-    pub(crate) crashes: Vec<Crash>,
-    outages: Vec<(Timestamp, Timestamp)>,
-    moods: Vec<(Channel, Timestamp, Timestamp, Mood)>,
+    /// How many nodes there are. One has the store for itself and keeps in its memory what others would share.
+    pub(crate) nodes: usize,
+    /// When nodes end, in order.
+    pub(crate) ends: Vec<End>,
+    /// How far each node's clock is ahead all the time, milliseconds.
+    pub(crate) skews_ms: Vec<i64>,
+    /// When clocks are set wrong for a while, in order.
+    pub(crate) jumps: Vec<Jump>,
+    outages: Vec<Span>,
+    slow: Vec<Span>,
+    moods: Vec<(Channel, Span, Mood)>,
     fault_rate: f64,
     calm: Timestamp,
 }
 
-/// A node is cut off.
+/// A node ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Crash {
+pub(crate) struct End {
+    pub(crate) node: usize,
     /// From then on.
     pub(crate) at: Timestamp,
-    /// After so many further calls; at once if none.
-    pub(crate) calls: Option<u32>,
+    pub(crate) how: How,
     /// For so long.
     pub(crate) down: Duration,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Cut off at once.
+    Cut,
+    /// Cut off after so many further calls.
+    CutAfter(u32),
+    /// In the order that loses nothing.
+    Stopped,
+}
+
+/// A node's clock is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jump {
+    pub(crate) node: usize,
+    pub(crate) span: Span,
+    pub(crate) by_ms: i64,
+}
+
+/// From one moment to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) from: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// How a push service feels.
@@ -45,10 +78,21 @@ pub(crate) enum Mood {
     Down,
 }
 
-/// The longest that a store is away, a node is down, or a repeat of the two lasts, seconds.
+/// The longest that a store is away, seconds; once in a while it is away for longer than a lease.
 const OUTAGE_S: f64 = 20.0;
+const LONG_OUTAGE_S: (f64, f64) = (61.0, 90.0);
 /// The longest that a node is down, seconds.
 const DOWN_S: f64 = 60.0;
+/// By how much a clock is set wrong at the most, seconds.
+pub(crate) const JUMP_S: f64 = 300.0;
+/// How far clocks differ all the time at the most, milliseconds.
+const SKEW_MS: f64 = 2_000.0;
+
+impl Span {
+    fn holds(self, now: Timestamp) -> bool {
+        self.from <= now && now < self.until
+    }
+}
 
 impl Storm {
     /// The storm of a seed.
@@ -56,32 +100,71 @@ impl Storm {
         let dice = Dice::new(seed, "storm");
         let (start, calm) = (at(city::START), at(city::CALM));
         let span_s = calm.since(start).as_secs_f64();
-        let any = || start.plus(dice.span(0.0, span_s - 600.0));
-        let crash = |_| {
-            let calls = dice.chance(0.7).then(|| dice.below(40) as u32);
-            Crash { at: any(), calls, down: dice.span(0.5, DOWN_S) }
-        };
-        let mut crashes: Vec<Crash> = (0..dice.below(13)).map(crash).collect();
-        crashes.sort_by_key(|crash| crash.at);
-        let outage = |_| {
+        let nodes = *dice.pick(&[1, 2, 2, 3]);
+        let any = || start.plus(dice.span(0.0, span_s - 2_000.0));
+        let span = |low_s: f64, high_s: f64| {
             let from = any();
-            (from, from.plus(dice.span(0.1, OUTAGE_S)))
+            Span { from, until: from.plus(dice.span(low_s, high_s)) }
         };
-        let outages = (0..dice.below(15)).map(outage).collect();
+        let end = |_| {
+            let how = match dice.below(10) {
+                0..=2 => How::Cut,
+                3..=7 => How::CutAfter(dice.below(40) as u32),
+                _ => How::Stopped,
+            };
+            End { node: dice.below(nodes), at: any(), how, down: dice.span(0.5, DOWN_S) }
+        };
+        let mut ends: Vec<End> = (0..dice.below(8 + 4 * nodes)).map(end).collect();
+        ends.sort_by_key(|end| end.at);
+        let mut outages: Vec<Span> = (0..dice.below(15)).map(|_| span(0.1, OUTAGE_S)).collect();
+        if dice.chance(0.3) {
+            outages.push(span(LONG_OUTAGE_S.0, LONG_OUTAGE_S.1));
+        }
+        let slow = (0..dice.below(8)).map(|_| span(30.0, 1_200.0)).collect();
         let mood = |_| {
-            let from = any();
             let channel = *dice.pick(&Channel::ALL);
-            let mood = *dice.pick(&[Mood::Slow, Mood::Busy, Mood::Down]);
-            (channel, from, from.plus(dice.span(30.0, 1_800.0)).min(calm), mood)
+            (channel, span(30.0, 1_800.0), *dice.pick(&[Mood::Slow, Mood::Busy, Mood::Down]))
         };
-        let moods = (0..6 + dice.below(18)).map(mood).collect();
+        let moods = (0..8 + dice.below(18)).map(mood).collect();
+        let skews_ms = (0..nodes).map(|_| dice.between(-SKEW_MS, SKEW_MS) as i64).collect();
+        let jump = |_| {
+            let by_ms = dice.between(-JUMP_S, JUMP_S) * 1_000.0;
+            Jump { node: dice.below(nodes), span: span(20.0, 1_200.0), by_ms: by_ms as i64 }
+        };
+        let count = if dice.chance(0.4) { 1 + dice.below(4) } else { 0 };
+        let mut jumps: Vec<Jump> = (0..count).map(jump).collect();
+        jumps.sort_by_key(|jump| jump.span.from);
         let fault_rate = *dice.pick(&[0.0, 0.01, 0.05]);
-        Storm { crashes, outages, moods, fault_rate, calm }
+        Storm { nodes, ends, skews_ms, jumps, outages, slow, moods, fault_rate, calm }
     }
 
     /// Whether the store answers nothing.
     pub(crate) fn store_is_away(&self, now: Timestamp) -> bool {
-        self.outages.iter().any(|(from, until)| *from <= now && now < *until)
+        self.outages.iter().any(|span| span.holds(now))
+    }
+
+    /// Whether the store takes its time.
+    pub(crate) fn store_is_slow(&self, now: Timestamp) -> bool {
+        self.slow.iter().any(|span| span.holds(now))
+    }
+
+    /// Whether the store was away for long between two moments.
+    pub(crate) fn was_away_long(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.outages.iter().any(|span| {
+            let long = span.until.since(span.from) >= Duration::from_secs(30);
+            long && span.from <= until && from <= span.until
+        })
+    }
+
+    /// Whether a clock was wrong by more than what is usual, at any time between two moments.
+    pub(crate) fn clocks_were_wrong(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.jumps.iter().any(|jump| jump.span.from <= until && from <= jump.span.until)
+    }
+
+    /// How much two clocks differ all the time.
+    pub(crate) fn skew(&self) -> Duration {
+        let (least, most) = (self.skews_ms.iter().min(), self.skews_ms.iter().max());
+        Duration::from_millis(least.zip(most).map_or(0, |(least, most)| least.abs_diff(*most)))
     }
 
     /// How often a single call to the store fails.
@@ -91,10 +174,9 @@ impl Storm {
 
     /// How a push service feels now.
     pub(crate) fn mood(&self, channel: Channel, now: Timestamp) -> Mood {
-        let holds = |(of, from, until, _): &&(Channel, Timestamp, Timestamp, Mood)| {
-            *of == channel && *from <= now && now < *until
-        };
-        self.moods.iter().find(holds).map_or(Mood::Well, |(_, _, _, mood)| *mood)
+        let holds = |(of, span, _): &&(Channel, Span, Mood)| *of == channel && span.holds(now);
+        let mood = self.moods.iter().find(holds).map_or(Mood::Well, |(_, _, mood)| *mood);
+        if self.is_calm(now) { Mood::Well } else { mood }
     }
 
     /// Whether things go wrong at all.

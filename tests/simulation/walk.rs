@@ -8,7 +8,7 @@ use parvis_engine::{
 
 use crate::{
     chance::Dice,
-    city::{Fence, fences, moved, offset_m},
+    city::{Fence, fences, moved, offset_m, popup},
 };
 
 /// Fixes that are sent together.
@@ -19,7 +19,8 @@ pub(crate) struct Upload {
 
 /// One way from somewhere past or into up to three fences and away again.
 pub(crate) fn fixes(dice: &Dice, start: Timestamp) -> Vec<Fix> {
-    let fences = fences();
+    let mut fences = fences();
+    fences.extend((0..3).map(popup));
     let away = |fence: &Fence| {
         let (angle, far_m) = (dice.between(0.0, std::f64::consts::TAU), dice.between(330.0, 420.0));
         moved(fence.center, far_m * angle.cos(), far_m * angle.sin())

@@ -8,3 +8,6 @@ mod faults;
 mod model;
 mod moves;
 mod rig;
+#[allow(dead_code, reason = "other test binaries need more of it")]
+#[path = "../redis/server.rs"]
+mod server;

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use parvis::{
     report::{Event, What},
-    store::{Change, Claim, Commit, Committed, Config, Durable, End, Entry, Kind, Record, Settlement, Store, memory},
+    store::{
+        Change, Claim, Commit, Committed, Config, Durable, End, Entry, Kind, Record, Settlement, Store, memory,
+        redis::{self, Pace, Redis, Topology},
+    },
 };
 use parvis_engine::{
     id::{DeviceId, NotificationId, OrderId, RegionId, ShopperId},
@@ -14,6 +17,8 @@ use parvis_engine::{
     shopper::{Attribute, Device, PushTarget, Shopper, Track},
     time::Timestamp,
 };
+
+use crate::server::{Cluster, Server};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
@@ -28,6 +33,22 @@ enum Engine {
     Memory(memory::Memory),
     Embedded,
     Reopened,
+    Redis(Box<Shared>),
+}
+
+/// Redis, and how it is asked.
+struct Shared {
+    servers: Arc<Servers>,
+    config: redis::Config,
+    pace: Pace,
+    /// Another node on the same servers, which takes turns with the first wherever a test says [`Rig::pause`].
+    other: Option<Arc<dyn Store>>,
+}
+
+/// They end when nobody uses them any more.
+enum Servers {
+    One(Box<Server>),
+    Cluster(Cluster),
 }
 
 impl Rig {
@@ -46,6 +67,56 @@ impl Rig {
     /// An embedded store that is closed and opened again wherever a test says [`Rig::pause`].
     pub(crate) async fn reopened() -> Rig {
         Rig { engine: Engine::Reopened, ..Rig::embedded().await }
+    }
+
+    pub(crate) async fn redis() -> Rig {
+        Rig::on(Servers::One(Box::new(Server::start(&[]).await)), Pace::default()).await
+    }
+
+    /// Two nodes on one server, which ask anew each time.
+    pub(crate) async fn by_turns() -> Rig {
+        let pace = Pace { recheck: Duration::ZERO, ..Pace::default() };
+        let mut rig = Rig::on(Servers::One(Box::new(Server::start(&[]).await)), pace).await;
+        if let Engine::Redis(shared) = &mut rig.engine {
+            shared.other = Some(shared.open().await);
+        }
+        rig
+    }
+
+    pub(crate) async fn cluster() -> Rig {
+        Rig::on(Servers::Cluster(Cluster::start(3, &[]).await), Pace::default()).await
+    }
+
+    async fn on(servers: Servers, pace: Pace) -> Rig {
+        let (urls, topology) = match &servers {
+            Servers::One(server) => (vec![server.url()], Topology::Single),
+            Servers::Cluster(cluster) => (cluster.urls(), Topology::Cluster),
+        };
+        let config = redis::Config { urls, topology, ..redis::Config::default() };
+        let shared = Shared { servers: Arc::new(servers), config, pace, other: None };
+        Rig { folder: folder(), store: shared.open().await, engine: Engine::Redis(Box::new(shared)) }
+    }
+
+    /// A store on the same servers, with keys of its own.
+    pub(crate) async fn beside(&self, prefix: &str) -> Rig {
+        let Engine::Redis(shared) = &self.engine else { panic!("it has no servers") };
+        let Shared { servers, config, pace, .. } = &**shared;
+        let config = redis::Config { prefix: format!("{prefix}:"), ..config.clone() };
+        let shared = Shared { servers: servers.clone(), config, pace: *pace, other: None };
+        Rig { folder: folder(), store: shared.open().await, engine: Engine::Redis(Box::new(shared)) }
+    }
+
+    /// Whether nobody else can write, so that the store knows when something will be due.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        !matches!(self.engine, Engine::Redis(_))
+    }
+
+    /// Until when a store waits at a second, if nothing is due before this time: shared with others, it asks again.
+    pub(crate) fn until(&self, second: i64, due: Option<Timestamp>) -> Option<Timestamp> {
+        match &self.engine {
+            Engine::Redis(shared) => Some(at(second).plus(shared.pace.recheck)).into_iter().chain(due).min(),
+            Engine::Memory(_) | Engine::Embedded | Engine::Reopened => due,
+        }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -68,8 +139,14 @@ impl Rig {
 
     /// A place where nothing volatile is at stake.
     pub(crate) async fn pause(&mut self) {
-        if matches!(self.engine, Engine::Reopened) {
-            self.restart().await;
+        match &mut self.engine {
+            Engine::Redis(shared) => {
+                if let Some(other) = &mut shared.other {
+                    std::mem::swap(other, &mut self.store);
+                }
+            }
+            Engine::Reopened => self.restart().await,
+            Engine::Memory(_) | Engine::Embedded => {}
         }
     }
 
@@ -81,7 +158,17 @@ impl Rig {
                 self.store.close().await.expect("closes");
                 self.store = open(self.folder.path()).await;
             }
+            Engine::Redis(shared) => {
+                self.store.close().await.expect("closes");
+                self.store = shared.open().await;
+            }
         }
+    }
+}
+
+impl Shared {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(Redis::open_at_pace(&self.config, self.pace).await.expect("opens"))
     }
 }
 

@@ -57,6 +57,17 @@ fn endless_and_broken_texts_are_refused() {
 }
 
 #[test]
+fn no_text_takes_the_stack_or_the_memory() {
+    for nested in ["not ", "-", "1+", "a[", "[", "{", "'a'~", "1 if 1 else "] {
+        let deep = format!("{{{{ {}1 }}}}", nested.repeat(3_990 / nested.len()));
+        let _ = crate::campaign::Campaign::compile(spec(&campaign(ENTER, &deep, "b")));
+    }
+    assert!(wrong(ENTER, &format!("{{{{ {}1 }}}}", "not ".repeat(8_000))).contains("at most 4000"));
+    assert!(wrong(ENTER, "{{ 'a' * 99999999 }}").contains("multiplies"));
+    assert!(wrong(ENTER, "{% set a = 'a' %}{% set a = a ~ a %}{{ a | length }}").contains("no statement"));
+}
+
+#[test]
 fn links_keep_their_scheme_and_are_encoded() {
     for link in ["http://shop.example", "javascript:x", "{{ device.id }}", "shop", "HTTPS://x"] {
         assert!(link_scheme(link).is_err(), "{link}");

@@ -71,6 +71,9 @@ pub struct Region {
     pub hours: Option<Hours>,
 }
 
+/// The most rings of one geofence: each is compared with all others.
+const RINGS_MAX: usize = 5_000;
+
 /// A checked geofence. It serialises as the [`Feature`] that it was made from.
 #[derive(Clone, Debug)]
 pub struct Geofence {
@@ -323,9 +326,19 @@ fn check_properties(feature: &Feature, report: &mut impl FnMut(String, String)) 
 }
 
 fn check_geometry(geometry: &Geometry, report: &mut impl FnMut(String, String)) {
+    let rings = match geometry {
+        Geometry::Point { .. } => 0,
+        Geometry::Polygon { coordinates } => coordinates.len(),
+        Geometry::MultiPolygon { coordinates } => coordinates.iter().map(Vec::len).sum(),
+    };
+    if rings > RINGS_MAX {
+        let message = format!(": has {rings} rings, at most {RINGS_MAX} are taken; make several geofences of it");
+        return report("/geometry/coordinates".to_owned(), message);
+    }
+    let mut left = validity::Comparisons::new();
     let mut check_polygon = |path: &str, part: &str, rings: &[Vec<LonLat>]| {
         let rings: Vec<Vec<[f64; 2]>> = rings.iter().map(|ring| plain(ring)).collect();
-        for (ring, reason) in validity::polygon(&rings) {
+        for (ring, reason) in validity::polygon(&rings, &mut left) {
             match ring {
                 Some(ring) => report(format!("{path}/{ring}"), format!("{part}, ring {ring} {reason}")),
                 None => report(path.to_owned(), format!("{part}: {reason}")),

@@ -131,6 +131,36 @@ fn fifty_thousand_vertices_are_checked_and_matched() {
     assert!(problems[0].message.contains("crosses or touches itself"), "{problems:?}");
 }
 
+/// Long teeth side by side, each edge within the bounds of all others.
+fn comb(teeth: u32) -> String {
+    let tooth = |index: u32| {
+        let shift = f64::from(index) * 1e-4;
+        let (left, right) = ([shift, -shift], [10.0 + shift + 2e-5, 10.0 - shift]);
+        format!(
+            "[{},{}],[{},{}],[{},{}],[{},{}]",
+            left[0],
+            left[1],
+            right[0],
+            right[1],
+            right[0] + 3e-5,
+            right[1],
+            left[0] + 7e-5,
+            left[1]
+        )
+    };
+    let teeth: Vec<String> = (0..teeth).map(tooth).collect();
+    format!("[[{},[-5,-5],[0,0]]]", teeth.join(","))
+}
+
+#[test]
+fn what_would_take_forever_to_compare_is_refused() {
+    let sound = feature(&format!(r#"{{"type":"Polygon","coordinates":{}}}"#, comb(500)), "{}").expect("well-formed");
+    assert!(Geofence::compile(sound).is_ok());
+    refused(&comb(8_000), "/geometry/coordinates/0", "too many edges beside each other");
+    let holes = "[[0,0],[1,0],[1,1],[0,0]],".repeat(5_000);
+    refused(&format!("[{holes}[[0,0],[1,0],[1,1],[0,0]]]"), "/geometry/coordinates", "has 5001 rings");
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 

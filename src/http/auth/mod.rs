@@ -349,7 +349,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (at, byte) in hash.iter_mut().enumerate() {
@@ -402,7 +402,9 @@ mod tests {
     fn two_keys_have_two_names_and_a_hash_is_a_hash() {
         let (_, record) = new_key(&Entropy::seeded(1), "phones", BTreeSet::new());
         assert!(Keys::new(vec![record.clone(), record.clone()], None, None).expect_err("twice").contains("phones"));
-        let short = KeyRecord { sha256: "abc".to_owned(), ..record };
-        assert!(Keys::new(vec![short], None, None).expect_err("short").contains("64 hexadecimal"));
+        for odd in ["abc".to_owned(), "+a".repeat(32), "é".repeat(32)] {
+            let odd = KeyRecord { sha256: odd, ..record.clone() };
+            assert!(Keys::new(vec![odd], None, None).expect_err("odd").contains("64 hexadecimal"));
+        }
     }
 }

@@ -29,12 +29,28 @@ pub(super) enum Call {
     Commit(Prepared),
     Settle(Vec<Settlement>),
     Report(NotificationId, Step),
-    Budget { campaign: CampaignId, total: u64, want: u64 },
-    Catalog { items: Vec<CatalogItem>, generation: u64 },
-    Keep { key: String, answer: Answer, at: Timestamp },
-    Prune { horizon: Horizon, from: u128 },
+    Budget {
+        campaign: CampaignId,
+        total: u64,
+        want: u64,
+    },
+    Catalog {
+        items: Vec<CatalogItem>,
+        generation: u64,
+    },
+    Keep {
+        key: String,
+        answer: Answer,
+        at: Timestamp,
+    },
+    Prune {
+        horizon: Horizon,
+        from: u128,
+    },
     Contents,
     Import(Batch),
+    /// A reader has met an error: the file may have to be reopened.
+    Mend,
     Close,
 }
 
@@ -68,7 +84,7 @@ impl Group<'_, '_> {
             Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
             Call::Contents => self.contents().map(Reply::Contents),
             Call::Import(batch) => self.import(batch),
-            Call::Close => Ok(Reply::Done),
+            Call::Mend | Call::Close => Ok(Reply::Done),
         }
     }
 

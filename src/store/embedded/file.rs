@@ -1,22 +1,28 @@
-//! The file, open or between two attempts to open it. After an I/O error redb refuses everything until it is reopened.
+//! The file, open or between two attempts to open it. After an I/O error redb refuses everything until it is reopened;
+//! after a failed synchronisation it is not reopened by this process.
 
 use std::{
     fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
 };
 
-use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, RepairSession, StorageError, WriteTransaction,
+};
 
+use super::disk::{Disk, Local, Watched};
 use crate::store::{Config, Error};
 
 /// The file.
 pub(super) struct File {
     path: PathBuf,
-    opener: Opener,
+    disk: Box<dyn Disk>,
     cache_bytes: usize,
     database: RwLock<Option<Database>>,
+    /// Why a synchronisation failed, if one did.
+    failure: Arc<OnceLock<String>>,
     /// Locked after `database`, if both are.
     pinned: Mutex<Vec<Weak<Pinned>>>,
 }
@@ -26,9 +32,6 @@ pub(super) struct Pinned(Mutex<Option<ReadTransaction>>);
 
 const IN_USE: &str = "is in use by another process";
 
-/// How the file is opened, with a builder that is set up.
-pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
-
 impl File {
     /// Opens or makes it.
     pub(super) fn open(config: &Config) -> Result<File, Error> {
@@ -36,22 +39,24 @@ impl File {
             fs::create_dir_all(folder)
                 .map_err(|error| Error::Unavailable(format!("{} can't be made: {error}", folder.display())))?;
         }
-        let path = config.path.clone();
-        File::open_with(config, Box::new(move |builder| builder.create(&path)))
+        File::open_on(config, Box::new(Local(config.path.clone())))
     }
 
     /// Whether another process has it open.
     pub(super) fn is_in_use(path: &Path) -> bool {
-        matches!(guarded(path, || Builder::new().open(path)), Err(Error::Unavailable(why)) if why.ends_with(IN_USE))
+        let opened = guarded(|| Builder::new().open(path));
+        let refused = opened.and_then(Result::err).map(|error| refusal(path, error));
+        matches!(refused, Some(Error::Unavailable(why)) if why.ends_with(IN_USE))
     }
 
-    pub(super) fn open_with(config: &Config, opener: Opener) -> Result<File, Error> {
-        let path = config.path.clone();
+    pub(super) fn open_on(config: &Config, disk: Box<dyn Disk>) -> Result<File, Error> {
+        let (path, cache_bytes) = (config.path.clone(), config.cache_mib << 20);
         let file = File {
             path,
-            opener,
-            cache_bytes: config.cache_mib << 20,
+            disk,
+            cache_bytes,
             database: RwLock::new(None),
+            failure: Arc::default(),
             pinned: Mutex::default(),
         };
         file.connect(config.verify_at_start)?;
@@ -61,6 +66,7 @@ impl File {
     /// Reads one snapshot.
     pub(super) fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
         let transaction = database.as_ref().ok_or_else(|| self.closed())?.begin_read()?;
         body(&transaction)
     }
@@ -68,6 +74,7 @@ impl File {
     /// Holds on to the snapshot of this moment. As long as it lives, no page that it shows is used again.
     pub(super) fn pin(&self) -> Result<Arc<Pinned>, Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
         let transaction = database.as_ref().ok_or_else(|| self.closed())?.begin_read()?;
         let snapshot = Arc::new(Pinned(Mutex::new(Some(transaction))));
         let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,15 +96,53 @@ impl File {
     /// Closes it and opens it again. No transaction of this thread may be alive.
     pub(super) fn reopen(&self) -> Result<(), Error> {
         self.close();
+        self.check()?;
         self.connect(false)
     }
 
+    /// Whether the disk may still be believed.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let Some(why) = self.failure.get() else { return Ok(()) };
+        let path = self.path.display();
+        Err(Error::Unavailable(format!(
+            "{path} could not be synchronised ({why}); nothing is written before a restart"
+        )))
+    }
+
     fn connect(&self, verify: bool) -> Result<(), Error> {
-        let mut builder = Builder::new();
-        builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(verify);
-        let database = guarded(&self.path, || (self.opener)(&builder))?;
+        let builder = |verify| {
+            let mut builder = Builder::new();
+            builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(verify);
+            builder
+        };
+        let mut trusting = builder(verify);
+        trusting.set_repair_callback(RepairSession::abort);
+        let database = match self.open_database(&trusting)? {
+            Some(database) => database,
+            None => {
+                self.disk.settle().map_err(|error| {
+                    Error::Unavailable(format!("{} can't be synchronised: {error}", self.path.display()))
+                })?;
+                let repaired = self.open_database(&builder(verify))?;
+                repaired.ok_or_else(|| Error::Corrupt(format!("{} can't be repaired", self.path.display())))?
+            }
+        };
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
         Ok(())
+    }
+
+    /// Opens it with this builder; none if the builder forbids the repair that it needs.
+    fn open_database(&self, builder: &Builder) -> Result<Option<Database>, Error> {
+        let open = || {
+            let backend = self.disk.open()?;
+            builder.create_with_backend(Watched { backend, failure: self.failure.clone() })
+        };
+        match guarded(open) {
+            Some(Ok(database)) => Ok(Some(database)),
+            Some(Err(DatabaseError::RepairAborted)) => Ok(None),
+            Some(Err(error)) => Err(refusal(&self.path, error)),
+            None => Err(Error::Corrupt(format!("{} can't be read: its structure is broken", self.path.display()))),
+        }
     }
 
     pub(super) fn close(&self) {
@@ -111,7 +156,7 @@ impl File {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+        self.disk.bytes()
     }
 
     fn closed(&self) -> Error {
@@ -128,12 +173,9 @@ impl Pinned {
     }
 }
 
-/// Opens a file that may be garbled: the library may panic over it.
-fn guarded(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, Error> {
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(opened) => opened.map_err(|error| refusal(path, error)),
-        Err(_) => Err(Error::Corrupt(format!("{} can't be read: its structure is broken", path.display()))),
-    }
+/// Opens a file that may be garbled: the library may panic over it, which gives none.
+fn guarded<T>(open: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(open)).ok()
 }
 
 impl fmt::Debug for File {

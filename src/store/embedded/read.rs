@@ -1,6 +1,10 @@
 //! What is read from the file while the writer writes: claims, lives, journal, catalog, answers.
 
-use std::{collections::VecDeque, sync::PoisonError, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::PoisonError,
+    time::Duration,
+};
 
 use parvis_engine::{
     id::{NotificationId, stable_hash},
@@ -77,15 +81,11 @@ pub(super) fn claim(
     })
 }
 
-pub(super) fn life(
-    transaction: &ReadTransaction,
-    volatile: &Volatile,
-    id: NotificationId,
-) -> Result<Option<Life>, Error> {
+pub(super) fn life(transaction: &ReadTransaction, id: NotificationId) -> Result<Option<Life>, Error> {
     let messages = transaction.open_table(tables::MESSAGES)?;
     let Some(message) = messages.get(id.as_u128())? else { return Ok(None) };
     let (sequence, mark, body) = message.value();
-    if sequence < volatile.erased_before(mark) {
+    if tables::erasures(transaction)?.get(&mark).is_some_and(|before| sequence < *before) {
         return Ok(None);
     }
     let notification: Notification = codec::decode(body, || format!("message {id}"))?;
@@ -96,18 +96,15 @@ pub(super) fn life(
 
 /// Reads from the newest row back, so that a small limit costs little however long the journal is. Of one shopper, only
 /// the rows that are about the shopper are read.
-pub(super) fn journal(
-    transaction: &ReadTransaction,
-    volatile: &Volatile,
-    query: &JournalQuery,
-) -> Result<Vec<Event>, Error> {
+pub(super) fn journal(transaction: &ReadTransaction, query: &JournalQuery) -> Result<Vec<Event>, Error> {
     let from = (query.since.map_or(i64::MIN, Timestamp::as_millis), 0);
     let to = (query.until.map_or(i64::MAX, Timestamp::as_millis), 0);
     if from >= to {
         return Ok(Vec::new());
     }
     let journal = transaction.open_table(tables::JOURNAL)?;
-    let mut newest = Newest { volatile, wanted: None, limit: query.limit, events: VecDeque::new() };
+    let erasures = tables::erasures(transaction)?;
+    let mut newest = Newest { erasures, wanted: None, limit: query.limit, events: VecDeque::new() };
     let Some(shopper) = &query.shopper else {
         for row in journal.range(from..to)?.rev() {
             let (key, bytes) = row?;
@@ -133,21 +130,22 @@ pub(super) fn journal(
 }
 
 /// The newest events, collected backwards.
-struct Newest<'a> {
-    volatile: &'a Volatile,
+struct Newest {
+    erasures: BTreeMap<u64, u64>,
     wanted: Option<u64>,
     limit: usize,
     events: VecDeque<Event>,
 }
 
-impl Newest<'_> {
+impl Newest {
     /// Takes in a row and says whether there is no more room.
     fn is_full(&mut self, (at, sequence): (i64, u64), bytes: &[u8]) -> Result<bool, Error> {
         for (mark, body) in codec::read_events(bytes)?.into_iter().rev() {
             if self.events.len() == self.limit {
                 return Ok(true);
             }
-            if self.wanted.is_some_and(|wanted| wanted != mark) || sequence < self.volatile.erased_before(mark) {
+            let is_void = self.erasures.get(&mark).is_some_and(|before| sequence < *before);
+            if is_void || self.wanted.is_some_and(|wanted| wanted != mark) {
                 continue;
             }
             let what = || format!("a journal row of {}", Timestamp::from_millis(at));

@@ -1,5 +1,7 @@
 //! What stands in the file. Keys are ordered by time or sequence wherever rows are many: random keys cost a factor five.
 
+use std::collections::BTreeMap;
+
 use parvis_engine::{notification::Channel, time::Timestamp};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
@@ -70,6 +72,17 @@ impl<'t> Tables<'t> {
 pub(super) fn sequence(transaction: &ReadTransaction) -> Result<u64, Error> {
     let meta = transaction.open_table(META)?;
     Ok(meta.get("sequence")?.map_or(0, |value| value.value()))
+}
+
+/// Erasures whose rows are not all removed: by the shopper's mark, the sequence before which rows are void. Who reads a
+/// snapshot needs those of the snapshot, for memory may know by then that they are removed.
+pub(super) fn erasures(transaction: &ReadTransaction) -> Result<BTreeMap<u64, u64>, Error> {
+    let mut erasures = BTreeMap::new();
+    for row in transaction.open_table(ERASURES)?.range::<u64>(..)? {
+        let (sequence, mark) = row?;
+        erasures.insert(mark.value(), sequence.value());
+    }
+    Ok(erasures)
 }
 
 /// How often the catalog was changed.

@@ -1,85 +1,39 @@
-//! A disk that says no and has written all the same, and the moment between the file and memory: only inside the store
-//! can these be brought about.
+//! Disks that fail and disks that lose power, and the moment between the file and memory: only inside the store can these
+//! be brought about.
 
-use std::{
-    fs, io,
-    sync::atomic::{AtomicU8, Ordering},
-};
+mod disk;
+mod failure;
+mod load;
+mod power;
+
+use std::io;
 
 use parvis_engine::{
     notification::{Cause, Content, Notification, Purpose},
     order::OrderState,
     shopper::Shopper,
 };
-use redb::{StorageBackend, backends::FileBackend};
 
+use self::disk::{Damage, Disk, Fault};
 use super::*;
 use crate::store::Change;
 
-const OBEY: u8 = 0;
-/// Writes and synchronises, then says that it failed.
-const LIE: u8 = 1;
-/// Does nothing and says so.
-const REFUSE: u8 = 2;
-/// Shows a bug.
-const PANIC: u8 = 3;
-
-#[derive(Debug)]
-struct Disk {
-    file: FileBackend,
-    mood: Arc<AtomicU8>,
+fn start(disk: &Disk) -> Result<Embedded, Error> {
+    start_with(disk, 8)
 }
 
-impl Disk {
-    fn obeys(&self) -> io::Result<()> {
-        if self.mood.load(Ordering::SeqCst) == REFUSE { Err(io::Error::other("refused")) } else { Ok(()) }
-    }
+fn start_with(disk: &Disk, cache_mib: usize) -> Result<Embedded, Error> {
+    let config = Config { cache_mib, ..Config::default() };
+    Embedded::start(&config, File::open_on(&config, Box::new(disk.clone()))?)
 }
 
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.obeys()?;
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.obeys()?;
-        assert!(self.mood.load(Ordering::SeqCst) != PANIC, "a planned panic");
-        self.file.sync_data()?;
-        // Only once: the repair when the file is reopened must succeed.
-        match self.mood.compare_exchange(LIE, OBEY, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => Err(io::Error::other("lied")),
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.obeys()?;
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
+fn begin(disk: &Disk) -> Embedded {
+    start(disk).expect("starts")
 }
 
-fn start(folder: &tempfile::TempDir, mood: &Arc<AtomicU8>) -> Embedded {
-    let config = Config { path: folder.path().join("store.redb"), cache_mib: 8, ..Config::default() };
-    let (path, mood) = (config.path.clone(), mood.clone());
-    let opener = move |builder: &redb::Builder| {
-        let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
-        let file = FileBackend::new(file)?;
-        builder.create_with_backend(Disk { file, mood: mood.clone() })
-    };
-    Embedded::start(&config, File::open_with(&config, Box::new(opener)).expect("opens")).expect("starts")
+/// The next call of a kind fails, and this is what it has done.
+fn fault(call: disk::Call, damage: Damage) -> Fault {
+    Fault { call, error: io::ErrorKind::Other, after: 0, times: 1, damage }
 }
 
 fn replaced(version: u64) -> Change {
@@ -97,49 +51,18 @@ async fn version(store: &Embedded) -> u64 {
 }
 
 #[tokio::test]
-async fn a_commit_that_failed_but_was_written_is_seen() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mood = Arc::new(AtomicU8::new(OBEY));
-    let store = start(&folder, &mood);
-    assert_eq!(change(&store, 0).await, Ok(Committed::Done));
-    mood.store(LIE, Ordering::SeqCst);
-    assert!(matches!(change(&store, 1).await, Err(Error::Unavailable(_))));
-    assert_eq!(version(&store).await, 2, "memory follows the file");
-    assert!(matches!(change(&store, 1).await, Ok(Committed::Conflict(_))));
-    assert_eq!(change(&store, 2).await, Ok(Committed::Done));
-    store.close().await.expect("closes");
-    assert_eq!(version(&start(&folder, &mood)).await, 3);
-}
-
-#[tokio::test]
-async fn a_commit_that_was_refused_leaves_no_trace() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mood = Arc::new(AtomicU8::new(OBEY));
-    let store = start(&folder, &mood);
-    assert_eq!(change(&store, 0).await, Ok(Committed::Done));
-    mood.store(REFUSE, Ordering::SeqCst);
-    for _ in 0..3 {
-        assert!(matches!(change(&store, 1).await, Err(Error::Unavailable(_))));
-        assert_eq!(version(&store).await, 1);
-    }
-    mood.store(OBEY, Ordering::SeqCst);
-    assert_eq!(change(&store, 1).await, Ok(Committed::Done));
-    store.close().await.expect("closes");
-    assert_eq!(version(&start(&folder, &mood)).await, 2);
-}
-
-#[tokio::test]
 async fn a_panic_of_the_writer_leaves_nobody_waiting() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mood = Arc::new(AtomicU8::new(OBEY));
-    let store = start(&folder, &mood);
-    assert_eq!(change(&store, 0).await, Ok(Committed::Done));
-    mood.store(PANIC, Ordering::SeqCst);
-    for _ in 0..2 {
-        assert!(matches!(change(&store, 1).await, Err(Error::Unavailable(_))));
+    let disk = Disk::new();
+    let store = begin(&disk);
+    // The file grows at first, which is synchronised on its own.
+    for version in 0..4 {
+        assert_eq!(change(&store, version).await, Ok(Committed::Done));
     }
-    mood.store(OBEY, Ordering::SeqCst);
-    assert_eq!(version(&store).await, 1, "what is known is still answered");
+    disk.fail(fault(disk::Call::Sync, Damage::Panic));
+    for _ in 0..2 {
+        assert!(matches!(change(&store, 4).await, Err(Error::Unavailable(_))));
+    }
+    assert_eq!(version(&store).await, 4, "what is known is still answered");
     assert!(store.close().await.is_err());
 }
 

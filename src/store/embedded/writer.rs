@@ -96,17 +96,27 @@ impl Writer {
 
     /// Makes calls durable and takes in their effects.
     fn write(&mut self, calls: Vec<Call>) -> Result<Vec<Reply>, Error> {
+        let mends = calls.iter().filter(|call| matches!(call, Call::Mend)).count();
+        if mends > 0 && self.file.begin().is_err() {
+            self.file.close();
+        }
         self.recover()?;
+        if mends > 0 && mends == calls.len() {
+            return Ok(calls.iter().map(|_| Reply::Done).collect());
+        }
         let mut effects = Vec::new();
         let mut scrub = self.scrub.clone();
         let result = self.transact(calls, &mut effects, &mut scrub);
-        self.resting = result.is_err();
+        let rested = std::mem::replace(&mut self.resting, result.is_err());
         match result {
             Ok(replies) => {
+                if rested {
+                    tracing::info!("the store writes again");
+                }
                 self.accept(self.sequence, effects, scrub);
                 Ok(replies)
             }
-            Err(error) => self.fail(error, Doubt { sequence: self.sequence, effects, scrub }),
+            Err(error) => self.fail(error, Doubt { sequence: self.sequence, effects, scrub }, !rested),
         }
     }
 
@@ -136,12 +146,17 @@ impl Writer {
     }
 
     /// After a failure. The file has to be reopened, and then it says whether the transaction took effect after all;
-    /// replies are lost then, but "unavailable" promises nothing either way.
-    fn fail(&mut self, error: Error, doubt: Doubt) -> Result<Vec<Reply>, Error> {
-        tracing::warn!(error = %error, "a transaction of the store failed");
+    /// replies are lost then, but "unavailable" promises nothing either way. Only the first of several is logged.
+    fn fail(&mut self, error: Error, doubt: Doubt, is_first: bool) -> Result<Vec<Reply>, Error> {
+        if is_first {
+            tracing::warn!(error = %error, "the store can't write: it refuses changes until it can");
+        }
         self.file.close();
         self.doubt = Some(doubt);
-        if let Err(again) = self.recover() {
+        let recovered = self.recover();
+        if let Err(last) = self.file.check() {
+            tracing::error!(error = %last, "the store refuses changes until the daemon is restarted");
+        } else if let Err(again) = recovered {
             tracing::warn!(error = %again, "the store's file can't be reopened now");
         }
         Err(error)

@@ -18,7 +18,13 @@ use story::Story;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     runs: usize,
+    /// With several nodes.
+    shared: usize,
     nodes: usize,
+    cut: usize,
+    clocks_set: usize,
+    /// Shoppers whom another writer had changed.
+    conflicts: usize,
     store_failures: usize,
     answers: usize,
     transitions: usize,
@@ -40,21 +46,32 @@ pub(crate) struct Counts {
 /// Everything that is wrong with a run, and how much there was to judge.
 pub(crate) fn judge(run: &Run) -> (Counts, Vec<String>) {
     let story = Story::new(run);
-    let mut counts = Counts { runs: 1, ..Counts::default() };
+    let shared = usize::from(run.storm.nodes > 1);
+    let mut counts = Counts { runs: 1, shared, ..Counts::default() };
+    let mut complaints = Vec::new();
     for line in &run.lines {
         match &line.what {
-            What::Started => counts.nodes += 1,
+            What::Started { .. } => counts.nodes += 1,
+            What::Cut { .. } => counts.cut += 1,
+            What::ClockSet { .. } => counts.clocks_set += 1,
+            What::Conflict { shoppers } => counts.conflicts += shoppers,
+            What::Wrong(why) => complaints.push(format!("{}: {why}", line.at)),
+            What::Counted { decided, ended, open, waiting } => {
+                if decided != &(ended + open) || *open as u64 != *waiting {
+                    complaints.push(format!("{}: of {decided} messages {ended} have ended, {waiting} wait", line.at));
+                }
+            }
             What::Failed { .. } => counts.store_failures += 1,
             What::Answered { .. } => counts.answers += 1,
-            What::Requested { request, fate } => {
+            What::Requested { request, fate, .. } => {
                 counts.requests += 1;
                 counts.taken += usize::from(fate.taken());
                 counts.campaigns.insert(request.campaign.clone());
             }
-            What::Cut | What::Asked { .. } | What::Replied { .. } | What::Settled { .. } => {}
+            What::Stopped { .. } | What::Changed { .. } | What::Asked { .. } | What::Replied { .. } | What::Settled { .. } => {}
         }
     }
-    let mut complaints = promises::broken(&story);
+    complaints.extend(promises::broken(&story));
     complaints.extend(lives::broken(run, &story, &mut counts));
     complaints.extend(presences::broken(run, &story, &mut counts));
     (counts, complaints)
@@ -64,7 +81,11 @@ impl Counts {
     /// Adds another run's.
     pub(crate) fn add(&mut self, other: &Counts) {
         self.runs += other.runs;
+        self.shared += other.shared;
         self.nodes += other.nodes;
+        self.cut += other.cut;
+        self.clocks_set += other.clocks_set;
+        self.conflicts += other.conflicts;
         self.store_failures += other.store_failures;
         self.answers += other.answers;
         self.transitions += other.transitions;
@@ -93,7 +114,8 @@ impl Counts {
         }
         let ends = [self.accepted, self.unregistered, self.dead, self.expired, self.suppressed_later];
         assert!(ends.iter().all(|count| *count > 0), "not every end was seen: {self:?}");
-        assert!(self.nodes > self.runs && self.store_failures > 0, "nothing has failed: {self:?}");
+        let troubles = [self.shared, self.cut, self.clocks_set, self.conflicts, self.store_failures, self.duplicates];
+        assert!(troubles.iter().all(|count| *count > 0), "something has never gone wrong: {self:?}");
         assert!(self.duplicates * 5 < self.taken, "more than a fifth was sent twice: {self:?}");
     }
 }

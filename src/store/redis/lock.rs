@@ -1,0 +1,143 @@
+//! Locks of transfers that somebody has met, and what becomes of them: a transfer that was decided is finished, one that
+//! was not is aborted. Whoever meets an old lock does it, and every node looks for old ones now and then, so that a
+//! crash at any stage leaves nothing locked and nothing half done.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{
+    call::Call,
+    partition::Partition,
+    reply, scripts,
+    shared::Shared,
+    transfer::{self, Part},
+};
+use crate::store::Error;
+
+/// A decision that is later than this after its transfer was aborted can't come any more: whoever sent it has long given
+/// up waiting for the answer.
+const MARK_KEPT: Duration = Duration::from_secs(600);
+
+/// A lock that kept somebody from going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lock {
+    pub(super) suspect: Suspect,
+    age: Duration,
+}
+
+/// A transfer of which it is not known how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Suspect {
+    pub(super) id: String,
+    pub(super) home: Partition,
+    /// Where it may have locked something.
+    pub(super) locked: Vec<Partition>,
+}
+
+impl Lock {
+    /// Reads `<transfer> <home> <since ms> <now ms>`.
+    pub(super) fn read(text: &str, met: Partition) -> Result<Lock, Error> {
+        let read = || {
+            let mut words = text.split(' ');
+            let id = words.next()?.to_owned();
+            let home = Partition::numbered(words.next()?.parse().ok()?)?;
+            let (since, now): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            let age = Duration::from_millis(now.saturating_sub(since));
+            Some(Lock { suspect: Suspect { id, home, locked: vec![met] }, age })
+        };
+        read().ok_or_else(|| Error::Corrupt(format!("{text:?} is no lock")))
+    }
+}
+
+impl Shared {
+    /// Resolves what those of these locks stand for that are old; true if there was one.
+    pub(super) async fn resolve_stale(&self, mut locks: Vec<Lock>) -> Result<bool, Error> {
+        locks.retain(|lock| lock.age >= self.pace.lock_patience);
+        locks.sort_unstable_by(|one, other| one.suspect.cmp(&other.suspect));
+        locks.dedup_by(|one, other| one.suspect == other.suspect);
+        for lock in &locks {
+            self.resolve(&lock.suspect).await?;
+        }
+        Ok(!locks.is_empty())
+    }
+
+    /// Resolves this node's own transfers whose end was not answered.
+    pub(super) async fn resolve_own(&self) -> Result<(), Error> {
+        loop {
+            let suspect = self.suspects().last().cloned();
+            let Some(suspect) = suspect else { return Ok(()) };
+            self.resolve(&suspect).await?;
+            self.suspects().retain(|it| *it != suspect);
+        }
+    }
+
+    /// Finishes or aborts a transfer.
+    async fn resolve(&self, suspect: &Suspect) -> Result<(), Error> {
+        let home = self.keys.of(suspect.home);
+        let call = Call::script(&scripts::RESOLVE, &[home.transfers()]).arg(&suspect.id).durable();
+        let rest: Option<Vec<u8>> = self.ask_one(call, home.transfers()).await?;
+        let Some(rest) = rest else {
+            tracing::debug!(transfer = suspect.id, "a transfer that was not decided is aborted");
+            let release = |partition: &Partition| {
+                Call::script(&scripts::RELEASE, &[self.keys.of(*partition).locks()]).arg(&suspect.id).durable()
+            };
+            self.ask(&suspect.locked.iter().map(release).collect::<Vec<_>>()).await?;
+            return Ok(());
+        };
+        tracing::debug!(transfer = suspect.id, "a transfer that was decided is finished");
+        let parts = transfer::read_rest(&rest)
+            .ok_or_else(|| Error::Corrupt(format!("field {} of {}: no transfer", suspect.id, home.transfers())))?;
+        let finish = |(partition, part): &(Partition, Part)| self.finish_call(&suspect.id, *partition, part);
+        self.ask(&parts.iter().map(finish).collect::<Vec<_>>()).await?;
+        self.ask(&[self.forget_call(&suspect.id, suspect.home)]).await?;
+        Ok(())
+    }
+
+    /// Looks for what crashed nodes have left.
+    pub(super) async fn sweep(&self) -> Result<(), Error> {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let call = |partition| {
+            let names = self.keys.of(partition);
+            let call = Call::script(&scripts::STALE, &[names.locks(), names.transfers()]);
+            call.arg(millis(self.pace.lock_patience)).arg(millis(MARK_KEPT.max(self.pace.lock_patience)))
+        };
+        let answers = self.ask(&Partition::all().map(call).collect::<Vec<_>>()).await?;
+        for (partition, answer) in Partition::all().zip(answers) {
+            let found: Vec<(String, i64)> = read_pairs(answer, self.keys.of(partition).locks())?;
+            for (id, home) in found {
+                let home = Partition::numbered(home).unwrap_or(partition);
+                self.resolve(&Suspect { id, home, locked: vec![partition] }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_pairs(answer: Value, what: &str) -> Result<Vec<(String, i64)>, Error> {
+    let flat: Vec<Value> = reply::read(answer, what)?;
+    let mut pairs = Vec::with_capacity(flat.len() / 2);
+    let mut flat = flat.into_iter();
+    while let (Some(id), Some(home)) = (flat.next(), flat.next()) {
+        pairs.push((reply::read(id, what)?, reply::read(home, what)?));
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_read() {
+        let met = Partition::numbered(3).expect("there is");
+        let lock = Lock::read("ab 7 1000 4500", met).expect("a lock");
+        let home = Partition::numbered(7).expect("there is");
+        assert_eq!(lock.suspect, Suspect { id: "ab".to_owned(), home, locked: vec![met] });
+        assert_eq!(lock.age, Duration::from_millis(3_500));
+        assert_eq!(Lock::read("ab 7 1000 900", met).map(|lock| lock.age), Ok(Duration::ZERO), "clocks may go back");
+        for odd in ["", "ab", "ab 64 1 2", "ab 7 1", "ab 7 x 2"] {
+            assert!(Lock::read(odd, met).is_err(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What is read without changing anything: shoppers, directories, journal, sizes.
+
+use std::collections::BTreeMap;
+
+use parvis_engine::{
+    id::{DeviceId, OrderId, ShopperId},
+    notification::Channel,
+    shopper::Shopper,
+    time::Timestamp,
+};
+
+use super::{
+    call::Call,
+    partition::{Names, Partition},
+    reply,
+    shared::Shared,
+};
+use crate::{
+    report::Event,
+    store::{Error, JournalQuery, Record, Sizes, codec},
+};
+
+/// What stands before an event in its member: the number of the writing and the event's place in it.
+const NUMBER_LEN: usize = 18;
+/// How many shoppers' journals are read at once by a query over all.
+const PAGE: usize = 256;
+
+impl Shared {
+    pub(super) async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error> {
+        let stored = self.stored(ids).await?;
+        let record = |(stored, id): (Option<(u64, Shopper)>, &ShopperId)| {
+            let (version, shopper) = stored.unwrap_or_else(|| (0, Shopper::new(id.clone())));
+            let tracks = self.tracks.of(id, version).unwrap_or_default();
+            Record { version, shopper: shopper.into(), tracks }
+        };
+        Ok(stored.into_iter().zip(ids).map(record).collect())
+    }
+
+    pub(super) async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
+        let place = |device: &DeviceId| Partition::of_name(device.as_str());
+        let owners = self.fields(devices, |device| (place(device), device.as_str()), Names::devices).await?;
+        let read = |(owner, device): (Option<Vec<u8>>, &DeviceId)| {
+            let what = || format!("field {device} of {}", self.keys.of(place(device)).devices());
+            owner.map(|owner| read_name(&owner, what)).transpose()
+        };
+        owners.into_iter().zip(devices).map(read).collect()
+    }
+
+    pub(super) async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error> {
+        let names = self.keys.of(Partition::of_name(order.as_str()));
+        let call = Call::command("HGET", names.orders()).arg(order.as_str());
+        let owners: Option<Vec<u8>> = self.ask_one(call, names.orders()).await?;
+        let first = |owners: Vec<u8>| {
+            let least = owners.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            read_name(least, || format!("field {order} of {}", names.orders()))
+        };
+        owners.map(first).transpose()
+    }
+
+    pub(super) async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
+        if query.since.zip(query.until).is_some_and(|(since, until)| since >= until) || query.limit == 0 {
+            return Ok(Vec::new());
+        }
+        if let Some(shopper) = &query.shopper {
+            return self.journals_of(Partition::of_shopper(shopper), &[shopper.as_str()], &query).await;
+        }
+        let mut newest = Vec::new();
+        for partition in Partition::all() {
+            let names = self.keys.of(partition);
+            for page in 0.. {
+                let call = Call::command("ZRANGE", names.journals()).arg(page * PAGE).arg((page + 1) * PAGE - 1);
+                let shoppers: Vec<String> = self.ask_one(call, names.journals()).await?;
+                let shoppers: Vec<&str> = shoppers.iter().map(String::as_str).collect();
+                newest.extend(self.journals_of(partition, &shoppers, &query).await?);
+                // Each shopper's are in order already.
+                newest.sort_by(|one: &Event, other| {
+                    (one.recorded_at, &one.shopper).cmp(&(other.recorded_at, &other.shopper))
+                });
+                newest.drain(..newest.len().saturating_sub(query.limit));
+                if shoppers.len() < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    async fn journals_of(
+        &self,
+        partition: Partition,
+        shoppers: &[&str],
+        query: &JournalQuery,
+    ) -> Result<Vec<Event>, Error> {
+        let names = self.keys.of(partition);
+        let to = query.until.map_or("+inf".to_owned(), |until| format!("({}", until.as_millis()));
+        let from = query.since.map_or("-inf".to_owned(), |since| since.as_millis().to_string());
+        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+        let call = |shopper: &&str| {
+            let call = Call::command("ZRANGE", names.journal_of(shopper)).arg(&to).arg(&from);
+            call.arg("BYSCORE").arg("REV").arg("LIMIT").arg(0).arg(limit)
+        };
+        let answers = self.ask(&shoppers.iter().map(call).collect::<Vec<_>>()).await?;
+        let mut events = Vec::new();
+        for (shopper, answer) in shoppers.iter().zip(answers) {
+            let what = || format!("a row of {}", names.journal_of(shopper));
+            let rows: Vec<Vec<u8>> = reply::read(answer, &what())?;
+            for row in rows.iter().rev() {
+                let body = row.get(NUMBER_LEN..).ok_or_else(|| Error::Corrupt(format!("{}: cut short", what())))?;
+                events.push(codec::decode(body, what)?);
+            }
+        }
+        Ok(events)
+    }
+
+    pub(super) async fn sizes(&self) -> Result<Sizes, Error> {
+        let mut calls = Vec::new();
+        for names in Partition::all().map(|partition| self.keys.of(partition)) {
+            calls.push(Call::command("HLEN", names.shoppers()));
+            calls.extend(Channel::ALL.map(|channel| Call::command("ZCARD", names.outbox(channel))));
+        }
+        let mut counts = Vec::with_capacity(calls.len());
+        for answer in self.ask(&calls).await? {
+            counts.push(reply::read::<u64>(answer, "a size")?);
+        }
+        let total = |place: usize| counts.iter().skip(place).step_by(Channel::ALL.len() + 1).sum();
+        let waiting = Channel::ALL.iter().enumerate().map(|(place, channel)| (*channel, total(place + 1))).collect();
+        Ok(Sizes { shoppers: total(0), waiting, bytes: 0 })
+    }
+
+    /// The fields of hashes, in the order of the ids: one call for each partition.
+    pub(super) async fn fields<'i, I>(
+        &self,
+        ids: &'i [I],
+        place: impl Fn(&'i I) -> (Partition, &'i str),
+        key: impl Fn(&Names) -> &str,
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut groups: BTreeMap<Partition, (Call, Vec<usize>)> = BTreeMap::new();
+        for (index, id) in ids.iter().enumerate() {
+            let (partition, field) = place(id);
+            let begin = || (Call::command("HMGET", key(self.keys.of(partition))), Vec::new());
+            let (call, indices) = groups.entry(partition).or_insert_with(begin);
+            call.command.arg(field);
+            indices.push(index);
+        }
+        let (calls, indices): (Vec<Call>, Vec<Vec<usize>>) = groups.into_values().unzip();
+        let mut found: Vec<Option<Vec<u8>>> = ids.iter().map(|_| None).collect();
+        for (answer, indices) in self.ask(&calls).await?.into_iter().zip(indices) {
+            let values: Vec<Option<Vec<u8>>> = reply::read(answer, "the fields of a hash")?;
+            for (index, value) in indices.into_iter().zip(values) {
+                found[index] = value;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn read_name(bytes: &[u8], what: impl Fn() -> String) -> Result<ShopperId, Error> {
+    let name = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    name.ok_or_else(|| Error::Corrupt(format!("{}: no shopper", what())))
+}
+
+/// The far end of times, for scores.
+pub(super) fn before(horizon: Timestamp) -> String {
+    format!("({}", horizon.as_millis())
+}
