@@ -24,6 +24,7 @@ use parvis::{
     fleet, keys,
     replay::{Print, Replay},
     sandbox,
+    store::Embedded,
     walk::Truth,
 };
 use parvis_engine::world::World;
@@ -284,6 +285,9 @@ fn told<T>(findings: Vec<Finding>) -> Result<T> {
 fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if Embedded::catches_panics() {
+            return;
+        }
         report(panic);
         std::process::exit(70);
     }));

@@ -63,6 +63,11 @@ impl Embedded {
         blocking(move || Embedded::start(&config, File::open(&config)?)).await
     }
 
+    /// Whether a panic of this thread is caught and told as an error: the file is garbled, and the library panics over it.
+    pub fn catches_panics() -> bool {
+        File::catches_panics()
+    }
+
     /// Whether another process has the file open.
     pub async fn is_in_use(config: &Config) -> bool {
         let path = config.path.clone();
@@ -76,7 +81,7 @@ impl Embedded {
         migration::prepare(&transaction)?;
         transaction.commit()?;
         let volatile = Arc::new(Volatile::new());
-        let (extent, durable) = file.read(|transaction| {
+        let (extent, durable) = file.read_first(|transaction| {
             index(transaction, &volatile)?;
             let mut extent = log::recover(transaction, &volatile)?;
             extent.tail = index::tail_entries(&transaction.open_table(tables::TAIL)?)?;

@@ -2,6 +2,7 @@
 //! after a failed synchronisation it is not reopened by this process.
 
 use std::{
+    cell::Cell,
     fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -69,6 +70,16 @@ impl File {
         self.check()?;
         let transaction = database.as_ref().ok_or_else(|| self.closed())?.begin_read()?;
         body(&transaction)
+    }
+
+    /// Reads one snapshot of a file that nobody has read yet and that may be garbled.
+    pub(super) fn read_first<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
+        guarded(|| self.read(body)).unwrap_or_else(|| Err(self.broken()))
+    }
+
+    /// Whether a panic of this thread is about a garbled file and becomes an error.
+    pub(super) fn catches_panics() -> bool {
+        GUARDED.get()
     }
 
     /// Holds on to the snapshot of this moment. As long as it lives, no page that it shows is used again.
@@ -141,7 +152,7 @@ impl File {
             Some(Ok(database)) => Ok(Some(database)),
             Some(Err(DatabaseError::RepairAborted)) => Ok(None),
             Some(Err(error)) => Err(refusal(&self.path, error)),
-            None => Err(Error::Corrupt(format!("{} can't be read: its structure is broken", self.path.display()))),
+            None => Err(self.broken()),
         }
     }
 
@@ -159,6 +170,10 @@ impl File {
         self.disk.bytes()
     }
 
+    fn broken(&self) -> Error {
+        Error::Corrupt(format!("{} can't be read: its structure is broken", self.path.display()))
+    }
+
     fn closed(&self) -> Error {
         Error::Unavailable(format!("{} is closed", self.path.display()))
     }
@@ -173,9 +188,16 @@ impl Pinned {
     }
 }
 
-/// Opens a file that may be garbled: the library may panic over it, which gives none.
-fn guarded<T>(open: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(open)).ok()
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Reads a file that may be garbled: the library may panic over it, which gives none.
+fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+    GUARDED.set(true);
+    let read = catch_unwind(AssertUnwindSafe(read)).ok();
+    GUARDED.set(false);
+    read
 }
 
 impl fmt::Debug for File {
