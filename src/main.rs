@@ -24,7 +24,6 @@ use parvis::{
     fleet, keys,
     replay::{Print, Replay},
     sandbox,
-    store::Embedded,
     walk::Truth,
 };
 use parvis_engine::world::World;
@@ -238,10 +237,11 @@ fn in_runtime<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
 async fn serve(source: Source) -> Result<()> {
     let config = config::load(&source).or_else(told)?;
     parvis::log::start(&config.log);
-    end_on_panic();
     let (mut terminate, mut interrupt, mut hangup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let app = App::start(config, source, Clock::System, Entropy::System).await?;
+    // Not before: a garbled file of the store makes its library panic, which is caught and told by the file's name.
+    end_on_panic();
     tracing::info!(http.address = %app.address, "listening on {}", app.address);
     loop {
         tokio::select! { biased;
@@ -285,9 +285,6 @@ fn told<T>(findings: Vec<Finding>) -> Result<T> {
 fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if Embedded::catches_panics() {
-            return;
-        }
         report(panic);
         std::process::exit(70);
     }));

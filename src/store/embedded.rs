@@ -63,11 +63,6 @@ impl Embedded {
         blocking(move || Embedded::start(&config, File::open(&config)?)).await
     }
 
-    /// Whether a panic of this thread is caught and told as an error: the file is garbled, and the library panics over it.
-    pub fn catches_panics() -> bool {
-        File::catches_panics()
-    }
-
     /// Whether another process has the file open.
     pub async fn is_in_use(config: &Config) -> bool {
         let path = config.path.clone();

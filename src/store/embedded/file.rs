@@ -2,7 +2,6 @@
 //! after a failed synchronisation it is not reopened by this process.
 
 use std::{
-    cell::Cell,
     fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -75,11 +74,6 @@ impl File {
     /// Reads one snapshot of a file that nobody has read yet and that may be garbled.
     pub(super) fn read_first<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
         guarded(|| self.read(body)).unwrap_or_else(|| Err(self.broken()))
-    }
-
-    /// Whether a panic of this thread is about a garbled file and becomes an error.
-    pub(super) fn catches_panics() -> bool {
-        GUARDED.get()
     }
 
     /// Holds on to the snapshot of this moment. As long as it lives, no page that it shows is used again.
@@ -188,16 +182,9 @@ impl Pinned {
     }
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Reads a file that may be garbled: the library may panic over it, which gives none.
 fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
-    GUARDED.set(true);
-    let read = catch_unwind(AssertUnwindSafe(read)).ok();
-    GUARDED.set(false);
-    read
+    catch_unwind(AssertUnwindSafe(read)).ok()
 }
 
 impl fmt::Debug for File {
