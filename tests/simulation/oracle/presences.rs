@@ -86,7 +86,8 @@ fn in_the_end(run: &Run, story: &Story<'_>) -> Vec<String> {
         }
         for one in last.values() {
             if !is_stored(story, one, &run.known[&one.step.shopper].shopper) {
-                complaints.push(format!("in the end, {} is not known any more: {:?}", one.step.shopper, one.step.input));
+                complaints
+                    .push(format!("in the end, {} is not known any more: {:?}", one.step.shopper, one.step.input));
             }
         }
     }
