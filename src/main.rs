@@ -237,10 +237,11 @@ fn in_runtime<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
 async fn serve(source: Source) -> Result<()> {
     let config = config::load(&source).or_else(told)?;
     parvis::log::start(&config.log);
-    end_on_panic();
     let (mut terminate, mut interrupt, mut hangup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let app = App::start(config, source, Clock::System, Entropy::System).await?;
+    // Not before: a garbled file of the store makes its library panic, which is caught and told by the file's name.
+    end_on_panic();
     tracing::info!(http.address = %app.address, "listening on {}", app.address);
     loop {
         tokio::select! { biased;

@@ -31,14 +31,17 @@ pub async fn export(source: &Source, out: &Path, compressed: bool, told: &mut im
     let store = store::open(config).await?;
     let exported = write(&*store, Output::create(out, compressed).await?).await;
     store.close().await?;
-    let rows = exported?;
+    let written = exported?;
     if out.as_os_str() != "-" {
-        writeln!(told, "{} holds {rows} rows", out.display())?;
+        writeln!(told, "{} holds {} rows", out.display(), written.rows())?;
+        if !written.is_snapshot() {
+            writeln!(told, "they are not of one moment: right only if no node wrote meanwhile")?;
+        }
     }
     Ok(())
 }
 
-async fn write(store: &dyn Store, mut output: Output) -> Result<u64> {
+async fn write(store: &dyn Store, mut output: Output) -> Result<Writing> {
     let mut writing = Writing::new(store.export().await?, Clock::System.now(), &Entropy::System);
     while let Some(bytes) = writing.next().await {
         output.write(&bytes).await?;
@@ -48,7 +51,7 @@ async fn write(store: &dyn Store, mut output: Output) -> Result<u64> {
         bail!("{why}");
     }
     output.finish().await?;
-    Ok(writing.rows())
+    Ok(writing)
 }
 
 /// Carries out `parvis import`: into a store that is empty, or holds a part of this import.

@@ -77,6 +77,11 @@ impl Writing {
         self.rows
     }
 
+    /// Whether all rows are of one moment.
+    pub fn is_snapshot(&self) -> bool {
+        self.export.is_snapshot()
+    }
+
     /// Why the file has ended early, if it has.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()

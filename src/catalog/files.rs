@@ -199,7 +199,7 @@ impl Reading {
         let (id, entry) = match compiled {
             Ok(compiled) => compiled,
             Err(problems) => {
-                self.findings.extend(problems.iter().map(|problem| object.finding(problem)));
+                self.findings.extend(problems.iter().take(FINDINGS_MAX).map(|problem| object.finding(problem)));
                 return None;
             }
         };

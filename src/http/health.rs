@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{Services, problem::Problem};
+use super::Services;
 
 /// Whether the node can safely take what is sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +58,13 @@ pub(super) async fn readyz(State(services): State<Arc<Services>>) -> Response {
 
 /// Metrics in the text form of OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
-pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Result<Response, Problem> {
-    let sizes = services.store.sizes().await?;
+pub(super) async fn metrics(State(services): State<Arc<Services>>) -> Response {
+    // Without the store the sizes stay what they were, for now more than ever somebody looks at the rest.
+    let sizes = services.store.sizes().await.ok();
     services.reporter.crash_loss(services.store.crash_loss());
     services.reporter.catalog(services.catalog.standing());
-    let page = services.reporter.page(&sizes, services.shards.waiting(), &services.fleet.counts(services.clock.now()));
+    let fleet = services.fleet.counts(services.clock.now());
+    let page = services.reporter.page(sizes.as_ref(), services.shards.waiting(), &fleet);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, content_type)], page).into_response())
+    ([(header::CONTENT_TYPE, content_type)], page).into_response()
 }

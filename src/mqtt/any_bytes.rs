@@ -16,7 +16,7 @@ const PACKET_MAX: usize = 256;
 /// Says whether there was a packet that can be read.
 ///
 /// # Panics
-/// If the packets depend on the pieces, or more is held than a packet and a piece.
+/// If the packets depend on the pieces, or more is held than a packet, or than a topic and what follows it.
 pub(crate) fn check(bytes: &[u8]) -> bool {
     let Some((piece, stream)) = bytes.split_first() else { return false };
     let frames = cut(stream, stream.len().max(1));
@@ -64,9 +64,17 @@ fn cut(stream: &[u8], piece: usize) -> Result<Vec<Frame>, Vec<Frame>> {
                 Err(_) => return Err(found),
             }
         }
-        assert!(frames.buffer.len() <= PACKET_MAX.max(piece), "held {}", frames.buffer.len());
+        let held = frames.buffer.len();
+        assert!(held <= PACKET_MAX.max(piece).max(before_id(&frames.buffer) + piece), "held {held}");
     }
     Ok(found)
+}
+
+/// The bytes up to the end of a message's id: of one that is too large, they are waited for.
+fn before_id(buffer: &[u8]) -> usize {
+    let head = 2 + buffer.iter().skip(1).take(3).take_while(|byte| **byte & 0x80 != 0).count();
+    let topic = buffer.get(head).zip(buffer.get(head + 1));
+    topic.map_or(head, |(high, low)| head + 4 + usize::from(u16::from_be_bytes([*high, *low])))
 }
 
 #[cfg(test)]

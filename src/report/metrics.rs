@@ -280,13 +280,15 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn page(&self, sizes: &crate::store::Sizes, inbox_waiting: usize) -> String {
+    pub(crate) fn page(&self, sizes: Option<&crate::store::Sizes>, inbox_waiting: usize) -> String {
         self.inbox_waiting.set(level(inbox_waiting as u64));
-        self.shoppers.set(level(sizes.shoppers));
-        self.store_bytes.set(level(sizes.bytes));
-        for channel in Channel::ALL {
-            let waiting = sizes.waiting.get(&channel).copied().unwrap_or(0);
-            self.outbox_waiting.get_or_create(&OnChannel { channel: channel.name() }).set(level(waiting));
+        if let Some(sizes) = sizes {
+            self.shoppers.set(level(sizes.shoppers));
+            self.store_bytes.set(level(sizes.bytes));
+            for channel in Channel::ALL {
+                let waiting = sizes.waiting.get(&channel).copied().unwrap_or(0);
+                self.outbox_waiting.get_or_create(&OnChannel { channel: channel.name() }).set(level(waiting));
+            }
         }
         let mut page = String::new();
         encode(&mut page, &self.registry).expect("writing to a string does not fail");

@@ -239,8 +239,8 @@ impl Reporter {
         self.metrics.catalog(standing);
     }
 
-    /// The metrics page, in the text format of Prometheus.
-    pub fn page(&self, sizes: &Sizes, inbox_waiting: usize, fleet: &Counts) -> String {
+    /// The metrics page, in the text format of Prometheus. Sizes that are not known now stay what they were.
+    pub fn page(&self, sizes: Option<&Sizes>, inbox_waiting: usize, fleet: &Counts) -> String {
         self.metrics.fleet(fleet);
         self.metrics.page(sizes, inbox_waiting)
     }

@@ -76,7 +76,7 @@ impl Embedded {
         migration::prepare(&transaction)?;
         transaction.commit()?;
         let volatile = Arc::new(Volatile::new());
-        let (extent, durable) = file.read(|transaction| {
+        let (extent, durable) = file.read_first(|transaction| {
             index(transaction, &volatile)?;
             let mut extent = log::recover(transaction, &volatile)?;
             extent.tail = index::tail_entries(&transaction.open_table(tables::TAIL)?)?;

@@ -354,7 +354,7 @@ pub async fn open(config: Config) -> Result<Arc<dyn Store>, Error> {
     if let Contents::Part { rows, .. } = store.contents().await? {
         store.close().await?;
         let why =
-            format!("an import into it has not ended ({rows} rows so far): repeat that, or begin with an empty store");
+            format!("it holds {rows} rows of an import that has not ended: repeat it, or begin with an empty store");
         return Err(Error::Unavailable(why));
     }
     Ok(store)

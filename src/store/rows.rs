@@ -66,7 +66,8 @@ pub struct Durably {
     pub state: Arc<Shopper>,
 }
 
-/// A notification as it is kept.
+/// A notification as it is kept. Its id stays what it was when it was decided, even if ids are derived otherwise by now:
+/// where it belongs is told by the message's shopper.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sent {

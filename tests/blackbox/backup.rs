@@ -155,3 +155,30 @@ async fn a_store_is_moved_by_commands_that_overwrite_nothing() {
     let why = refused(&["verify", "--config", &config]).await;
     assert!(why.contains("there is no store at"), "{why}");
 }
+
+#[tokio::test]
+async fn a_damaged_store_is_named_at_start_and_not_served() {
+    let (mut rig, _) = prepared().await;
+    rig.stop().await;
+    rig.set("store.verify_at_start", "true");
+    let store = rig.folder.path().join("parvis.redb");
+    let whole = fs::read(&store).expect("is there");
+    let cut = |part: usize| whole[..whole.len() / part].to_vec();
+    let mut garbled = whole.clone();
+    garbled[4_096..8 * 4_096].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let mut flipped = whole.clone();
+    let at = whole.windows(8).position(|text| text == b"platform").expect("a shopper is in it");
+    flipped[at] ^= 1;
+    let other = b"a shopping list\n".repeat(1_000);
+    for bytes in [cut(2), cut(10), garbled, flipped, other] {
+        fs::write(&store, &bytes).expect("writable");
+        let output = rig.serve_in_vain().await;
+        let why = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && why.contains("corrupt") && why.contains("parvis.redb"), "{why}");
+        assert_eq!(fs::read(&store).expect("is there"), bytes, "what is damaged stays as it is");
+    }
+    fs::write(&store, &whole).expect("writable");
+    rig.boot().await;
+    rig.get("/v1/campaigns/news").await;
+    rig.stop().await;
+}

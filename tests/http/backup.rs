@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::server::{Reply, Server, Wanted, now};
 
 /// More than sockets and queues take in.
-const ANSWERS: usize = 6_000;
+const ANSWERS: usize = 4_000;
 
 async fn filled(wanted: Wanted) -> Server {
     let server = Server::start_with(wanted).await;
@@ -52,7 +52,7 @@ async fn next_backup(server: &Server) -> Reply {
 async fn assert_whole(reply: &Reply) {
     assert_eq!(reply.header("content-type"), "application/x-ndjson");
     let mut reading = Reading::begin(&reply.body[..]).await.expect("a header");
-    assert!(reading.header().snapshot && reading.header().at == now());
+    assert!(reading.header().snapshot && reading.header().at >= now());
     loop {
         if let Section::End(end) = reading.next().await.expect("whole") {
             assert_eq!(end.rows.get("answer"), Some(&(ANSWERS as u64)));

@@ -60,7 +60,8 @@ async fn every_call_of_the_contract_is_there() {
         POST /v1/notifications/{id}/receipts, POST /v1/explain, GET /v1/stream, GET /healthz, GET /readyz, \
         GET /metrics, POST /v1/ingest/owntracks, POST /v1/ingest/overland, POST /v1/ingest/transistorsoft, \
         POST /v1/ingest/amazon, POST /v1/ingest/ranging, GET /v1/ingest/osmand, POST /v1/ingest/osmand, \
-        POST /v1/ingest/scanners/{format}, GET /v1/fleet/scanners, GET /v1/fleet/beacons, GET /v1/fleet/unknown";
+        POST /v1/ingest/scanners/{format}, GET /v1/fleet/scanners, GET /v1/fleet/beacons, GET /v1/fleet/unknown, \
+        GET /v1/backup";
     expected.extend(others.split(", ").map(|call| call.trim().to_owned()));
     assert_eq!(calls, expected);
 }

@@ -25,7 +25,7 @@ async fn a_change_through_one_node_decides_on_all() {
         nodes.shown(reader, &fence).await;
         let body = rig::report("phone", rig::now(), rig::SHOP);
         let answer = nodes.must(reader, Method::POST, "/v1/observations", &body).await;
-        assert_eq!(rig::names(&answer["transitions"]), [format!("enter hall-{round}")], "{answer}");
+        assert!(rig::names(&answer["transitions"]).contains(&format!("enter hall-{round}")), "{answer}");
         nodes.must(reader, Method::DELETE, &fence, &Value::Null).await;
         for node in 0..nodes.count() {
             rig::until("the fence to go everywhere", async || {

@@ -16,11 +16,11 @@ async fn kill_and_boot(mut nodes: Nodes, rounds: usize, seed: u64) {
     let load = Load::begin(&nodes, seed).await;
     let dice = Entropy::seeded(seed);
     for _ in 0..rounds {
-        load.more_answers(100).await;
+        load.more_answers(60).await;
         Clock::System.sleep(Duration::from_micros(dice.bits() % 40_000)).await;
         let node = usize::try_from(dice.bits() % nodes.count() as u64).expect("small");
         nodes.kill(node).await;
-        load.more_answers(50).await;
+        load.more_answers(30).await;
         nodes.boot(node).await;
     }
     let figures = load.end(&nodes).await;
@@ -33,7 +33,7 @@ async fn kill_and_boot(mut nodes: Nodes, rounds: usize, seed: u64) {
 async fn three_nodes_on_one_server_are_killed_in_turn_and_nothing_is_lost() {
     let server = Server::start(&[]).await;
     let nodes = Nodes::start(on_server(&server, 3), &[]).await;
-    kill_and_boot(nodes, rounds(4), SEED).await;
+    kill_and_boot(nodes, rounds(3), SEED).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

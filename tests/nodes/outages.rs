@@ -12,7 +12,7 @@ const SEED: u64 = 5_010;
 
 /// Ends the load. What was under way on a node while its leases could not be ended may be sent again.
 async fn end(load: Load, nodes: Nodes, outages: usize) {
-    load.more_answers(60).await;
+    load.more_answers(30).await;
     let figures = load.end(&nodes).await;
     assert!(figures.refused > 0, "it was noticed");
     assert!(figures.twice <= outages * nodes.count() * UNDER_WAY, "{figures:?}");
@@ -26,7 +26,7 @@ async fn a_server_that_syncs_always_is_killed_and_nothing_is_lost() {
     let load = Load::begin(&nodes, SEED).await;
     let rounds = rounds(2);
     for _ in 0..rounds {
-        load.more_answers(100).await;
+        load.more_answers(60).await;
         server.kill().await;
         load.more_refusals(0, 5).await;
         load.more_refusals(1, 5).await;
@@ -42,7 +42,7 @@ async fn a_server_that_freezes_holds_everybody_up_and_nothing_is_lost() {
     let load = Load::begin(&nodes, SEED + 1).await;
     let rounds = rounds(2);
     for _ in 0..rounds {
-        load.more_answers(100).await;
+        load.more_answers(60).await;
         server.freeze().await;
         load.more_refusals(0, 3).await;
         server.thaw().await;
@@ -60,10 +60,10 @@ async fn a_node_that_is_cut_off_refuses_and_the_others_go_on() {
     let load = Load::begin(&nodes, SEED + 2).await;
     let rounds = rounds(3);
     for _ in 0..rounds {
-        load.more_answers(100).await;
+        load.more_answers(60).await;
         wire.cut();
         load.more_refusals(0, 5).await;
-        load.more_answers(50).await;
+        load.more_answers(30).await;
         wire.mend();
     }
     end(load, nodes, rounds).await;
@@ -76,7 +76,7 @@ async fn a_server_that_is_full_takes_nothing_and_forgets_nothing() {
     let load = Load::begin(&nodes, SEED + 3).await;
     let rounds = rounds(2);
     for _ in 0..rounds {
-        load.more_answers(100).await;
+        load.more_answers(60).await;
         server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
         load.more_refusals(0, 5).await;
         load.more_refusals(1, 5).await;

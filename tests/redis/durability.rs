@@ -1,13 +1,15 @@
 //! What real servers promise, and what is refused.
 
+use std::time::Duration;
+
 use parvis::store::{
-    Error, Loss,
-    redis::{Call, Config, Demand, Link, Topology, durability::Verdict},
+    Error, Loss, Store,
+    redis::{Call, Config, Demand, Link, Pace, Redis, Topology, durability::Verdict},
 };
 
 use crate::{
     add, config, connect, number, persist, refused, send_one,
-    server::{Cluster, Server},
+    server::{Cluster, Server, until},
     sum,
 };
 
@@ -133,4 +135,19 @@ async fn a_server_that_may_not_be_asked_is_unknown() {
     let link = connect(&mute).await;
     let why = Verdict::read(&link).await.expect_err("INFO is needed");
     assert!(matches!(&why, Error::Unavailable(why) if why.contains("'info'")), "{why}");
+}
+
+#[tokio::test]
+async fn the_store_demands_it_tells_it_and_notices_when_it_changes() {
+    let server = Server::start(&["appendonly yes", "appendfsync always"]).await;
+    let demanding = Config { durability: Demand::Fsync, ..config(vec![server.url()]) };
+    let soon = Duration::from_millis(20);
+    let store = Redis::open_at_pace(&demanding, Pace { poll: soon, sweep: soon, ..Pace::default() }).await;
+    let store = store.expect("opens");
+    assert_eq!(store.crash_loss(), Loss::Nothing);
+    server.ask(&["CONFIG", "SET", "appendfsync", "everysec"]).await;
+    until("the change to be noticed", async || (store.crash_loss() == Loss::Second).then_some(())).await;
+    store.close().await.expect("closes");
+    let why = Redis::open(&demanding).await.expect_err("it is less than demanded").to_string();
+    assert!(why.contains("appendfsync always"), "{why}");
 }

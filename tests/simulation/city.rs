@@ -25,7 +25,7 @@ pub(crate) const QUIET: (i8, i8) = (21, 8);
 /// When the shops are open.
 pub(crate) const OPEN: (i8, i8) = (9, 20);
 /// Offers of all campaigns together.
-pub(crate) const CAP: (usize, Duration) = (3, Duration::from_secs(6 * 3600));
+pub(crate) const CAP: (usize, Duration) = (4, Duration::from_secs(5 * 3600));
 
 /// Where people are.
 pub(crate) const ZONES: [&str; 2] = ["Europe/Paris", "Europe/Lisbon"];
@@ -62,7 +62,7 @@ pub(crate) const RULES: [Rule; 11] = [
     Rule { id: "linger", per_day: Some(2), ..RULE },
     Rule { id: "passing", quiet: Some((20, 9)), ..RULE },
     Rule { id: "farewell", cooldown: Some(HOUR), ttl: HOUR.saturating_mul(14), ..RULE },
-    Rule { id: "come-in", ttl: Duration::from_secs(60), ..RULE },
+    Rule { id: "come-in", ttl: Duration::from_secs(30), ..RULE },
     Rule { id: "thousandth", budget: Some(4), ..RULE },
     Rule { id: "night-owl", quiet: None, ..RULE },
     Rule { id: "order-news", offer: false, quiet: None, ttl: HOUR.saturating_mul(72), ..RULE },
@@ -125,7 +125,7 @@ purpose = "offer"
 on = { transition = "approach", tags = ["shop"] }
 holdout_percent = 40
 priority = 9
-ttl = "1min"
+ttl = "30s"
 content.en = { title = "come-in", body = "{{ region.id }} {{ transition }}" }
 
 [[campaign]]

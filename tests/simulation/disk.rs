@@ -126,7 +126,8 @@ impl Disk {
         leave_out(&mut commit, |id| done.contains(id));
         if mishap == Some(Mishap::Halfway) {
             let bonds = commit.bonds.clone();
-            let bound = |id: &ShopperId| bonds.iter().find(|bond| bond.contains(id)).map_or(id, |bond| &bond[0]).clone();
+            let bound =
+                |id: &ShopperId| bonds.iter().find(|bond| bond.contains(id)).map_or(id, |bond| &bond[0]).clone();
             let lost = |id: &ShopperId| bound(id).stable_hash() % 2 == 0;
             leave_out(&mut commit, lost);
         }

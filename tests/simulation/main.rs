@@ -21,7 +21,7 @@ mod shared;
 mod storm;
 mod walk;
 
-use std::env;
+use std::{cell::Cell, env, panic, sync::Once};
 
 /// In the development profile two cores play so many in well under a minute.
 const SEEDS: u64 = 240;
@@ -93,12 +93,33 @@ fn the_promises_hold_in_the_8th_part() {
     hold(part(7));
 }
 
+thread_local! {
+    /// How often something has panicked on this thread, be it in a task that nobody waits for.
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            before(panic);
+        }));
+    });
+}
+
 fn hold(seeds: Vec<u64>) {
+    count_panics();
     let mut total = oracle::Counts::default();
     let mut broken = Vec::new();
     for seed in seeds {
-        let (counts, complaints) = oracle::judge(&run::play(seed));
+        let (counts, mut complaints) = oracle::judge(&run::play(seed));
         total.add(&counts);
+        let panics = PANICS.replace(0);
+        if panics > 0 {
+            complaints.push(format!("{panics} tasks have panicked"));
+        }
         if !complaints.is_empty() {
             let shown = complaints.iter().take(8).cloned().collect::<Vec<_>>().join("\n  ");
             broken.push(format!("PARVIS_SIM_SEED={seed}: {} promises broken\n  {shown}", complaints.len()));

@@ -104,7 +104,7 @@ fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
         runtime.block_on(work)
     };
     let ran = std::thread::scope(|scope| scope.spawn(run).join());
-    ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    ran.expect("the catalog's work ends")
 }
 
 impl Node {

@@ -121,7 +121,13 @@ impl Draft {
             self.own(phone, start);
         }
         for _ in 0..3 + self.dice.below(3) {
-            self.walk();
+            let start = self.any_time();
+            self.walk(start);
+        }
+        // Many are about when the quiet hours begin.
+        if self.dice.chance(0.8) {
+            let start = rush(self.number).plus(self.dice.span(300.0, 1_500.0));
+            self.walk(start);
         }
         for number in 0..self.dice.below(3) {
             self.order(number);
@@ -252,10 +258,9 @@ impl Draft {
     }
 
     /// One way through the city with one phone or all of them, and how their fixes arrive.
-    fn walk(&mut self) {
+    fn walk(&mut self, start: Timestamp) {
         let phone = self.dice.below(self.phones.len());
-        let (start, way) = (self.any_time(), self.dice.clone());
-        let fixes = walk::fixes(&way, start);
+        let fixes = walk::fixes(&self.dice, start);
         let together = self.dice.chance(0.6);
         for carried in (0..self.phones.len()).filter(|carried| together || *carried == phone) {
             let device = self.phones[carried].id.clone();
@@ -359,6 +364,12 @@ impl Draft {
             }
         }
     }
+}
+
+/// Half an hour before a person's quiet hours begin.
+fn rush(person: usize) -> Timestamp {
+    let begin = ["2026-11-20T20:30:00+01:00", "2026-11-20T20:30:00+00:00"];
+    at(begin[person % begin.len()])
 }
 
 /// Location, offers, orders.

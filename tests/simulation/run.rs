@@ -142,8 +142,7 @@ impl Setting {
         self.follow(&control, &bells, &power);
         let (power_of_node, bells_of_node) = (power.clone(), Arc::clone(&bells));
         let store = ground.store;
-        let door =
-            Door { shards, store, catalog, reporter, control, power: power_of_node, bells: bells_of_node };
+        let door = Door { shards, store, catalog, reporter, control, power: power_of_node, bells: bells_of_node };
         self.open(node, Some(door));
         clock.sleep_until(Some(end.map_or(at(city::END), |end| end.at))).await;
         match end.map_or(How::Stopped, |end| end.how) {
@@ -315,8 +314,7 @@ impl Setting {
         let mut inside = Vec::new();
         for (device, registered) in known.values().flat_map(|record| record.shopper.devices.iter()) {
             let there = registered.presences.iter().filter(|presence| presence.state == PresenceState::Inside);
-            inside
-                .extend(there.map(|presence| format!("{device} is in {} since {}", presence.region, presence.since)));
+            inside.extend(there.map(|presence| format!("{device} is in {} since {}", presence.region, presence.since)));
         }
         let (plan, storm) = (Arc::clone(&self.town.plan), Arc::clone(&self.storm));
         let (lines, recorded) = (self.town.log.lines(), self.town.shared.recorded());

@@ -125,13 +125,21 @@ impl Storm {
             let channel = *dice.pick(&Channel::ALL);
             (channel, span(30.0, 1_800.0), *dice.pick(&[Mood::Slow, Mood::Busy, Mood::Down]))
         };
-        let moods = (0..8 + dice.below(18)).map(mood).collect();
+        let mut moods: Vec<_> = (0..8 + dice.below(18)).map(mood).collect();
+        for evening in ["2026-11-20T20:50:00+01:00", "2026-11-20T20:50:00+00:00"] {
+            let span = Span { from: at(evening), until: at(evening).plus(Duration::from_secs(1_200)) };
+            let mood = *dice.pick(&[Mood::Busy, Mood::Busy, Mood::Down]);
+            moods.extend(Channel::ALL.map(|channel| (channel, span, mood)));
+        }
         let skews_ms = (0..nodes).map(|_| dice.between(-SKEW_MS, SKEW_MS) as i64).collect();
         let jump = |_| {
             let by_ms = dice.between(-JUMP_S, JUMP_S) * 1_000.0;
-            Jump { node: dice.below(nodes), span: span(20.0, 1_200.0), by_ms: by_ms as i64 }
+            // Half of them while most people are about.
+            let from = if dice.chance(0.5) { start.plus(dice.span(0.0, 8.0 * 3_600.0)) } else { any() };
+            let span = Span { from, until: from.plus(dice.span(20.0, 1_800.0)) };
+            Jump { node: dice.below(nodes), span, by_ms: by_ms as i64 }
         };
-        let count = if dice.chance(0.4) { 1 + dice.below(4) } else { 0 };
+        let count = if dice.chance(0.5) { 1 + dice.below(4) } else { 0 };
         let mut jumps: Vec<Jump> = (0..count).map(jump).collect();
         jumps.sort_by_key(|jump| jump.span.from);
         let fault_rate = *dice.pick(&[0.0, 0.01, 0.05]);

@@ -2,7 +2,11 @@
 
 use std::{path::Path, process::Command};
 
-use parvis::store::{Commit, Committed, Error, JournalQuery, Step};
+use parvis::{
+    backup::{Reading, Section, Writing},
+    entropy::Entropy,
+    store::{Commit, Committed, Error, JournalQuery, Step},
+};
 use parvis_engine::{
     notification::{Channel, Milestone},
     shopper::Attribute,
@@ -266,6 +270,35 @@ async fn an_unreadable_life_or_message_stops_no_other() {
     assert!(matches!(store.life(sent[1].id).await, Err(Error::Corrupt(_))));
     let life = store.life(sent[2].id).await.expect("available").expect("known");
     assert!(life.milestones.iter().any(|step| step.milestone == Milestone::Accepted));
+}
+
+#[tokio::test]
+async fn an_export_names_what_it_cannot_read_and_is_no_whole_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path()).await;
+    send(&*store, vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm)]).await;
+    store.close().await.expect("closes");
+    let id = message(2, "A", Channel::Fcm).id;
+    edit(folder.path(), |transaction| {
+        let mut messages = transaction.open_table(MESSAGES).expect("messages");
+        messages.insert(id.as_u128(), (1, 1, &[0xc1][..])).expect("writes");
+    });
+    let store = open(folder.path()).await;
+    let mut writing = Writing::new(store.export().await.expect("available"), at(0), &Entropy::System);
+    let mut bytes = Vec::new();
+    while let Some(section) = writing.next().await {
+        bytes.extend(section);
+    }
+    assert!(writing.failure().is_some_and(|why| why.contains(&id.to_string())));
+    let mut reading = Reading::begin(&bytes[..]).await.expect("a header");
+    let why = loop {
+        match reading.next().await {
+            Ok(Section::Rows(_)) => {}
+            Ok(Section::End(_)) => panic!("it is not whole"),
+            Err(why) => break why.to_string(),
+        }
+    };
+    assert!(why.contains("could not go on") && why.contains(&id.to_string()), "{why}");
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub(crate) fn polygon(rings: &[Vec<[f64; 2]>], left: &mut Comparisons) -> Vec<(O
             }
         }
     }
+    if problems.is_empty() && left.are_used_up() {
+        problems.push((None, ENTANGLED.to_owned()));
+    }
     problems
 }
 

@@ -71,6 +71,11 @@ impl File {
         body(&transaction)
     }
 
+    /// Reads one snapshot of a file that nobody has read yet and that may be garbled.
+    pub(super) fn read_first<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, Error>) -> Result<T, Error> {
+        guarded(|| self.read(body)).unwrap_or_else(|| Err(self.broken()))
+    }
+
     /// Holds on to the snapshot of this moment. As long as it lives, no page that it shows is used again.
     pub(super) fn pin(&self) -> Result<Arc<Pinned>, Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +146,7 @@ impl File {
             Some(Ok(database)) => Ok(Some(database)),
             Some(Err(DatabaseError::RepairAborted)) => Ok(None),
             Some(Err(error)) => Err(refusal(&self.path, error)),
-            None => Err(Error::Corrupt(format!("{} can't be read: its structure is broken", self.path.display()))),
+            None => Err(self.broken()),
         }
     }
 
@@ -159,6 +164,10 @@ impl File {
         self.disk.bytes()
     }
 
+    fn broken(&self) -> Error {
+        Error::Corrupt(format!("{} can't be read: its structure is broken", self.path.display()))
+    }
+
     fn closed(&self) -> Error {
         Error::Unavailable(format!("{} is closed", self.path.display()))
     }
@@ -173,9 +182,9 @@ impl Pinned {
     }
 }
 
-/// Opens a file that may be garbled: the library may panic over it, which gives none.
-fn guarded<T>(open: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(open)).ok()
+/// Reads a file that may be garbled: the library may panic over it, which gives none.
+fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(read)).ok()
 }
 
 impl fmt::Debug for File {

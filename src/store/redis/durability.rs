@@ -1,7 +1,8 @@
 //! What the servers promise about a crash, as they tell it themselves. Judges; changes nothing at the servers.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use redis::Value;
 
 use super::{
@@ -40,6 +41,42 @@ pub struct Verdict {
     pub masters: Vec<Master>,
     /// So many replicas have a write before it counts as done.
     pub replicas_min: u32,
+}
+
+/// The newest verdict. Another server may have become master, or an operator may have changed a setting.
+#[derive(Debug)]
+pub(super) struct Promise(ArcSwap<Verdict>);
+
+impl Promise {
+    /// Asks what is promised, says it and refuses what is not enough.
+    pub(super) async fn demand(link: &Link) -> Result<Promise, Error> {
+        let verdict = Verdict::read(link).await?;
+        verdict.check(link.config())?;
+        tracing::info!("Redis: {verdict}");
+        Ok(Promise(ArcSwap::from_pointee(verdict)))
+    }
+
+    /// Asks again, and says what is different. A node that runs goes on with less than it demanded at its start: ending
+    /// would help nobody.
+    pub(super) async fn look(&self, link: &Link) -> Result<(), Error> {
+        let verdict = Verdict::read(link).await?;
+        let told = verdict.to_string();
+        let refused = verdict.check(link.config()).err();
+        let before = self.0.swap(Arc::new(verdict));
+        match refused {
+            Some(error) if before.check(link.config()).is_ok() => {
+                tracing::error!("Redis does not hold any more what is demanded: {error}");
+            }
+            Some(_) | None if told != before.to_string() => tracing::warn!("Redis has changed: {told}"),
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+
+    /// What a crash of any one master's machine loses at worst.
+    pub(super) fn loss(&self) -> Loss {
+        self.0.load().loss()
+    }
 }
 
 impl Verdict {

@@ -53,8 +53,8 @@ pub use self::{
     shared::{Cut, Faults, Pace, Stage},
 };
 use super::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement,
-    Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Loss, Record,
+    Settlement, Sizes, Step, Store,
     rows::{Batch, Contents, Export},
 };
 use crate::report::Event;
@@ -71,7 +71,7 @@ impl Redis {
     /// Connects, and looks whether what is there can be worked with.
     ///
     /// # Errors
-    /// If nobody answers, or what is there was written by a newer version.
+    /// If nobody answers, what is there was written by a newer version, or a server promises less than is demanded.
     pub async fn open(config: &Config) -> Result<Redis, Error> {
         Redis::open_at_pace(config, Pace::default()).await
     }
@@ -199,6 +199,10 @@ impl Store for Redis {
 
     async fn sizes(&self) -> Result<Sizes, Error> {
         self.shared.sizes().await
+    }
+
+    fn crash_loss(&self) -> Loss {
+        self.shared.promise.loss()
     }
 
     async fn close(&self) -> Result<(), Error> {

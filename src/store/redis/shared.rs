@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     call::Call,
     config::Config,
+    durability::Promise,
     link::Link,
     lock::Suspect,
     partition::{Keys, PARTITIONS},
@@ -104,6 +105,7 @@ impl Faults {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) link: Link,
+    pub(super) promise: Promise,
     pub(super) keys: Keys,
     pub(super) pace: Pace,
     pub(super) entropy: Entropy,
@@ -123,8 +125,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) async fn open(config: &Config, pace: Pace) -> Result<Shared, Error> {
+        let link = Link::open(config).await?;
         let shared = Shared {
-            link: Link::open(config).await?,
+            promise: Promise::demand(&link).await?,
+            link,
             keys: Keys::new(&config.prefix),
             pace,
             entropy: Entropy::System,
@@ -208,7 +212,9 @@ pub(super) async fn watch(shared: Arc<Shared>, shutdown: CancellationToken) {
         }
         round += 1;
         let result = match round.is_multiple_of(rounds) {
-            true => shared.poll_generation().await.and(shared.sweep().await),
+            true => {
+                shared.poll_generation().await.and(shared.sweep().await).and(shared.promise.look(&shared.link).await)
+            }
             false => shared.poll_generation().await,
         };
         if let Err(error) = result {

@@ -170,6 +170,7 @@ async fn node() -> Router {
         reporter,
         ready: watch::Sender::new(Readiness::Ready).subscribe(),
         readers: Arc::new(Semaphore::new(config.readers_max)),
+        backups: Arc::new(Semaphore::new(1)),
         config,
         node: "node".to_owned(),
         tasks,

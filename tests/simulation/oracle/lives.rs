@@ -190,7 +190,8 @@ fn patience(
     }
     let counted = requests.iter().filter(|one| one.fate != Fate::Stale).count();
     let (first, last) = (requests[0].at, requests[requests.len() - 1].at);
-    if counted > ATTEMPTS_MOST && !is_excused(story, first.minus(LEASE), last) && !Story::any(&story.ends, first, last) {
+    if counted > ATTEMPTS_MOST && !is_excused(story, first.minus(LEASE), last) && !Story::any(&story.ends, first, last)
+    {
         complaints.push(format!("{id} was sent {counted} times"));
     }
     complaints
@@ -252,11 +253,12 @@ fn orders(run: &Run, story: &Story<'_>) -> Vec<String> {
     let twice = told.iter().filter(|(_, ids)| ids.len() > 1);
     let mut complaints: Vec<String> =
         twice.map(|((_, news), ids)| format!("{news:?} was told {} times", ids.len())).collect();
-    for (person, done) in story.done.iter().enumerate().flat_map(|(person, done)| done.iter().map(move |it| (person, it))) {
+    for (person, done) in
+        story.done.iter().enumerate().flat_map(|(person, done)| done.iter().map(move |it| (person, it)))
+    {
         let (Input::Order { order, event }, Answer::Order { .. }) = (&done.step.input, done.answer) else { continue };
-        let knows = |shopper: &Shopper| {
-            shopper.orders.get(order).is_some_and(|known| known.events.contains_key(&event.event))
-        };
+        let knows =
+            |shopper: &Shopper| shopper.orders.get(order).is_some_and(|known| known.events.contains_key(&event.event));
         let forgotten = story.erased(person);
         let last = &run.known[&done.step.shopper].shopper;
         if !forgotten && (!knows(&done.seen.shopper) || !knows(last)) {

@@ -68,7 +68,11 @@ pub(crate) fn judge(run: &Run) -> (Counts, Vec<String>) {
                 counts.taken += usize::from(fate.taken());
                 counts.campaigns.insert(request.campaign.clone());
             }
-            What::Stopped { .. } | What::Changed { .. } | What::Asked { .. } | What::Replied { .. } | What::Settled { .. } => {}
+            What::Stopped { .. }
+            | What::Changed { .. }
+            | What::Asked { .. }
+            | What::Replied { .. }
+            | What::Settled { .. } => {}
         }
     }
     complaints.extend(promises::broken(&story));

@@ -26,6 +26,8 @@ use crate::{
     run::Run,
 };
 
+/// A timer fires within this.
+const TIMER: Duration = Duration::from_secs(30);
 /// What a wrong clock has ended or begun may last for so long.
 const WRONG_CLOCKS: Duration = Duration::from_secs(3_600);
 
@@ -36,7 +38,7 @@ pub(super) fn broken(run: &Run, story: &Story<'_>, counts: &mut Counts) -> Vec<S
     complaints.extend(answered(run, story));
     complaints.extend(in_the_end(run, story));
     complaints.extend(located(story, &beginnings));
-    complaints.extend(visits(run, &beginnings, counts));
+    complaints.extend(visits((run, story), &beginnings, counts));
     complaints.extend(run.inside.iter().map(|left| format!("nobody was heard of for long, and {left}")));
     complaints
 }
@@ -84,7 +86,8 @@ fn in_the_end(run: &Run, story: &Story<'_>) -> Vec<String> {
         }
         for one in last.values() {
             if !is_stored(story, one, &run.known[&one.step.shopper].shopper) {
-                complaints.push(format!("in the end, {} is not known any more: {:?}", one.step.shopper, one.step.input));
+                complaints
+                    .push(format!("in the end, {} is not known any more: {:?}", one.step.shopper, one.step.input));
             }
         }
     }
@@ -184,7 +187,7 @@ fn doubts<'f>(
 }
 
 /// Enter and exit take turns for each device and region, dwell lies between; a new beginning may cut a visit short.
-fn visits(run: &Run, beginnings: &Beginnings, counts: &mut Counts) -> Vec<String> {
+fn visits((run, story): (&Run, &Story<'_>), beginnings: &Beginnings, counts: &mut Counts) -> Vec<String> {
     let mut inside: BTreeMap<(DeviceId, String), (bool, bool, Timestamp)> = BTreeMap::new();
     let mut complaints = Vec::new();
     let mut recorded = BTreeSet::new();
@@ -214,6 +217,11 @@ fn visits(run: &Run, beginnings: &Beginnings, counts: &mut Counts) -> Vec<String
         if !sound {
             complaints.push(format!("{} {} after {before:?}: {transition:?}", event.recorded_at, event.shopper));
         }
+        if let (TransitionKind::Dwell, Some((true, _, entered))) = (transition.kind, before)
+            && is_late(story, entered, transition.at, *at)
+        {
+            complaints.push(format!("{at} {}: nobody looked when it was time: {transition:?}", event.shopper));
+        }
         let (was_inside, dwelled, _) = before.unwrap_or((false, false, *at));
         let after = match transition.kind {
             TransitionKind::Enter => (true, false),
@@ -224,6 +232,16 @@ fn visits(run: &Run, beginnings: &Beginnings, counts: &mut Counts) -> Vec<String
         inside.insert(key, (after.0, after.1, *at));
     }
     complaints
+}
+
+/// Whether a timer should have fired long before something was recorded, and nothing has kept it from that.
+fn is_late(story: &Story<'_>, set: Timestamp, due: Timestamp, recorded: Timestamp) -> bool {
+    let at_the_latest = due.plus(TIMER);
+    let (from, until) = (due.minus(TIMER), at_the_latest);
+    set < from
+        && at_the_latest < recorded
+        && !Story::any(&story.trouble, from, until)
+        && !story.storm.clocks_were_wrong(from, until)
 }
 
 /// By device: from the asking to the answer.

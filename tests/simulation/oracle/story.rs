@@ -91,7 +91,10 @@ struct Move {
 }
 
 enum Becomes {
-    Owned { shopper: ShopperId, target: String },
+    Owned {
+        shopper: ShopperId,
+        target: String,
+    },
     Unknown,
     /// Unknown, if it was theirs.
     Erased(ShopperId),

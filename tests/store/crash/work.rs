@@ -135,7 +135,7 @@ fn count(shopper: &mut Shopper, n: i64) {
 async fn settle(store: &dyn Store, n: i64) {
     // Later than what a check has claimed.
     let entries = claim(store, 2_000_000 + n, 8).await;
-    let ended = |at: usize| at % 3 > 0;
+    let ended = |at: usize| !at.is_multiple_of(3);
     let end = |(at, entry)| settled(entry, n, if ended(at) { accepted(1) } else { again(n, entry.attempts + 1) });
     store.settle(entries.iter().enumerate().map(end).collect()).await.expect("available");
     for (_, entry) in entries.iter().enumerate().filter(|(at, _)| ended(*at)) {
