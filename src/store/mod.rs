@@ -271,8 +271,7 @@ pub trait Store: Send + Sync {
     /// Which shopper owns each device, in the same order.
     async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error>;
 
-    /// Whose order it is. If several shoppers have it: the one with the least id; once that one gives it up, nobody until
-    /// the next start, or the next.
+    /// Whose order it is: of several shoppers the least id's; once that one gives it up, the next or, till a start, nobody.
     async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error>;
 
     /// Leases due entries of a channel to the caller until `now + lease`. Expired leases are due again.
@@ -284,8 +283,7 @@ pub trait Store: Send + Sync {
     /// Changes whenever entries were added or became due earlier.
     fn outbox_grew(&self) -> watch::Receiver<u64>;
 
-    /// Shoppers whose wake time has come, at most `limit`, earliest first; and when to ask again. Where several nodes ask,
-    /// one gets a wake for ten seconds.
+    /// Shoppers whose wake time has come, earliest first; and when to ask again. Of several nodes, one has each for 10 s.
     async fn due_wakes(&self, now: Timestamp, limit: usize) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error>;
 
     /// Changes whenever a wake time was set.
