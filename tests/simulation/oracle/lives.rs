@@ -104,7 +104,8 @@ fn ended(
         Milestone::Opened | Milestone::Dismissed | Milestone::Redeemed => require(false, "no app is there"),
     }
     let ttl = crate::city::rule(life.notification.campaign.as_str()).expect("a known campaign").ttl;
-    let limit = life.notification.decided_at.plus(ttl).plus(UNDER_WAY);
+    // Whoever waits for an access token, and for another after that was called too old, is under way for longer.
+    let limit = life.notification.decided_at.plus(ttl).plus(2 * UNDER_WAY);
     let certain = |one: &&&Sent<'_>| !Story::any(&story.clock_set, one.at.minus(UNDER_WAY), one.at);
     let late = sent.into_iter().flatten().filter(certain).any(|one| one.told > limit);
     require(!late, "it was sent after it had lost its use");
