@@ -4,6 +4,11 @@
 //!
 //! `PARVIS_SIM_SEED=7` plays one seed, `PARVIS_SIM_FROM=1000 PARVIS_SIM_SEEDS=500` plays that many from there on.
 
+#![allow(
+    clippy::disallowed_macros,
+    reason = "a panic hook counts for the thread that panicked, and knows no other place"
+)]
+
 mod browser;
 mod chance;
 mod city;

@@ -259,7 +259,8 @@ fn amended(story: &Story<'_>) -> Vec<String> {
                 most = totals.max().unwrap_or(0);
             }
             city::FLASH => {
-                let last = asked.filter(|(_, _, change)| matches!(change, Amendment::Speaks(_))).next_back();
+                let mut asked = asked;
+                let last = asked.rfind(|(_, _, change)| matches!(change, Amendment::Speaks(_)));
                 if let Some((_, answered, Amendment::Speaks(false))) = last
                     && answered.plus(SPREADING).plus(UNDER_WAY) < sent.at
                 {
