@@ -124,10 +124,23 @@ impl Load {
         until("answers", async || (self.answered() >= goal).then_some(())).await;
     }
 
-    /// Waits until a node refuses so many requests more.
+    /// Waits until a node refuses so many requests more. Walkers whom it let in before it closed its door wait inside, so
+    /// that others must come after them.
     pub(crate) async fn more_refusals(&self, node: usize, count: usize) {
         let goal = self.refused(node) + count;
-        until("refusals", async || (self.refused(node) >= goal).then_some(())).await;
+        let mut probes = JoinSet::new();
+        until("refusals", async || {
+            let (shared, caller) = (self.shared.clone(), self.shared.callers.borrow()[node].clone()?);
+            let path = format!("/v1/shoppers/probe-{}", probes.len());
+            probes.spawn(async move {
+                let reply = caller.call(Method::PUT, &path, &rig::profile("en-GB")).await;
+                if reply.is_some_and(|reply| reply.status == StatusCode::SERVICE_UNAVAILABLE) {
+                    shared.refused[node].fetch_add(1, SeqCst);
+                }
+            });
+            (self.refused(node) >= goal).then_some(())
+        })
+        .await;
     }
 
     /// Ends it and checks that everything that was answered is there, and that everything decided has come to an end.
