@@ -295,7 +295,7 @@ impl Draft {
                 self.does(when, id, Input::Register { device: tablet.clone(), registration });
             }
         }
-        if self.number % 2 == 0 {
+        if self.number.is_multiple_of(2) {
             for _ in 0..3 {
                 let fixes = walk::fixes(&self.dice, self.any_time());
                 for walk::Upload { at, fixes } in walk::uploads(&self.dice, fixes) {
