@@ -171,10 +171,10 @@ impl Work {
         self.tracks.insert(device.clone(), track);
     }
 
-    /// The campaigns of messages that were counted since the shopper was loaded, each as often.
+    /// The campaigns of messages that were decided since the shopper was loaded, each as often.
     pub fn sent(&self) -> impl Iterator<Item = &CampaignId> {
-        let is_new = |id| self.loaded.sends.iter().all(|send| send.notification != id);
-        self.shopper.sends.iter().filter(move |send| is_new(send.notification)).map(|send| &send.campaign)
+        // Not the new sends of the shopper: some of them may come from a phone that was claimed just now.
+        self.outbox.iter().map(|message| &message.campaign)
     }
 
     /// Campaigns whose budget was missed, with their totals.

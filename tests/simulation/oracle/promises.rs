@@ -248,7 +248,7 @@ fn amended(story: &Story<'_>) -> Vec<String> {
     let mut complaints = Vec::new();
     let (mut most, mut raffled) = (0, BTreeSet::new());
     for sent in &story.sent {
-        let asked = story.amendments.iter().filter(|(asked, _, _)| *asked <= sent.at);
+        let mut asked = story.amendments.iter().filter(|(asked, _, _)| *asked <= sent.at);
         match sent.rule.id {
             city::RAFFLE => {
                 raffled.insert(sent.request.id);
@@ -259,7 +259,6 @@ fn amended(story: &Story<'_>) -> Vec<String> {
                 most = totals.max().unwrap_or(0);
             }
             city::FLASH => {
-                let mut asked = asked;
                 let last = asked.rfind(|(_, _, change)| matches!(change, Amendment::Speaks(_)));
                 if let Some((_, answered, Amendment::Speaks(false))) = last
                     && answered.plus(SPREADING).plus(UNDER_WAY) < sent.at
