@@ -97,6 +97,26 @@ async fn nothing_is_left(server: &Server) {
 const STAGES: [Stage; 4] = [Stage::Prepare, Stage::Decide, Stage::Finish, Stage::Forget];
 
 #[tokio::test]
+async fn what_a_dead_node_had_decided_is_seen_by_whoever_asks_for_an_owner() {
+    let server = Server::start(&[]).await;
+    for (calls, order_first) in [0, 1, 2].into_iter().flat_map(|calls| [(calls, true), (calls, false)]) {
+        server.ask(&["FLUSHALL"]).await;
+        let dying = node(&server).await;
+        before_passing(&*dying).await;
+        dying.faults().cut(Cut { stage: Stage::Finish, calls });
+        assert!(matches!(dying.commit(passing()).await, Err(Error::Unavailable(_))));
+        drop(dying);
+        let other = node(&server).await;
+        if order_first {
+            assert_eq!(other.order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("B"))));
+            assert_eq!(owner(&*other, "phone").await, Some(name("B")));
+        }
+        assert!(has_passed(&*other).await);
+        nothing_is_left(&server).await;
+    }
+}
+
+#[tokio::test]
 async fn what_a_node_that_dies_in_a_transfer_leaves_is_done_or_taken_back() {
     let server = Server::start(&[]).await;
     for (stage, calls) in STAGES.into_iter().flat_map(|stage| [0, 1, 2, 99].map(|calls| (stage, calls))) {

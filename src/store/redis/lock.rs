@@ -9,7 +9,7 @@ use redis::Value;
 use super::{
     call::Call,
     partition::Partition,
-    reply, scripts,
+    record, reply, scripts,
     shared::Shared,
     transfer::{self, Part},
 };
@@ -35,16 +35,23 @@ pub(super) struct Suspect {
     pub(super) locked: Vec<Partition>,
 }
 
+impl Suspect {
+    /// Reads `<transfer> <home>`, and what follows is not looked at.
+    fn read<'t>(words: &mut impl Iterator<Item = &'t str>, met: Partition) -> Option<Suspect> {
+        let id = words.next()?.to_owned();
+        let home = Partition::numbered(words.next()?.parse().ok()?)?;
+        Some(Suspect { id, home, locked: vec![met] })
+    }
+}
+
 impl Lock {
     /// Reads `<transfer> <home> <since ms> <now ms>`.
     pub(super) fn read(text: &str, met: Partition) -> Result<Lock, Error> {
         let read = || {
             let mut words = text.split(' ');
-            let id = words.next()?.to_owned();
-            let home = Partition::numbered(words.next()?.parse().ok()?)?;
+            let suspect = Suspect::read(&mut words, met)?;
             let (since, now): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            let age = Duration::from_millis(now.saturating_sub(since));
-            Some(Lock { suspect: Suspect { id, home, locked: vec![met] }, age })
+            Some(Lock { suspect, age: Duration::from_millis(now.saturating_sub(since)) })
         };
         read().ok_or_else(|| Error::Corrupt(format!("{text:?} is no lock")))
     }
@@ -85,9 +92,37 @@ impl Shared {
             self.ask(&suspect.locked.iter().map(release).collect::<Vec<_>>()).await?;
             return Ok(());
         };
+        self.finish(suspect, &rest).await
+    }
+
+    /// Finishes those transfers that are decided and hold one of these locks; true if there was one. Whoever was told of
+    /// what such a transfer did may ask any node, though the one that made it has died.
+    pub(super) async fn finish_decided(&self, locks: Vec<(Partition, Vec<u8>)>) -> Result<bool, Error> {
+        let read = |(met, lock): (Partition, Vec<u8>)| {
+            Suspect::read(&mut std::str::from_utf8(&lock).unwrap_or_default().split(' '), met)
+        };
+        let mut suspects: Vec<Suspect> = locks.into_iter().filter_map(read).collect();
+        suspects.sort_unstable();
+        suspects.dedup();
+        let mut finished = false;
+        for suspect in suspects {
+            let transfers = self.keys.of(suspect.home).transfers();
+            let found: Option<Vec<u8>> =
+                self.ask_one(Call::command("HGET", transfers).arg(&suspect.id), transfers).await?;
+            let Some((head, rest)) = found.as_deref().and_then(record::split_line) else { continue };
+            if head.starts_with('+') {
+                self.finish(&suspect, rest).await?;
+                finished = true;
+            }
+        }
+        Ok(finished)
+    }
+
+    async fn finish(&self, suspect: &Suspect, rest: &[u8]) -> Result<(), Error> {
         tracing::debug!(transfer = suspect.id, "a transfer that was decided is finished");
-        let parts = transfer::read_rest(&rest)
-            .ok_or_else(|| Error::Corrupt(format!("field {} of {}: no transfer", suspect.id, home.transfers())))?;
+        let transfers = self.keys.of(suspect.home).transfers();
+        let parts = transfer::read_rest(rest)
+            .ok_or_else(|| Error::Corrupt(format!("field {} of {transfers}: no transfer", suspect.id)))?;
         let finish = |(partition, part): &(Partition, Part)| self.finish_call(&suspect.id, *partition, part);
         self.ask(&parts.iter().map(finish).collect::<Vec<_>>()).await?;
         self.ask(&[self.forget_call(&suspect.id, suspect.home)]).await?;

@@ -67,7 +67,7 @@ impl Shared {
 
     pub(super) async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
         let place = |device: &DeviceId| Partition::of_name(device.as_str());
-        let owners = self.fields(devices, |device| (place(device), device.as_str()), Names::devices).await?;
+        let owners = self.decided(devices, |device| (place(device), device.as_str()), (Names::devices, 'd')).await?;
         let read = |(owner, device): (Option<Vec<u8>>, &DeviceId)| {
             let what = || format!("field {device} of {}", self.keys.of(place(device)).devices());
             owner.map(|owner| read_name(&owner, what)).transpose()
@@ -77,6 +77,13 @@ impl Shared {
 
     pub(super) async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error> {
         let names = self.keys.of(Partition::of_name(order.as_str()));
+        // Whether a shopper has an order is locked for itself, so no field tells all locks of one.
+        let locks: Vec<(Vec<u8>, Vec<u8>)> =
+            self.ask_one(Call::command("HGETALL", names.locks()), names.locks()).await?;
+        let of_order = format!("o{order}\n");
+        let locks = locks.into_iter().filter(|(name, _)| name.starts_with(of_order.as_bytes()));
+        let met = Partition::of_name(order.as_str());
+        self.finish_decided(locks.map(|(_, lock)| (met, lock)).collect()).await?;
         let call = Call::command("HGET", names.orders()).arg(order.as_str());
         let owners: Option<Vec<u8>> = self.ask_one(call, names.orders()).await?;
         let first = |owners: Vec<u8>| {
@@ -154,6 +161,22 @@ impl Shared {
         let total = |place: usize| counts.iter().skip(place).step_by(Channel::ALL.len() + 1).sum();
         let waiting = Channel::ALL.iter().enumerate().map(|(place, channel)| (*channel, total(place + 1))).collect();
         Ok(Sizes { shoppers: total(0), waiting, bytes: 0 })
+    }
+
+    /// The fields of hashes as every transfer that is decided leaves them, be it finished or not. `lock` is what the names
+    /// of their locks begin with.
+    pub(super) async fn decided<'i, I>(
+        &self,
+        ids: &'i [I],
+        place: impl Fn(&'i I) -> (Partition, &'i str),
+        (key, lock): (fn(&Names) -> &str, char),
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let names: Vec<(Partition, String)> =
+            ids.iter().map(&place).map(|(at, id)| (at, format!("{lock}{id}"))).collect();
+        let locks = self.fields(&names, |(partition, name)| (*partition, name.as_str()), Names::locks);
+        let (found, locks) = tokio::join!(self.fields(ids, &place, key), locks);
+        let met = locks?.into_iter().zip(&names).filter_map(|(lock, (partition, _))| Some((*partition, lock?)));
+        if self.finish_decided(met.collect()).await? { self.fields(ids, place, key).await } else { found }
     }
 
     /// The fields of hashes, in the order of the ids: one call for each partition.

@@ -274,7 +274,7 @@ impl Shared {
 
     /// What is stored of these shoppers, in the same order.
     pub(super) async fn stored(&self, ids: &[ShopperId]) -> Result<Vec<Option<(u64, Shopper)>>, Error> {
-        let rows = self.fields(ids, |id| (Partition::of_shopper(id), id.as_str()), Names::shoppers);
+        let rows = self.decided(ids, |id| (Partition::of_shopper(id), id.as_str()), (Names::shoppers, 's'));
         let read = |(row, id): (Option<Vec<u8>>, &ShopperId)| {
             row.map(|row| record::read(&row, self.keys.of(Partition::of_shopper(id)), id)).transpose()
         };
