@@ -281,6 +281,24 @@ async fn nothing_of_an_erased_shopper_is_left_in_any_key() {
     assert_eq!(traces().await, Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn who_has_a_device_can_be_erased_when_memory_is_full() {
+    let server = Server::start(&["maxmemory-policy noeviction"]).await;
+    let node = node(&server).await;
+    for number in 0..4 {
+        let known = with_device(&format!("C-{number}"), &format!("phone-{number}"));
+        assert_eq!(commit(&*node, vec![replaced(0, known, None)]).await, Committed::Done);
+    }
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let changes = vec![replaced(1, counted("C-0", 1), None)];
+    assert!(matches!(node.commit(Commit { changes, ..Commit::default() }).await, Err(Error::Unavailable(_))));
+    for number in 0..4 {
+        let changes = vec![erased(1, &format!("C-{number}"))];
+        assert_eq!(node.commit(Commit { changes, ..Commit::default() }).await, Ok(Committed::Done), "{number}");
+        assert_eq!(owner(&*node, &format!("phone-{number}")).await, None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_entry_is_leased_to_two_nodes_and_none_is_forgotten() {
     const MESSAGES: i64 = 300;
