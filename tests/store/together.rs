@@ -299,6 +299,20 @@ async fn who_has_a_device_can_be_erased_when_memory_is_full() {
     }
 }
 
+#[tokio::test]
+async fn who_erases_somebody_unknown_uses_up_no_versions() {
+    let server = Server::start(&[]).await;
+    let node = node(&server).await;
+    for _ in 0..3 {
+        assert_eq!(commit(&*node, vec![erased(0, "A")]).await, Committed::Done);
+    }
+    commit(&*node, vec![replaced(0, counted("A", 1), None)]).await;
+    assert_eq!(load(&*node, "A").await.version, 1);
+    commit(&*node, vec![erased(1, "A")]).await;
+    commit(&*node, vec![replaced(0, counted("A", 1), None)]).await;
+    assert!(load(&*node, "A").await.version > 2, "but never one that was given");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_entry_is_leased_to_two_nodes_and_none_is_forgotten() {
     const MESSAGES: i64 = 300;
