@@ -313,6 +313,19 @@ async fn who_erases_somebody_unknown_uses_up_no_versions() {
     assert!(load(&*node, "A").await.version > 2, "but never one that was given");
 }
 
+#[tokio::test]
+async fn the_least_of_an_order_is_the_same_in_every_locale() {
+    let server = Server::start(&[]).await;
+    let node = node(&server).await;
+    let mut shopper = with_device("b", "phone");
+    shopper.orders.insert(name("o-1"), order("o-1"));
+    commit(&*node, vec![replaced(0, shopper, None)]).await;
+    let orders = keys(&server).await.into_iter().find(|key| key.ends_with(":orders")).expect("an order is known");
+    // Most locales put small letters before great ones, or beside them.
+    server.ask(&["HSET", &orders, "o-1", "b\nB"]).await;
+    assert_eq!(node.order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("B"))));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_entry_is_leased_to_two_nodes_and_none_is_forgotten() {
     const MESSAGES: i64 = 300;
