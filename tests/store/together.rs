@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use parvis::store::{
     Answer, CatalogItem, Change, Claim, Commit, Committed, Error, Horizon, Step, Store,
     redis::{self, Cut, Pace, Redis, Stage},
+    rows::Row,
 };
 use parvis_beacons::ranging::{Level, Proximity};
 use parvis_engine::{
@@ -324,6 +325,22 @@ async fn the_least_of_an_order_is_the_same_in_every_locale() {
     // Most locales put small letters before great ones, or beside them.
     server.ask(&["HSET", &orders, "o-1", "b\nB"]).await;
     assert_eq!(node.order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("B"))));
+}
+
+#[tokio::test]
+async fn what_is_settled_while_it_is_exported_is_not_exported_as_waiting() {
+    let server = Server::start(&[]).await;
+    let node = node(&server).await;
+    send(&*node, vec![message(1, "A", Channel::Fcm)]).await;
+    let entries = claim(&*node, 9, 1).await;
+    node.settle(vec![settled(&entries[0], 10, accepted(1))]).await.expect("available");
+    let lives = keys(&server).await.into_iter().find(|key| key.ends_with(":lives")).expect("a life is known");
+    // As if it had still been there when the outbox was read, a moment before the life.
+    let id = entries[0].notification.id.to_string();
+    server.ask(&["ZADD", &lives.replace(":lives", ":out:fcm"), "1", &id]).await;
+    let waits = |row: &Row| matches!(row, Row::Notification(sent) if sent.waiting.is_some());
+    let rows = crate::moves::rows(&*node).await;
+    assert!(rows.iter().any(|row| matches!(row, Row::Notification(_))) && !rows.iter().any(waits), "{rows:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
