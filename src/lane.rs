@@ -24,7 +24,7 @@ use crate::{
     pipeline,
     report::Reporter,
     shard::{Input, Shards},
-    store::{self, Claim, End, Entry, Settlement, Store},
+    store::{self, Claim, End, Entry, Record, Settlement, Store},
 };
 
 /// How lanes work; section `[lanes]`.
@@ -217,15 +217,13 @@ impl Lane {
         permits: Vec<OwnedSemaphorePermit>,
     ) -> Result<Vec<Leased>, store::Error> {
         let ids: Vec<ShopperId> = entries.iter().map(|entry| entry.notification.shopper.clone()).collect();
-        let shoppers = self.store.load(&ids).await?;
+        let shoppers = readable(&*self.store, &ids).await?;
         let world = self.catalog.world();
         let leased = entries.into_iter().zip(shoppers).zip(permits);
         Ok(leased
-            .map(|((entry, record), permit)| Leased {
-                entry,
-                shopper: record.shopper,
-                world: world.clone(),
-                _permit: permit,
+            .filter_map(|((entry, record), permit)| {
+                let shopper = record?.shopper;
+                Some(Leased { entry, shopper, world: world.clone(), _permit: permit })
             })
             .collect())
     }
@@ -284,6 +282,28 @@ impl Lane {
     }
 }
 
+/// These shoppers, in the same order. One who can't be read waits for an operator, and so do the messages; those that were
+/// claimed with them do not.
+async fn readable(store: &dyn Store, ids: &[ShopperId]) -> Result<Vec<Option<Record>>, store::Error> {
+    match store.load(ids).await {
+        Ok(records) => return Ok(records.into_iter().map(Some).collect()),
+        Err(store::Error::Corrupt(_)) => {}
+        Err(error @ store::Error::Unavailable(_)) => return Err(error),
+    }
+    let mut records = Vec::with_capacity(ids.len());
+    for id in ids {
+        records.push(match store.load(std::slice::from_ref(id)).await {
+            Ok(mut record) => record.pop(),
+            Err(store::Error::Corrupt(why)) => {
+                tracing::error!("a message is passed over, for its shopper can't be read: {why}");
+                None
+            }
+            Err(error @ store::Error::Unavailable(_)) => return Err(error),
+        });
+    }
+    Ok(records)
+}
+
 /// Settles what a lane has done, all that waits at once.
 pub struct Settler {
     results: mpsc::Receiver<Settlement>,
@@ -336,6 +356,16 @@ mod tests {
         settled.try_send(settlement).expect("there is room");
         let clock = Clock::simulated(Timestamp::MIN);
         Settler { results, store: Arc::new(store), clock, reporter: Reporter::new(&Default::default()) }
+    }
+
+    #[tokio::test]
+    async fn a_shopper_who_can_not_be_read_keeps_no_other_from_being_served() {
+        let store = Memory::new();
+        let ids: [ShopperId; 3] = ["A", "B", "C"].map(|id| id.parse().expect("an id"));
+        store.faults().spoil(ids[1].clone());
+        let records = readable(&store, &ids).await.expect("available");
+        let found: Vec<_> = records.iter().map(|record| record.as_ref().map(|it| it.shopper.id.as_str())).collect();
+        assert_eq!(found, [Some("A"), None, Some("C")]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,7 +56,7 @@ pub fn observe(
 pub async fn run_shard(mut shard: Shard) {
     while let Some(mut jobs) = shard.take().await {
         while !jobs.is_empty() {
-            let mut batch = shard.load(&jobs).await;
+            let mut batch = shard.load(&mut jobs).await;
             let answers = batch.decide(&jobs);
             if shard.lease_budgets(&batch).await {
                 continue;

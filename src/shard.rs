@@ -207,15 +207,17 @@ impl Shard {
         Some(jobs)
     }
 
-    /// The shoppers that these jobs touch, as they are now.
-    pub async fn load(&self, jobs: &[Job]) -> Batch {
+    /// The shoppers that these jobs touch, as they are now. Jobs that touch one who can't be read are refused.
+    pub async fn load(&self, jobs: &mut Vec<Job>) -> Batch {
         loop {
             match self.try_load(jobs).await {
                 Ok(batch) => {
                     self.go_on();
                     return batch;
                 }
-                Err(error) => self.wait_out("load", error).await,
+                // Many nodes may share this store: to end the process would end one after the other.
+                Err(store::Error::Corrupt(_)) => self.refuse_unreadable(jobs).await,
+                Err(error @ store::Error::Unavailable(_)) => self.wait_out("load", error).await,
             }
         }
     }
@@ -308,6 +310,27 @@ impl Shard {
         let records = store.load(&ids).await?;
         let owners = devices.into_iter().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
         Ok(Batch::new(catalog.world(), records, owners.collect(), self.budgets.clone(), clock.now()))
+    }
+
+    /// Whoever can't be read waits for an operator; the others do not.
+    async fn refuse_unreadable(&self, jobs: &mut Vec<Job>) {
+        for job in std::mem::take(jobs) {
+            let why = loop {
+                match self.try_load(std::slice::from_ref(&job)).await {
+                    Ok(_) => break None,
+                    Err(store::Error::Corrupt(why)) => break Some(why),
+                    Err(error @ store::Error::Unavailable(_)) => self.wait_out("load", error).await,
+                }
+            };
+            match why {
+                None => jobs.push(job),
+                Some(why) => {
+                    tracing::error!("an input is refused, and an operator is needed: {why}");
+                    let told = "what is stored of this shopper can't be read; an operator is needed".to_owned();
+                    let _ = job.reply.send(Err(Refusal::Unavailable(told)));
+                }
+            }
+        }
     }
 
     /// Waits before the store is asked again. Meanwhile new inputs are refused at the door; what is inside waits.
@@ -427,11 +450,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_budget_is_leased_as_needed_and_asked_for_once_when_it_is_spent() {
         let (memory, mut shard) = shop().await;
-        let jobs: Vec<Job> = (0..5).map(enters).collect();
-        let mut batch = shard.load(&jobs).await;
+        let mut jobs: Vec<Job> = (0..5).map(enters).collect();
+        let mut batch = shard.load(&mut jobs).await;
         batch.decide(&jobs);
         assert!(shard.lease_budgets(&batch).await, "all that is left in one go");
-        let mut batch = shard.load(&jobs).await;
+        let mut batch = shard.load(&mut jobs).await;
         batch.decide(&jobs);
         assert_eq!(batch.commit().outbox.len(), 3);
         assert!(!shard.lease_budgets(&batch).await, "nothing is left");
@@ -442,11 +465,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_who_was_changed_by_another_writer_is_decided_again() {
         let (memory, mut shard) = shop().await;
-        let jobs: Vec<Job> = (0..2).map(enters).collect();
-        let mut batch = shard.load(&jobs).await;
+        let mut jobs: Vec<Job> = (0..2).map(enters).collect();
+        let mut batch = shard.load(&mut jobs).await;
         batch.decide(&jobs);
         assert!(shard.lease_budgets(&batch).await);
-        let mut batch = shard.load(&jobs).await;
+        let mut batch = shard.load(&mut jobs).await;
         let answers = batch.decide(&jobs);
         let left = *batch.budgets.values().next().expect("leased");
         let other = Commit { changes: vec![Change { version: 1, ..visitor(0) }], ..Commit::default() };
@@ -456,5 +479,18 @@ mod tests {
         let again = shard.answer(jobs, answers, batch, &committed);
         assert_eq!(again.iter().map(|job| job.shopper.as_str()).collect::<Vec<_>>(), ["C-0"]);
         assert_eq!(shard.budgets.values().sum::<u64>(), left + 1, "what the withdrawn decision took is there again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_can_not_be_read_is_refused_and_the_others_are_served() {
+        let (memory, shard) = shop().await;
+        memory.faults().spoil("C-1".parse().expect("an id"));
+        let mut jobs: Vec<Job> = (0..3).map(enters).collect();
+        let (reply, mut refused) = oneshot::channel();
+        jobs[1].reply = reply;
+        let mut batch = shard.load(&mut jobs).await;
+        assert_eq!(jobs.iter().map(|job| job.shopper.as_str()).collect::<Vec<_>>(), ["C-0", "C-2"]);
+        assert!(matches!(refused.try_recv(), Ok(Err(Refusal::Unavailable(_)))));
+        assert_eq!(batch.decide(&jobs).len(), 2);
     }
 }

@@ -234,11 +234,13 @@ fn take_order(world: &World, work: &mut Work, order: &OrderId, event: &OrderEven
 mod tests {
     use parvis_engine::{
         change::Link,
+        id::NotificationId,
         matching::TransitionKind,
+        notification::Purpose,
         observation::{Fix, Heard, Position, Sighting},
         region::Geofence,
         registry::{Beacon, Parts, Registry},
-        shopper::{Consent, Device, Profile, Shopper},
+        shopper::{Consent, Device, Profile, Send, Shopper},
         world,
     };
     use tokio::sync::oneshot;
@@ -372,6 +374,37 @@ mod tests {
         assert_eq!(batch.commit().bonds, [["A", "B"], ["C", "D"]].map(|bond| bond.map(name::<ShopperId>).to_vec()));
         batch.decide(&[register("D", "1")]);
         assert_eq!(batch.commit().bonds, [["A", "B", "C", "D"].map(name::<ShopperId>).to_vec()]);
+    }
+
+    #[test]
+    fn what_an_anonymous_shopper_was_sent_before_is_given_back_to_no_budget() {
+        let (now, phone) = (Timestamp::from_millis(NOW), name::<DeviceId>("phone"));
+        let mut anonymous = Shopper::new(name("~phone"));
+        anonymous.devices.insert(phone.clone(), Device::new("ios".to_owned(), None, now));
+        let notification = NotificationId::derive(now, &anonymous.id, &["few"]);
+        let send = Send { at: now, not_before: now, notification, campaign: name("few"), purpose: Purpose::Offer };
+        anonymous.sends = [send].into_iter().collect();
+        let (id, owner) = (anonymous.id.clone(), name::<ShopperId>("A"));
+        let records = [(1, anonymous), (0, Shopper::new(owner.clone()))];
+        let records =
+            records.map(|(version, it)| Record { version, shopper: Arc::new(it), tracks: Default::default() });
+        let owners = BTreeMap::from([(phone.clone(), id.clone())]);
+        let budgets = Budgets::from([(name("few"), 5)]);
+        let mut batch = Batch::new(world(), records.to_vec(), owners, budgets, now);
+        let registration = Registration {
+            shopper: Some(owner.clone()),
+            platform: "ios".to_owned(),
+            target: None,
+            locale: None,
+            time_zone: None,
+            consents: None,
+            preferred: false,
+            link: None,
+        };
+        let input = Input::Register { device: phone, registration };
+        batch.decide(&[Job { shopper: owner.clone(), input, reply: oneshot::channel().0 }]);
+        assert_eq!(batch.works[&owner].shopper.sends.len(), 1, "it came along");
+        assert_eq!(batch.withdraw(&[owner, id]), Budgets::new());
     }
 
     #[test]

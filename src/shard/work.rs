@@ -171,10 +171,13 @@ impl Work {
         self.tracks.insert(device.clone(), track);
     }
 
-    /// The campaigns of messages that were decided since the shopper was loaded, each as often.
+    /// The campaigns of messages that were counted since the shopper was loaded, each as often. What came along with an
+    /// anonymous shopper was counted before.
     pub fn sent(&self) -> impl Iterator<Item = &CampaignId> {
-        // Not the new sends of the shopper: some of them may come from a phone that was claimed just now.
-        self.outbox.iter().map(|message| &message.campaign)
+        let is_new = |id| self.loaded.sends.iter().all(|send| send.notification != id);
+        let is_own = |id| self.outbox.iter().any(|message| message.id == id);
+        let counted = move |id| is_new(id) && is_own(id);
+        self.shopper.sends.iter().filter(move |send| counted(send.notification)).map(|send| &send.campaign)
     }
 
     /// Campaigns whose budget was missed, with their totals.

@@ -193,7 +193,11 @@ impl Rest {
 #[async_trait]
 impl Store for Memory {
     async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error> {
-        Ok(ids.iter().map(|id| self.state.load(id)).collect())
+        let spoilt = ids.iter().find(|id| self.faults.planned().unreadable.contains(*id));
+        match spoilt {
+            Some(id) => Err(Error::Corrupt(format!("shopper {id}: injected"))),
+            None => Ok(ids.iter().map(|id| self.state.load(id)).collect()),
+        }
     }
 
     async fn commit(&self, mut commit: Commit) -> Result<Committed, Error> {

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use parvis::store::{
     Answer, CatalogItem, Change, Claim, Commit, Committed, Error, Horizon, Step, Store,
     redis::{self, Cut, Pace, Redis, Stage},
+    rows::Row,
 };
 use parvis_beacons::ranging::{Level, Proximity};
 use parvis_engine::{
@@ -299,6 +300,67 @@ async fn nothing_of_an_erased_shopper_is_left_in_any_key() {
     assert!(traces().await.len() > 8, "it was there");
     assert_eq!(commit(&*node, vec![erased(2, WHO)]).await, Committed::Done);
     assert_eq!(traces().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_has_a_device_can_be_erased_when_memory_is_full() {
+    let server = Server::start(&["maxmemory-policy noeviction"]).await;
+    let node = node(&server).await;
+    for number in 0..4 {
+        let known = with_device(&format!("C-{number}"), &format!("phone-{number}"));
+        assert_eq!(commit(&*node, vec![replaced(0, known, None)]).await, Committed::Done);
+    }
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let changes = vec![replaced(1, counted("C-0", 1), None)];
+    assert!(matches!(node.commit(Commit { changes, ..Commit::default() }).await, Err(Error::Unavailable(_))));
+    for number in 0..4 {
+        let changes = vec![erased(1, &format!("C-{number}"))];
+        assert_eq!(node.commit(Commit { changes, ..Commit::default() }).await, Ok(Committed::Done), "{number}");
+        assert_eq!(owner(&*node, &format!("phone-{number}")).await, None);
+    }
+}
+
+#[tokio::test]
+async fn who_erases_somebody_unknown_uses_up_no_versions() {
+    let server = Server::start(&[]).await;
+    let node = node(&server).await;
+    for _ in 0..3 {
+        assert_eq!(commit(&*node, vec![erased(0, "A")]).await, Committed::Done);
+    }
+    commit(&*node, vec![replaced(0, counted("A", 1), None)]).await;
+    assert_eq!(load(&*node, "A").await.version, 1);
+    commit(&*node, vec![erased(1, "A")]).await;
+    commit(&*node, vec![replaced(0, counted("A", 1), None)]).await;
+    assert!(load(&*node, "A").await.version > 2, "but never one that was given");
+}
+
+#[tokio::test]
+async fn the_least_of_an_order_is_the_same_in_every_locale() {
+    let server = Server::start(&[]).await;
+    let node = node(&server).await;
+    let mut shopper = with_device("b", "phone");
+    shopper.orders.insert(name("o-1"), order("o-1"));
+    commit(&*node, vec![replaced(0, shopper, None)]).await;
+    let orders = keys(&server).await.into_iter().find(|key| key.ends_with(":orders")).expect("an order is known");
+    // Most locales put small letters before great ones, or beside them.
+    server.ask(&["HSET", &orders, "o-1", "b\nB"]).await;
+    assert_eq!(node.order_owner(&name::<OrderId>("o-1")).await, Ok(Some(name("B"))));
+}
+
+#[tokio::test]
+async fn what_is_settled_while_it_is_exported_is_not_exported_as_waiting() {
+    let server = Server::start(&[]).await;
+    let node = node(&server).await;
+    send(&*node, vec![message(1, "A", Channel::Fcm)]).await;
+    let entries = claim(&*node, 9, 1).await;
+    node.settle(vec![settled(&entries[0], 10, accepted(1))]).await.expect("available");
+    let lives = keys(&server).await.into_iter().find(|key| key.ends_with(":lives")).expect("a life is known");
+    // As if it had still been there when the outbox was read, a moment before the life.
+    let id = entries[0].notification.id.to_string();
+    server.ask(&["ZADD", &lives.replace(":lives", ":out:fcm"), "1", &id]).await;
+    let waits = |row: &Row| matches!(row, Row::Notification(sent) if sent.waiting.is_some());
+    let rows = crate::moves::rows(&*node).await;
+    assert!(rows.iter().any(|row| matches!(row, Row::Notification(_))) && !rows.iter().any(waits), "{rows:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

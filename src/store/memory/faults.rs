@@ -1,9 +1,11 @@
 //! Faults on demand, so that what follows from them can be tested. It decides nothing about when they come.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use parvis_engine::id::ShopperId;
 
 /// Makes the next calls fail. Clones share what was planned.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,7 @@ pub enum Fault {
 pub(super) struct Planned {
     pub(super) commits: VecDeque<Fault>,
     pub(super) settlements: VecDeque<Fault>,
+    pub(super) unreadable: BTreeSet<ShopperId>,
 }
 
 impl Faults {
@@ -37,6 +40,11 @@ impl Faults {
     /// Plans the fate of a coming settlement; those planned earlier come first. A conflict counts as `Before`.
     pub fn fail_settle(&self, fault: Fault) {
         self.planned().settlements.push_back(fault);
+    }
+
+    /// From now on, loading this shopper gives `Corrupt`.
+    pub fn spoil(&self, shopper: ShopperId) {
+        self.planned().unreadable.insert(shopper);
     }
 
     /// Forgets what was planned.

@@ -162,7 +162,9 @@ impl Shared {
             // It was forgotten between the two questions.
             let Some(life) = life else { continue };
             let (life, waiting) = read_life(names, id, (message, &life))?;
-            rows.push(Row::Notification(Box::new(Sent { life, waiting: waits.then_some(waiting) })));
+            // It was settled between the two questions, and must not be sent again by who takes it in.
+            let is_over = life.milestones.iter().any(|step| step.milestone.is_terminal());
+            rows.push(Row::Notification(Box::new(Sent { life, waiting: (waits && !is_over).then_some(waiting) })));
         }
         Ok((cursor, rows))
     }

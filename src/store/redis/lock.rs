@@ -15,9 +15,9 @@ use super::{
 };
 use crate::store::Error;
 
-/// A decision that is later than this after its transfer was aborted can't come any more: whoever sent it has long given
-/// up waiting for the answer.
-const MARK_KEPT: Duration = Duration::from_secs(600);
+/// A decision that is later than this after its transfer was aborted can't come any more: a kernel goes on to send what a
+/// broken connection left unsent for up to about 15 minutes (`tcp_retries2`), even if whoever sent it has long given up.
+const MARK_KEPT: Duration = Duration::from_secs(3_600);
 
 /// A lock that kept somebody from going on.
 #[derive(Clone, Debug, PartialEq, Eq)]

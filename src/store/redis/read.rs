@@ -86,11 +86,12 @@ impl Shared {
         self.finish_decided(locks.map(|(_, lock)| (met, lock)).collect()).await?;
         let call = Call::command("HGET", names.orders()).arg(order.as_str());
         let owners: Option<Vec<u8>> = self.ask_one(call, names.orders()).await?;
-        let first = |owners: Vec<u8>| {
-            let least = owners.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let least = |owners: Vec<u8>| {
+            // Scripts sort by the server's locale.
+            let least = owners.split(|byte| *byte == b'\n').min().unwrap_or_default();
             read_name(least, || format!("field {order} of {}", names.orders()))
         };
-        owners.map(first).transpose()
+        owners.map(least).transpose()
     }
 
     pub(super) async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {

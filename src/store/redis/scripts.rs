@@ -16,6 +16,9 @@ scripts! {
     ERASE = "#!lua flags=allow-oom\n" + "lua/shopper.lua" + "lua/commit.lua";
     PREPARE = "#!lua\n" + "lua/shopper.lua" + "lua/prepare.lua";
     DECIDE = "#!lua\n" + "lua/shopper.lua" + "lua/decide.lua";
+    /// The same for those who have devices or orders.
+    PREPARE_ERASURE = "#!lua flags=allow-oom\n" + "lua/shopper.lua" + "lua/prepare.lua";
+    DECIDE_ERASURE = "#!lua flags=allow-oom\n" + "lua/shopper.lua" + "lua/decide.lua";
     FINISH = "#!lua flags=allow-oom\n" + "lua/shopper.lua" + "lua/finish.lua";
     RELEASE = "#!lua flags=allow-oom\n" + "lua/release.lua";
     RESOLVE = "#!lua flags=allow-oom\n" + "lua/resolve.lua";

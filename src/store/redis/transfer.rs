@@ -65,6 +65,11 @@ impl Unit {
     pub(super) fn alone(item: Item) -> Unit {
         Unit { told: vec![item.id.clone()], items: vec![item] }
     }
+
+    /// Whether it makes room, and so must work when memory is full.
+    fn frees(&self) -> bool {
+        self.items.iter().all(|item| matches!(item.state, State::Erased))
+    }
 }
 
 impl Transfer {
@@ -188,13 +193,9 @@ impl Shared {
         for (place, transfer) in transfers.iter().enumerate().filter(|(_, transfer)| !transfer.only_asks) {
             for (partition, part) in transfer.others() {
                 let home = transfer.home.number().to_string();
+                let script = if transfer.unit.frees() { &scripts::PREPARE_ERASURE } else { &scripts::PREPARE };
                 asked.push((place, partition));
-                calls.push(self.part_call(
-                    &scripts::PREPARE,
-                    partition,
-                    &[transfer.id.as_bytes(), home.as_bytes()],
-                    part,
-                ));
+                calls.push(self.part_call(script, partition, &[transfer.id.as_bytes(), home.as_bytes()], part));
             }
         }
         let answers = self.ask_in(Stage::Prepare, &calls).await?;
@@ -218,7 +219,8 @@ impl Shared {
             let it = &transfers[*place];
             let (rest, asks) = (it.rest(), if it.only_asks { b"1" } else { b"0" });
             let part = it.parts.get(&it.home).cloned().unwrap_or_default();
-            self.part_call(&scripts::DECIDE, it.home, &[it.id.as_bytes(), asks, &rest], &part)
+            let script = if it.unit.frees() { &scripts::DECIDE_ERASURE } else { &scripts::DECIDE };
+            self.part_call(script, it.home, &[it.id.as_bytes(), asks, &rest], &part)
         };
         let answers = self.ask_in(Stage::Decide, &open.iter().map(call).collect::<Vec<_>>()).await?;
         let mut decided = Vec::new();

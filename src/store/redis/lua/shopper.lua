@@ -158,9 +158,11 @@ local function erase(item)
   end
   call('DEL', KEYS[item.keys], KEYS[item.keys + 1], KEYS[item.keys + 2])
   call('ZREM', JOURNALS, item.id)
-  call('HDEL', SHOPPERS, item.id)
+  -- Of somebody unknown no version was ever given, and ranges are not to be had for the asking.
+  if call('HDEL', SHOPPERS, item.id) == 1 then
+    call('HINCRBY', COUNTERS, 'erasures', 1)
+  end
   call('ZREM', WAKES, item.id)
-  call('HINCRBY', COUNTERS, 'erasures', 1)
   return '0'
 end
 
