@@ -49,7 +49,7 @@ impl Server {
 
     /// What a node's configuration says of it.
     pub(crate) fn section(&self) -> String {
-        format!("[store]\nkind = \"redis\"\n[store.redis]\nurl = \"{}\"\n", self.url())
+        format!("[store]\nkind = \"redis\"\n[store.redis]\nurls = [\"{}\"]\n", self.url())
     }
 
     fn url(&self) -> String {

@@ -10,7 +10,7 @@ local answer, known = {}, {}
 if redis.call('HLEN', KEYS[1]) > 0 then
   for _, lock in ipairs(redis.call('HVALS', KEYS[1])) do
     local id, home, at = string.match(lock, '^(%x+) (%d+) (%d+)$')
-    if id and not known[id] and now - at >= tonumber(ARGV[1]) then
+    if id and not known[id] and math.abs(now - at) >= tonumber(ARGV[1]) then
       known[id] = true
       table.insert(answer, id)
       table.insert(answer, tonumber(home))
@@ -21,7 +21,7 @@ if redis.call('HLEN', KEYS[2]) > 0 then
   local transfers = redis.call('HGETALL', KEYS[2])
   for place = 1, #transfers, 2 do
     local sign, at = string.match(transfers[place + 1], '^([+-]) (%d+)\n')
-    if sign == '+' and now - at >= tonumber(ARGV[1]) then
+    if sign == '+' and math.abs(now - at) >= tonumber(ARGV[1]) then
       table.insert(answer, transfers[place])
       table.insert(answer, -1)
     elseif sign == '-' and now - at >= tonumber(ARGV[2]) then
