@@ -14,6 +14,7 @@ use crate::{
     config::{self, Source},
     entropy::Entropy,
     http::auth::{KeyFile, KeyRecord, Scope, new_key},
+    rename,
 };
 
 /// `parvis keys`.
@@ -131,7 +132,7 @@ fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut handle = options.open(&new)?;
     handle.write_all(text.as_bytes())?;
     handle.sync_all()?;
-    fs::rename(&new, file)?;
+    rename::for_good(&new, file)?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ pub mod lane;
 pub mod log;
 pub mod mqtt;
 pub mod pipeline;
+mod rename;
 pub mod replay;
 #[cfg(test)]
 #[path = "../tests/corpus/replay.rs"]

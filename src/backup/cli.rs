@@ -119,7 +119,7 @@ pub async fn restore(source: &Source, from: &Path, force: bool, told: &mut impl 
         file::remove(&fresh.path)?;
     }
     let rows = restored?;
-    file::rename(&fresh.path, &path)?;
+    file::put_in_place(&fresh.path, &path)?;
     list(&rows, told)
 }
 

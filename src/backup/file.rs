@@ -12,6 +12,8 @@ use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
 };
 
+use crate::rename;
+
 /// How many bytes are read or written at once.
 const BUFFER_BYTES: usize = 1 << 18;
 /// The first bytes of a zstd frame (RFC 8878, section 3.1.1).
@@ -50,7 +52,7 @@ impl Output {
         drop(self.sink);
         let Some((temporary, path)) = self.file.take() else { return Ok(()) };
         fs::File::open(&temporary)?.sync_all().context("the export can't be written")?;
-        rename(&temporary, &path)
+        put_in_place(&temporary, &path)
     }
 
     /// Removes what was written.
@@ -90,10 +92,8 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Gives a file its name for good.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("{} can't be renamed to {}", from.display(), to.display()))?;
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all().with_context(|| format!("{} can't be made durable", folder.display()))
+pub(super) fn put_in_place(from: &Path, to: &Path) -> Result<()> {
+    rename::for_good(from, to).with_context(|| format!("{} can't be renamed to {}", from.display(), to.display()))
 }
 
 /// Removes a file, if there is one.

@@ -13,6 +13,8 @@ use std::{
 
 use redb::{BackendError, Builder, DatabaseError, StorageBackend, backends::FileBackend};
 
+use crate::rename;
+
 /// Where a file's bytes are.
 pub(super) trait Disk: Send + Sync {
     /// Opens the file. One that is missing is made, as a whole or not at all.
@@ -70,15 +72,9 @@ impl Local {
         if !self.0.try_exists()? {
             file.set_len(0)?;
             drop(Builder::new().create_with_backend(FileBackend::new(file)?)?);
-            fs::rename(&unfinished, &self.0)?;
-            // The name must survive a power cut as the bytes do.
-            fs::File::open(self.folder())?.sync_all()?;
+            rename::for_good(Path::new(&unfinished), &self.0)?;
         }
         Ok(())
-    }
-
-    fn folder(&self) -> &Path {
-        self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }
 
