@@ -96,16 +96,15 @@ impl Shared {
         self.finish(suspect, &rest).await
     }
 
-    /// Finishes those transfers that are decided and hold one of these locks; true if there was one. Whoever was told of
-    /// what such a transfer did may ask any node, though the one that made it has died.
-    pub(super) async fn finish_decided(&self, locks: Vec<(Partition, Vec<u8>)>) -> Result<bool, Error> {
+    /// Finishes those transfers that are decided and hold one of these locks. Whoever was told of what such a transfer did
+    /// may ask any node, though the one that made it has died.
+    pub(super) async fn finish_decided(&self, locks: Vec<(Partition, Vec<u8>)>) -> Result<(), Error> {
         let read = |(met, lock): (Partition, Vec<u8>)| {
             Suspect::read(&mut std::str::from_utf8(&lock).unwrap_or_default().split(' '), met)
         };
         let mut suspects: Vec<Suspect> = locks.into_iter().filter_map(read).collect();
         suspects.sort_unstable();
         suspects.dedup();
-        let mut finished = false;
         for suspect in suspects {
             let transfers = self.keys.of(suspect.home).transfers();
             let found: Option<Vec<u8>> =
@@ -113,10 +112,9 @@ impl Shared {
             let Some((head, rest)) = found.as_deref().and_then(record::split_line) else { continue };
             if head.starts_with('+') {
                 self.finish(&suspect, rest).await?;
-                finished = true;
             }
         }
-        Ok(finished)
+        Ok(())
     }
 
     async fn finish(&self, suspect: &Suspect, rest: &[u8]) -> Result<(), Error> {

@@ -9,6 +9,8 @@ use parvis_engine::{
     time::Timestamp,
 };
 
+use redis::Value;
+
 use super::{
     call::Call,
     partition::{Names, Partition},
@@ -55,14 +57,7 @@ impl Shared {
             keys.fold(call, |call, key| call.arg(key))
         };
         let answers = self.ask(&groups.iter().map(call).collect::<Vec<_>>()).await?;
-        let mut found: Vec<Option<Vec<u8>>> = ids.iter().map(|_| None).collect();
-        for (answer, indices) in answers.into_iter().zip(groups.into_values()) {
-            let values: Vec<Option<Vec<u8>>> = reply::read(answer, "tracks")?;
-            for (index, value) in indices.into_iter().zip(values) {
-                found[index] = value;
-            }
-        }
-        Ok(found)
+        put_back(ids.len(), answers, groups.into_values().collect())
     }
 
     pub(super) async fn owners(&self, devices: &[DeviceId]) -> Result<Vec<Option<ShopperId>>, Error> {
@@ -172,21 +167,47 @@ impl Shared {
         place: impl Fn(&'i I) -> (Partition, &'i str),
         (key, lock): (fn(&Names) -> &str, char),
     ) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let names: Vec<(Partition, String)> =
-            ids.iter().map(&place).map(|(at, id)| (at, format!("{lock}{id}"))).collect();
-        let locks = self.fields(&names, |(partition, name)| (*partition, name.as_str()), Names::locks);
-        let (found, locks) = tokio::join!(self.fields(ids, &place, key), locks);
-        let met = locks?.into_iter().zip(&names).filter_map(|(lock, (partition, _))| Some((*partition, lock?)));
-        if self.finish_decided(met.collect()).await? { self.fields(ids, place, key).await } else { found }
+        let (reads, indices) = self.reads(ids, &place, key);
+        // Before the fields, so that what is not locked by then is read as its last transfer has left it.
+        let lock_count = |partition: &Partition| Call::command("HLEN", self.keys.of(*partition).locks());
+        let mut calls: Vec<Call> = reads.keys().map(lock_count).collect();
+        calls.extend(reads.into_values());
+        let mut counts = self.ask(&calls).await?;
+        let fields = counts.split_off(indices.len());
+        let mut locks = 0;
+        for count in counts {
+            locks += reply::read::<u64>(count, "how many locks there are")?;
+        }
+        if locks == 0 {
+            return put_back(ids.len(), fields, indices);
+        }
+        let name = |(at, id): (Partition, &str)| (at, format!("{lock}{id}"));
+        let names: Vec<(Partition, String)> = ids.iter().map(&place).map(name).collect();
+        let locks = self.fields(&names, |(partition, name)| (*partition, name.as_str()), Names::locks).await?;
+        let met = locks.into_iter().zip(&names).filter_map(|(lock, (partition, _))| Some((*partition, lock?)));
+        self.finish_decided(met.collect()).await?;
+        self.fields(ids, place, key).await
     }
 
     /// The fields of hashes, in the order of the ids: one call for each partition.
-    pub(super) async fn fields<'i, I>(
+    async fn fields<'i, I>(
         &self,
         ids: &'i [I],
         place: impl Fn(&'i I) -> (Partition, &'i str),
-        key: impl Fn(&Names) -> &str,
+        key: fn(&Names) -> &str,
     ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let (reads, indices) = self.reads(ids, place, key);
+        let answers = self.ask(&reads.into_values().collect::<Vec<_>>()).await?;
+        put_back(ids.len(), answers, indices)
+    }
+
+    /// For each partition the call that reads the fields, and for each call, in the same order, which ids they are of.
+    fn reads<'i, I>(
+        &self,
+        ids: &'i [I],
+        place: impl Fn(&'i I) -> (Partition, &'i str),
+        key: fn(&Names) -> &str,
+    ) -> (BTreeMap<Partition, Call>, Vec<Vec<usize>>) {
         let mut groups: BTreeMap<Partition, (Call, Vec<usize>)> = BTreeMap::new();
         for (index, id) in ids.iter().enumerate() {
             let (partition, field) = place(id);
@@ -195,16 +216,20 @@ impl Shared {
             call.command.arg(field);
             indices.push(index);
         }
-        let (calls, indices): (Vec<Call>, Vec<Vec<usize>>) = groups.into_values().unzip();
-        let mut found: Vec<Option<Vec<u8>>> = ids.iter().map(|_| None).collect();
-        for (answer, indices) in self.ask(&calls).await?.into_iter().zip(indices) {
-            let values: Vec<Option<Vec<u8>>> = reply::read(answer, "the fields of a hash")?;
-            for (index, value) in indices.into_iter().zip(values) {
-                found[index] = value;
-            }
-        }
-        Ok(found)
+        groups.into_iter().map(|(partition, (call, indices))| ((partition, call), indices)).unzip()
     }
+}
+
+/// The values that calls for groups of ids were answered with, in the order of the ids.
+fn put_back(count: usize, answers: Vec<Value>, indices: Vec<Vec<usize>>) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    let mut found: Vec<Option<Vec<u8>>> = vec![None; count];
+    for (answer, indices) in answers.into_iter().zip(indices) {
+        let values: Vec<Option<Vec<u8>>> = reply::read(answer, "the values of a group")?;
+        for (index, value) in indices.into_iter().zip(values) {
+            found[index] = value;
+        }
+    }
+    Ok(found)
 }
 
 fn read_name(bytes: &[u8], what: impl Fn() -> String) -> Result<ShopperId, Error> {

@@ -30,11 +30,9 @@ if done > 0 and open == 0 then
 elseif done > 0 or only_asked then
   return { 'conflict', '' }
 end
-for _, operation in ipairs(operations) do
-  local why, more = judge_operation(operation, transfer)
-  if why then
-    return { why, more or '' }
-  end
+local refusal = judge_operations(operations, transfer)
+if refusal then
+  return refusal
 end
 local number = next_number()
 for _, item in ipairs(items) do

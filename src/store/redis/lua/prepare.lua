@@ -17,11 +17,9 @@ for _, item in ipairs(items) do
     return { why, more or '' }
   end
 end
-for _, operation in ipairs(operations) do
-  local why, more = judge_operation(operation, transfer)
-  if why then
-    return { why, more or '' }
-  end
+local refusal = judge_operations(operations, transfer)
+if refusal then
+  return refusal
 end
 next_number()
 local lock = transfer .. ' ' .. home .. ' ' .. now_ms()

@@ -147,6 +147,16 @@ local function judge_operation(operation, transfer)
   end
 end
 
+-- The same of several, or nothing.
+local function judge_operations(operations, transfer)
+  for _, operation in ipairs(operations) do
+    local why, more = judge_operation(operation, transfer)
+    if why then
+      return { why, more or '' }
+    end
+  end
+end
+
 local function erase(item)
   for _, id in ipairs(call('SMEMBERS', KEYS[item.keys])) do
     call('HDEL', MESSAGES, id)
