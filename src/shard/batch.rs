@@ -277,6 +277,22 @@ mod tests {
         Job { shopper: name("C-1"), input, reply: oneshot::channel().0 }
     }
 
+    /// The shopper's registration of a device without a push target.
+    fn register(shopper: &str, device: &str) -> Job {
+        let registration = Registration {
+            shopper: Some(name(shopper)),
+            platform: "ios".to_owned(),
+            target: None,
+            locale: None,
+            time_zone: None,
+            consents: None,
+            preferred: false,
+            link: None,
+        };
+        let input = Input::Register { device: name(device), registration };
+        Job { shopper: name(shopper), input, reply: oneshot::channel().0 }
+    }
+
     fn fix(second: i64) -> Job {
         let fix = Fix {
             at: Timestamp::from_millis(NOW - 60_000 + second * 1_000),
@@ -348,21 +364,6 @@ mod tests {
 
     #[test]
     fn those_between_whom_a_device_passes_are_bound() {
-        let registration = |shopper: &str| Registration {
-            shopper: Some(name(shopper)),
-            platform: "ios".to_owned(),
-            target: None,
-            locale: None,
-            time_zone: None,
-            consents: None,
-            preferred: false,
-            link: None,
-        };
-        let register = |shopper: &str, device: &str| Job {
-            shopper: name(shopper),
-            input: Input::Register { device: name(device), registration: registration(shopper) },
-            reply: oneshot::channel().0,
-        };
         let known =
             |id: &str| Record { version: 0, shopper: Arc::new(Shopper::new(name(id))), tracks: Default::default() };
         let records = ["A", "B", "C", "D", "E"].map(known).to_vec();
@@ -388,21 +389,10 @@ mod tests {
         let records = [(1, anonymous), (0, Shopper::new(owner.clone()))];
         let records =
             records.map(|(version, it)| Record { version, shopper: Arc::new(it), tracks: Default::default() });
-        let owners = BTreeMap::from([(phone.clone(), id.clone())]);
+        let owners = BTreeMap::from([(phone, id.clone())]);
         let budgets = Budgets::from([(name("few"), 5)]);
         let mut batch = Batch::new(world(), records.to_vec(), owners, budgets, now);
-        let registration = Registration {
-            shopper: Some(owner.clone()),
-            platform: "ios".to_owned(),
-            target: None,
-            locale: None,
-            time_zone: None,
-            consents: None,
-            preferred: false,
-            link: None,
-        };
-        let input = Input::Register { device: phone, registration };
-        batch.decide(&[Job { shopper: owner.clone(), input, reply: oneshot::channel().0 }]);
+        batch.decide(&[register("A", "phone")]);
         assert_eq!(batch.works[&owner].shopper.sends.len(), 1, "it came along");
         assert_eq!(batch.withdraw(&[owner, id]), Budgets::new());
     }
