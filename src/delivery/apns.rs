@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use parvis_engine::{
-    notification::{Cause, Channel, Notification},
+    notification::{Address, Cause, Channel, Content, Notification, Origin},
     problem::Problem,
     retry::Outcome,
     shopper::{ApnsEnvironment, PushTarget},
@@ -150,11 +150,11 @@ impl Provider for Apns {
     fn request(
         &self,
         notification: &Notification,
-        target: &PushTarget,
+        address: &Address,
         bearer: &str,
         _now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let PushTarget::Apns { token, topic, environment } = target else {
+        let Address::Target(PushTarget::Apns { token, topic, environment }) = address else {
             return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
         };
         if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -164,7 +164,8 @@ impl Provider for Apns {
         if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
             return Err(Outcome::Rejected { reason: "BadCollapseId".to_owned() });
         }
-        let body = payload(notification);
+        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
+        let body = payload(notification, content);
         if body.len() > PAYLOAD_BYTES_MAX {
             return Err(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() });
         }
@@ -219,12 +220,13 @@ struct Refusal {
     timestamp: Option<i64>,
 }
 
-fn payload(notification: &Notification) -> Vec<u8> {
-    let thread = match &notification.cause {
-        Cause::Transition { .. } => notification.campaign.as_str(),
-        Cause::Order { order, .. } | Cause::Pickup { order, .. } => order.as_str(),
+fn payload(notification: &Notification, content: &Content) -> Vec<u8> {
+    let thread = match &notification.origin {
+        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
+        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
+        Origin::Request { request, .. } => request,
+        Origin::Event { event } => event,
     };
-    let content = &notification.content;
     let payload = json!({
         "aps": {
             "alert": { "title": content.title, "body": content.body },
