@@ -115,6 +115,7 @@ impl Node {
             catalog: catalog.clone(),
             clock: Clock::System,
             reporter: reporter.clone(),
+            webhooks: Default::default(),
             abandon: Default::default(),
         };
         let mut running = JoinSet::new();

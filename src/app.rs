@@ -26,6 +26,7 @@ use crate::{
     shard::{self, Shard, Shards},
     store::{self, Store},
     waker,
+    webhook::Webhooks,
 };
 
 /// A running node.
@@ -92,6 +93,7 @@ impl App {
         let couriers = couriers(&config, &folder, &clock, &entropy)?;
         let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
         let links = mqtt::Links::read(&config.mqtt, &folder).map_err(|problems| told("mqtt", &problems))?;
+        let webhooks = Webhooks::read(&config.webhooks, &folder).map_err(|problems| told("webhooks", &problems))?;
         let store = store::open(config.store.below(&folder)).await?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
         let reporter = Reporter::new(&config.report);
@@ -105,6 +107,7 @@ impl App {
             catalog: catalog.clone(),
             clock: clock.clone(),
             reporter: reporter.clone(),
+            webhooks: webhooks.clone(),
             abandon: abandon.clone(),
         };
         let shards = start_shards(&config.shards, &tools, &deciders);

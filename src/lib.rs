@@ -33,3 +33,4 @@ pub mod shard;
 pub mod store;
 pub mod waker;
 pub mod walk;
+pub mod webhook;

@@ -41,6 +41,7 @@ use crate::{
     clock::Clock,
     report::Reporter,
     store::{self, Committed, Store},
+    webhook::Webhooks,
 };
 
 /// How shards work; section `[shards]`.
@@ -168,6 +169,8 @@ pub struct Tools {
     pub clock: Clock,
     /// Who is told what happened.
     pub reporter: Reporter,
+    /// The retailer's own systems that are told.
+    pub webhooks: Webhooks,
     /// Cancelled when waiting for a store that is away must end.
     pub abandon: CancellationToken,
 }
@@ -250,6 +253,7 @@ impl Shard {
 
     /// Commits what a batch became, but for shoppers with whom another writer was faster: those leave the batch.
     pub async fn commit(&mut self, batch: &mut Batch) -> Committed {
+        batch.tell(&self.tools.webhooks);
         let mut commit = batch.commit();
         if commit.changes.is_empty() && commit.outbox.is_empty() && commit.events.is_empty() {
             return Committed::Done;

@@ -65,6 +65,8 @@ sections! {
     lanes: lane::Config => |lanes, _| lanes.problems();
     /// The push services.
     delivery: delivery::Config => |delivery, folder| delivery.problems(folder);
+    /// The retailer's own systems that are told what happens.
+    webhooks: crate::webhook::Config => |webhooks, folder| webhooks.problems(folder);
     /// Where everything is kept.
     store: store::Config => |store, folder| store.problems(folder);
     /// Where geofences, stores and campaigns are.

@@ -25,7 +25,7 @@ pub mod apns;
 pub mod courier;
 pub mod fcm;
 pub mod key;
-mod reply;
+pub(crate) mod reply;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod token;

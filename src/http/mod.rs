@@ -7,7 +7,6 @@ mod beacons;
 mod body;
 mod catalog;
 mod devices;
-pub mod envelope;
 mod explain;
 mod fleet;
 mod formats;

@@ -20,11 +20,13 @@ use super::{
     Services,
     auth::Caller,
     body::Asked,
-    envelope::{self, Envelope},
     health::Readiness,
     problem::{Kind, Problem},
 };
-use crate::report::News;
+use crate::report::{
+    News,
+    envelope::{self, Envelope, Wanted},
+};
 
 /// Which events are wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -64,7 +66,7 @@ pub(super) async fn get(
 
 struct Reader {
     events: broadcast::Receiver<Arc<News>>,
-    types: Vec<String>,
+    types: Wanted,
     node: String,
     ready: watch::Receiver<Readiness>,
     _place: OwnedSemaphorePermit,
@@ -79,7 +81,7 @@ impl Reader {
                 received = self.events.recv() => received,
             };
             match received {
-                Ok(event) if self.wants(envelope::kind_of(&event)) => return Some(self.tell(&event)),
+                Ok(event) if self.types.has(envelope::kind_of(&event)) => return Some(self.tell(&event)),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     return Some(sse::Event::default().event("lagged").data(json!({"missed": missed}).to_string()));
@@ -89,10 +91,6 @@ impl Reader {
         }
     }
 
-    fn wants(&self, kind: &str) -> bool {
-        self.types.is_empty() || self.types.iter().any(|wanted| fits(wanted, kind))
-    }
-
     fn tell(&self, event: &News) -> sse::Event {
         let envelope = Envelope::of(event, &self.node);
         let data = serde_json::to_string(&envelope).unwrap_or_default();
@@ -100,21 +98,8 @@ impl Reader {
     }
 }
 
-fn types(list: Option<&str>) -> Result<Vec<String>, Problem> {
-    let wanted: Vec<String> = list.unwrap_or_default().split(',').map(str::trim).map(str::to_owned).collect();
-    let wanted: Vec<String> = wanted.into_iter().filter(|wanted| !wanted.is_empty()).collect();
-    match wanted.iter().find(|wanted| !envelope::types().any(|kind| fits(wanted, kind))) {
-        None => Ok(wanted),
-        Some(odd) => {
-            let detail = format!(
-                "there is no event type {odd:?}; there are {}",
-                envelope::types().collect::<Vec<_>>().join(", ")
-            );
-            Err(Problem::new(Kind::Malformed, detail))
-        }
-    }
-}
-
-fn fits(wanted: &str, kind: &str) -> bool {
-    wanted == kind || (wanted.ends_with('.') && kind.starts_with(wanted))
+fn types(list: Option<&str>) -> Result<Wanted, Problem> {
+    let wanted = list.unwrap_or_default().split(',').map(str::trim).filter(|wanted| !wanted.is_empty());
+    Wanted::new(wanted.map(str::to_owned).collect(), envelope::types())
+        .map_err(|odd| Problem::new(Kind::Malformed, odd))
 }

@@ -2,6 +2,7 @@
 //!
 //! Reporting never waits and never fails: a reader that is too slow misses events, and that is counted.
 
+pub mod envelope;
 mod metrics;
 
 use std::sync::Arc;

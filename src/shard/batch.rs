@@ -18,6 +18,7 @@ use crate::{
     pipeline,
     report::{Reporter, What},
     store::{Commit, Record},
+    webhook::Webhooks,
 };
 
 /// The shoppers that a batch of jobs touches.
@@ -47,6 +48,11 @@ impl Batch {
     /// Decides all jobs, in their order.
     pub fn decide(&mut self, jobs: &[Job]) -> Vec<Answer> {
         jobs.iter().map(|job| self.decide_one(&job.shopper, job.input.clone())).collect()
+    }
+
+    /// Adds what the retailer's own systems are to be told of it.
+    pub fn tell(&mut self, webhooks: &Webhooks) {
+        self.works.values_mut().for_each(|work| work.tell(webhooks));
     }
 
     /// What is to be committed.

@@ -16,6 +16,7 @@ use parvis_engine::{
 use crate::{
     report::{Event, What},
     store::{Change, Durable, Record},
+    webhook::Webhooks,
 };
 
 /// A loaded shopper and what is becoming of it.
@@ -118,6 +119,11 @@ impl Work {
             };
             self.events.push(event(now, what));
         }
+    }
+
+    /// Adds what the retailer's own systems are to be told of what happened.
+    pub fn tell(&mut self, webhooks: &Webhooks) {
+        self.outbox.extend(webhooks.tell(&self.events));
     }
 
     /// Changes the shopper; what `change` calls no change is dropped again. Gives what it said.

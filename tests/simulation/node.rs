@@ -121,6 +121,7 @@ impl Node {
             catalog: catalog.clone(),
             clock: clock.clone(),
             reporter: reporter.clone(),
+            webhooks: Default::default(),
             abandon: CancellationToken::new(),
         };
         let config = shard::Config { count: 3, inbox_max: 64, batch_max: 8 };

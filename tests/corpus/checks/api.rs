@@ -155,6 +155,7 @@ async fn node() -> Router {
         catalog: catalog.clone(),
         clock: clock.clone(),
         reporter: reporter.clone(),
+        webhooks: Default::default(),
         abandon: CancellationToken::new(),
     };
     let (inbox, shard) = Shard::new(&shard::Config { count: 1, inbox_max: 64, batch_max: 8 }, tools);

@@ -6,10 +6,8 @@ use parvis_engine::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    fleet::Change,
-    report::{Event, News, What},
-};
+use super::{Event, News, What};
+use crate::fleet::Change;
 
 /// One event in its envelope.
 #[derive(Debug, Serialize)]
@@ -52,18 +50,10 @@ impl<'a> Envelope<'a> {
 
     /// Puts an event of a node into its envelope.
     pub fn new(event: &'a Event, node: &str) -> Envelope<'a> {
-        let mut data = match serde_json::to_value(&event.what) {
-            Ok(Value::Object(mut what)) => what.remove("data").unwrap_or_default(),
-            Ok(_) | Err(_) => Value::Null,
-        };
-        let id = stable_hash(&[kind(event), event.shopper.as_str(), &event.at.to_string(), &data.to_string()]);
-        if let Value::Object(data) = &mut data {
-            data.insert("shopper".to_owned(), event.shopper.as_str().into());
-            data.insert("recorded_at".to_owned(), event.recorded_at.to_string().into());
-        }
+        let Told { hash, data } = Told::of(event);
         Envelope {
             specversion: "1.0",
-            id: format!("{id:016x}"),
+            id: format!("{hash:016x}"),
             source: format!("/nodes/{node}"),
             r#type: kind(event),
             subject: event.shopper.as_str(),
@@ -72,6 +62,58 @@ impl<'a> Envelope<'a> {
             data,
         }
     }
+}
+
+/// What is told of an event, beside its type and time.
+#[derive(Debug)]
+pub struct Told {
+    /// Names the event: the same whenever and wherever it is told.
+    pub hash: u64,
+    /// What happened, to whom, and when it was recorded.
+    pub data: Value,
+}
+
+impl Told {
+    /// Of this event.
+    pub fn of(event: &Event) -> Told {
+        let mut data = match serde_json::to_value(&event.what) {
+            Ok(Value::Object(mut what)) => what.remove("data").unwrap_or_default(),
+            Ok(_) | Err(_) => Value::Null,
+        };
+        let hash = stable_hash(&[kind(event), event.shopper.as_str(), &event.at.to_string(), &data.to_string()]);
+        if let Value::Object(data) = &mut data {
+            data.insert("shopper".to_owned(), event.shopper.as_str().into());
+            data.insert("recorded_at".to_owned(), event.recorded_at.to_string().into());
+        }
+        Told { hash, data }
+    }
+}
+
+/// Which types somebody wants to hear of: one that ends with `.` stands for all that begin with it; all if none is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted(Vec<String>);
+
+impl Wanted {
+    /// These types, of those that `known` has.
+    ///
+    /// # Errors
+    /// A sentence about the first that stands for nothing.
+    pub fn new<'t>(types: Vec<String>, known: impl Iterator<Item = &'t str>) -> Result<Wanted, String> {
+        let known: Vec<&str> = known.collect();
+        match types.iter().find(|wanted| !known.iter().any(|kind| fits(wanted, kind))) {
+            None => Ok(Wanted(types)),
+            Some(odd) => Err(format!("there is no event type {odd:?}; there are {}", known.join(", "))),
+        }
+    }
+
+    /// Whether this type is among them.
+    pub fn has(&self, kind: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|wanted| fits(wanted, kind))
+    }
+}
+
+fn fits(wanted: &str, kind: &str) -> bool {
+    wanted == kind || wanted.ends_with('.') && kind.starts_with(wanted)
 }
 
 /// Every type that there is.
