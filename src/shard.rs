@@ -446,6 +446,7 @@ mod tests {
             catalog,
             clock: Clock::simulated(Timestamp::from_millis(NOW)),
             reporter: Reporter::new(&report::Config::default()),
+            webhooks: Webhooks::default(),
             abandon: CancellationToken::new(),
         };
         (memory, Shard::new(&Config::default(), tools).1)

@@ -40,6 +40,7 @@ async fn shards(store: &Memory, clock: &Clock, tasks: &TaskTracker) -> Shards {
         catalog,
         clock: clock.clone(),
         reporter: Reporter::new(&report::Config::default()),
+        webhooks: Default::default(),
         abandon: CancellationToken::new(),
     };
     let (inbox, shard) = Shard::new(&Config::default(), tools);

@@ -87,7 +87,7 @@ fn a_call_is_signed_and_says_what_happened() {
     let body = std::str::from_utf8(request.body()).expect("text");
     assert_eq!(
         body,
-        r#"{"data":{"order":"O-7","recorded_at":"2023-11-14T22:13:20.005Z","shopper":"C-1","state":"shipped"},"timestamp":"2023-11-14T22:13:20Z","type":"order.state_changed"}"#
+        r#"{"data":{"order":"O-7","recorded_at":"2023-11-14T22:13:20.005Z","shopper":"C-1","state":"shipped"},"timestamp":"2023-11-14T22:13:20.000Z","type":"order.state_changed"}"#
     );
     let expected =
         Secrets::parse(SECRET).expect("a secret").sign(&header("webhook-id"), 1_700_000_060, body.as_bytes());
