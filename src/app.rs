@@ -58,6 +58,7 @@ struct Core {
     shards: Shards,
     fleet: Fleet,
     couriers: Arc<Couriers>,
+    webhooks: Webhooks,
     reporter: Reporter,
     clock: Clock,
 }
@@ -104,6 +105,7 @@ impl App {
             entropy: entropy.clone(),
             transport: network.http(),
             store: Some(store.clone()),
+            webhooks: webhooks.clone(),
         };
         let couriers = delivery::build(&config.delivery, &folder, tools).map_err(|wrong| told("delivery", &wrong))?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
@@ -124,7 +126,7 @@ impl App {
         let shards = start_shards(&config.shards, &tools, &deciders);
         deciders.spawn(worker.run());
         let fleet = Fleet::new(config.fleet.clone());
-        let core = Core { store, catalog, shards, fleet, couriers: Arc::new(couriers), reporter, clock };
+        let core = Core { store, catalog, shards, fleet, couriers: Arc::new(couriers), webhooks, reporter, clock };
         let (out, lanes) = start_out(&config, core.clone(), entropy.clone());
         lanes.follow().await;
         let (ready, readiness) = watch::channel(Readiness::Ready);
@@ -146,14 +148,16 @@ impl App {
         if config.delivery.deadline >= self.config.lanes.lease {
             return Err(anyhow!("delivery.deadline: must be shorter than the lease that lanes.lease was at the start"));
         }
+        let webhooks = Webhooks::read(&config.webhooks, &folder).map_err(|problems| told("webhooks", &problems))?;
         let mut network = self.network.lock().await;
         let wrong = |problems: Vec<Problem>| told("delivery", &problems);
         let next = Network::open(&config.delivery, &folder, Some(network.clone())).map_err(wrong)?;
         let couriers = &self.core.couriers;
-        let prepared = couriers.prepare(&config.delivery, &folder, next.http()).map_err(wrong)?;
+        let prepared = couriers.prepare(&config.delivery, &folder, next.http(), webhooks.clone()).map_err(wrong)?;
         self.core.catalog.reload(config.catalog_sources(&self.source)).await?;
         self.keys.replace(&keys);
         couriers.replace(prepared);
+        self.core.webhooks.replace(&webhooks);
         *network = next;
         self.lanes.follow().await;
         expiry::tell(&couriers.credentials(), self.core.clock.now());
@@ -212,13 +216,13 @@ fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracke
 }
 
 fn start_out(config: &Config, core: Core, entropy: Entropy) -> (Part, Lanes) {
-    let Core { store, catalog, shards, fleet, couriers, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, couriers, webhooks, reporter, clock } = core;
     let out = Part::new();
     out.tasks.spawn(fleet::run(fleet, catalog.clone(), reporter.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(retention::run(store.clone(), config.store.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(expiry::run(couriers.clone(), clock.clone(), out.stop.clone()));
-    let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
+    let tools = lane::Tools { store, catalog, couriers, shards, reporter, webhooks, clock, entropy };
     let lanes = Lanes::new(config.lanes.clone(), tools, out.tasks.clone(), out.stop.clone());
     out.tasks.spawn(lanes.clone().watch());
     (out, lanes)
@@ -228,13 +232,10 @@ fn open_door(
     config: &Config,
     core: Core,
     keys: Keys,
-    lanes: Lanes,
-    /// The connections to push services; held while the configuration is read again.
-    network: Mutex<Network>,
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {
-    let Core { store, catalog, shards, fleet, couriers, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, couriers, reporter, clock, .. } = core;
     let door = Part::new();
     let (http, time, stop) = (config.http.clone(), clock.clone(), door.stop.clone());
     let router = http::router(Services {

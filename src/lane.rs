@@ -37,9 +37,10 @@ use crate::{
     delivery::{Couriers, Route, breaker, courier::Attempted},
     entropy::Entropy,
     pipeline,
-    report::Reporter,
+    report::{Event, Reporter},
     shard::{Input, Shards},
     store::{End, Entry, Queue, Settlement, Store},
+    webhook::Webhooks,
 };
 
 /// How lanes work; section `[lanes]`.
@@ -100,6 +101,8 @@ pub struct Tools {
     pub shards: Shards,
     /// Who is told what happened.
     pub reporter: Reporter,
+    /// The retailer's own systems that are told.
+    pub webhooks: Webhooks,
     /// What time it is.
     pub clock: Clock,
     /// Chance, for jitter.
@@ -168,7 +171,7 @@ impl Leased {
         let address = match &notification.recipient {
             Recipient::Device(device) => Address::Target(self.shopper.devices.get(device)?.target.clone()?),
             Recipient::Address(address) => (**address).clone(),
-            Recipient::Endpoint(_) => return None,
+            Recipient::Endpoint(endpoint) => Address::Endpoint(endpoint.clone()),
         };
         (address.channel() == notification.channel).then_some(address)
     }
@@ -205,7 +208,7 @@ impl Lane {
         let (settled, results) = mpsc::channel(size.max(1) * 2);
         let settler = Settler::new(results, &tools);
         let lane = Lane {
-            patience: config.patience.clone(),
+            patience: route.and_then(|route| tools.couriers.patience(route)).unwrap_or(config.patience.clone()),
             queues,
             lease: config.lease,
             window: Window::new(size),
@@ -282,15 +285,18 @@ impl Lane {
                 over(Milestone::Unregistered, Some(reason), tried)
             }
         };
-        Settlement {
+        let at = self.tools.clock.now();
+        let settlement = Settlement {
             shopper: shopper.clone(),
             queue: leased.queue,
             id: *id,
             lease: leased.entry.lease,
-            at: self.tools.clock.now(),
+            at,
             end,
             then: Vec::new(),
-        }
+        };
+        let then = self.tools.webhooks.tell(&Event::settled(&settlement));
+        Settlement { then, ..settlement }
     }
 
     /// A target that is gone is removed before its message is settled, so that a crash in between repeats both.

@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Request;
 use parvis_engine::{
-    id::AppId,
+    id::{AppId, EndpointId},
     notification::{Address, Channel, Notification},
     problem::Problem,
-    retry::Outcome,
+    retry::{Outcome, Patience},
     time::Timestamp,
 };
 use tokio::sync::Semaphore;
@@ -25,7 +25,7 @@ use super::{
     transport::{Error, Peer, Transport},
     webpush::vapid::Vapid,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, webhook::Webhooks};
 
 /// More requests in flight than this help no provider's latency.
 pub(super) const CONCURRENCY_MAX: usize = 10_000;
@@ -36,6 +36,8 @@ pub enum Credentials {
     Shared(Arc<Shared>),
     /// One for each push service.
     Vapid(Arc<Vapid>),
+    /// None: each request shows by itself whom it is from.
+    None,
 }
 
 impl Credentials {
@@ -43,13 +45,14 @@ impl Credentials {
         match self {
             Credentials::Shared(tokens) => tokens.get().await,
             Credentials::Vapid(vapid) => vapid.token(address),
+            Credentials::None => Ok(Arc::default()),
         }
     }
 
     async fn replace(&self, refused: &str) -> Option<Arc<str>> {
         match self {
             Credentials::Shared(tokens) => tokens.replace(refused).await,
-            Credentials::Vapid(_) => None,
+            Credentials::Vapid(_) | Credentials::None => None,
         }
     }
 }
@@ -76,10 +79,10 @@ impl Courier {
     }
 }
 
-/// A way out: one channel in the name of one app.
+/// A way out: one channel in the name of one app, or to one webhook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// The app.
+    /// The app; of a webhook, the name of its endpoint.
     pub app: AppId,
     /// The channel.
     pub channel: Channel,
@@ -105,6 +108,7 @@ pub struct Couriers {
 
 struct Set {
     apps: BTreeMap<AppId, Vec<Arc<Courier>>>,
+    endpoints: BTreeMap<EndpointId, (Arc<Courier>, Patience)>,
     known: Known,
     transport: Arc<dyn Transport>,
     deadline: Duration,
@@ -118,7 +122,8 @@ impl Set {
         let mut problems = super::check(config);
         match apps::build(config, base, tools, before) {
             Ok(Built { apps, known }) if problems.is_empty() => {
-                Ok(Set { apps, known, transport: Arc::clone(&tools.transport), deadline: config.deadline })
+                let endpoints = tools.webhooks.couriers();
+                Ok(Set { apps, endpoints, known, transport: Arc::clone(&tools.transport), deadline: config.deadline })
             }
             Ok(_) => Err(problems),
             Err(found) => {
@@ -129,6 +134,9 @@ impl Set {
     }
 
     fn courier(&self, app: &AppId, channel: Channel) -> Option<&Arc<Courier>> {
+        if channel == Channel::Webhook {
+            return self.endpoints.get(app.as_str()).map(|(courier, _)| courier);
+        }
         self.apps.get(app)?.iter().find(|courier| courier.channel() == channel)
     }
 }
@@ -148,11 +156,12 @@ impl Couriers {
         config: &Config,
         base: &Path,
         transport: Arc<dyn Transport>,
+        webhooks: Webhooks,
     ) -> Result<Prepared, Vec<Problem>> {
         let current = self.current.load();
         let same = Arc::ptr_eq(&current.transport, &transport);
         let before = if same { current.known.clone() } else { current.known.clone().without_connections() };
-        let tools = Tools { transport, ..self.tools.clone() };
+        let tools = Tools { transport, webhooks, ..self.tools.clone() };
         Set::read(config, base, &tools, &before).map(Prepared)
     }
 
@@ -172,7 +181,15 @@ impl Couriers {
         let of = |(app, couriers): (&AppId, &Vec<Arc<Courier>>)| -> Vec<Route> {
             couriers.iter().map(|courier| Route { app: app.clone(), channel: courier.channel() }).collect()
         };
-        set.apps.iter().flat_map(of).collect()
+        let to = |endpoint: &EndpointId| Some(Route { app: endpoint.as_str().parse().ok()?, channel: Channel::Webhook });
+        set.apps.iter().flat_map(of).chain(set.endpoints.keys().filter_map(to)).collect()
+    }
+
+    /// How patiently messages on a route are tried, if it has a way of its own.
+    pub fn patience(&self, route: &Route) -> Option<Patience> {
+        let set = self.current.load();
+        let endpoint = (route.channel == Channel::Webhook).then(|| set.endpoints.get(route.app.as_str()));
+        endpoint.flatten().map(|(_, patience)| patience.clone())
     }
 
     /// The apps that are configured; the app of whoever names none always is.
@@ -210,7 +227,7 @@ impl Couriers {
         let set = self.current.load();
         match &set.courier(app, Channel::WebPush)?.credentials {
             Credentials::Vapid(vapid) => Some(vapid.public_key()),
-            Credentials::Shared(_) => None,
+            Credentials::Shared(_) | Credentials::None => None,
         }
     }
 
@@ -222,7 +239,7 @@ impl Couriers {
             let route = Route { app: app.clone(), channel: courier.channel() };
             match &courier.credentials {
                 Credentials::Shared(tokens) => Credential { route, issued_at: tokens.issued_at(), not_after: None },
-                Credentials::Vapid(_) => Credential { route, issued_at: None, not_after: None },
+                Credentials::Vapid(_) | Credentials::None => Credential { route, issued_at: None, not_after: None },
             }
         })
         .collect()
@@ -237,7 +254,11 @@ impl Couriers {
     /// The same, with what it says of the provider.
     pub async fn attempt(&self, notification: &Notification, address: &Address) -> Attempted {
         let set = self.current.load_full();
-        let Some(courier) = set.courier(&notification.app, address.channel()) else {
+        let courier = match address {
+            Address::Endpoint(endpoint) => set.endpoints.get(endpoint).map(|(courier, _)| courier),
+            _ => set.courier(&notification.app, address.channel()),
+        };
+        let Some(courier) = courier else {
             // An operator can mend it, so the message is not given up.
             return Attempted { outcome: unavailable("channel_not_configured"), answer: Answer::Says };
         };

@@ -40,7 +40,8 @@ pub mod webpush;
 pub use apps::App;
 pub use courier::{Couriers, Route};
 
-use crate::{clock::Clock, delivery::transport::Transport, entropy::Entropy, store::Store};
+use crate::{clock::Clock, delivery::transport::Transport, entropy::Entropy, store::Store, webhook::Webhooks};
+};
 
 /// What a provider answered.
 #[derive(Clone, Debug)]
@@ -131,7 +132,7 @@ impl Config {
             Ok(transport) => Arc::new(transport),
             Err(problems) => return problems,
         };
-        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None };
+        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None, webhooks: Webhooks::default() };
         build(self, base, tools).err().unwrap_or_default()
     }
 
@@ -139,7 +140,7 @@ impl Config {
     pub fn remarks(&self, base: &Path) -> Vec<Problem> {
         let Ok(transport) = transport::Http::new(self, base) else { return Vec::new() };
         let transport = Arc::new(transport);
-        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None };
+        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None, webhooks: Webhooks::default() };
         let Ok(couriers) = build(self, base, tools) else { return Vec::new() };
         let ends = couriers.credentials().into_iter().filter_map(|credential| {
             let app = &credential.route.app;
@@ -167,6 +168,8 @@ pub struct Tools {
     pub transport: Arc<dyn Transport>,
     /// Where tokens are kept that are to outlive a restart; without it none does.
     pub store: Option<Arc<dyn Store>>,
+    /// The retailer's own systems that are told.
+    pub webhooks: Webhooks,
 }
 
 /// Reads keys and makes the couriers. Relative paths are below `base`.

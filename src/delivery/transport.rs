@@ -49,6 +49,11 @@ pub enum Peer {
     Issuer,
     /// A push service that a client named: only public addresses, unless the configuration allows others.
     Subscription,
+    /// A system of the retailer's, from the configuration: only public addresses, unless it says otherwise.
+    Webhook {
+        /// Whether it says otherwise.
+        private: bool,
+    },
 }
 
 /// Sends a request and waits for the answer.
@@ -146,6 +151,7 @@ pub struct Http {
     origins: Origins,
     trust: Trust,
     public: Guarded,
+    subscriptions: Guarded,
     any: Guarded,
     bounds: Bounds,
     request_timeout: Duration,
@@ -162,7 +168,8 @@ impl Http {
         Ok(Http {
             origins: Origins::default(),
             trust: Trust::new(config, base)?,
-            public: dial::tcp(allow, config.connect_timeout),
+            public: dial::tcp(Allow::Public, config.connect_timeout),
+            subscriptions: dial::tcp(allow, config.connect_timeout),
             any: dial::tcp(Allow::Any, config.connect_timeout),
             bounds: Bounds { connections_max: config.connections_max.max(1), connect_timeout: config.connect_timeout },
             request_timeout: config.request_timeout,
@@ -177,8 +184,9 @@ impl Http {
     fn origin(&self, peer: Peer, uri: &Uri, identity: Option<Arc<Identity>>) -> Result<Arc<Origin>, Error> {
         self.origins.find(peer, uri, identity.as_ref(), |authority| {
             let tcp = match peer {
-                Peer::Apns | Peer::Fcm | Peer::Issuer => &self.any,
-                Peer::Subscription => &self.public,
+                Peer::Apns | Peer::Fcm | Peer::Issuer | Peer::Webhook { private: true } => &self.any,
+                Peer::Subscription => &self.subscriptions,
+                Peer::Webhook { private: false } => &self.public,
             };
             let tls = self.trust.client(peer, identity.as_deref());
             let dialer = Tls::new(uri.clone(), peer, tcp.clone(), tls)?;

@@ -93,7 +93,6 @@ impl Lanes {
         let mut running = self.running.lock().await;
         let known: Vec<Queues> = running.routes.keys().map(Queues::of).collect();
         let has_lane = |queue: &Queue| known.iter().any(|queues| queues.contain(*queue));
-        let is_push = |queue: &Queue| Channel::PUSH.contains(&queue.channel);
         let waits = |queue: &Queue| sizes.queues.get(queue).is_some_and(|waiting| *waiting > 0);
         running.strays.retain(|queue, stop| {
             let stays = waits(queue) && !has_lane(queue);
@@ -105,7 +104,7 @@ impl Lanes {
         let strays: Vec<Queue> = sizes
             .queues
             .keys()
-            .filter(|queue| waits(queue) && is_push(queue) && !has_lane(queue) && !running.strays.contains_key(queue))
+            .filter(|queue| waits(queue) && !has_lane(queue) && !running.strays.contains_key(queue))
             .copied()
             .collect();
         for queue in strays {

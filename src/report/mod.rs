@@ -11,7 +11,7 @@ use parvis_engine::{
     decide::Suppression,
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
     matching::Transition,
-    notification::{Cause, Milestone, Notification},
+    notification::{Cause, Channel, Milestone, Notification},
     order::{Arrival, OrderState},
     problem::Problem,
     retry::Outcome,
@@ -40,6 +40,18 @@ pub struct Event {
     /// What.
     #[serde(flatten)]
     pub what: What,
+}
+
+impl Event {
+    /// What a settlement tells, if it ends a message. That a webhook was called is nothing to tell a webhook of.
+    pub fn settled(settlement: &Settlement) -> Option<Event> {
+        let End::Terminal { milestone, detail, .. } = &settlement.end else { return None };
+        if settlement.queue.channel == Channel::Webhook {
+            return None;
+        }
+        let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
+        Some(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what })
+    }
 }
 
 /// What happened.
@@ -242,10 +254,13 @@ impl Reporter {
 
     /// An entry was settled, and that is durable.
     pub fn settled(&self, settlement: &Settlement) {
-        let End::Terminal { milestone, detail, .. } = &settlement.end else { return };
-        self.metrics.milestone(settlement.queue.channel, *milestone);
-        let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
-        self.send(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what });
+        if let End::Terminal { milestone, .. } = &settlement.end {
+            self.metrics.milestone(settlement.queue.channel, *milestone);
+        }
+        settlement.then.iter().for_each(|told| self.stored(told));
+        if let Some(event) = Event::settled(settlement) {
+            self.send(event);
+        }
     }
 
     /// The app or the till has reported a milestone, and that is durable.

@@ -14,10 +14,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Uri, header::CONTENT_TYPE};
+use http::{Request, StatusCode, Uri, header::CONTENT_TYPE};
 use parvis_engine::{
     id::{AppId, EndpointId, NotificationId},
-    notification::{Body, Channel, Fact, Notification, Origin, Recipient},
+    notification::{Address, Body, Channel, Fact, Notification, Origin, Recipient},
     problem::Problem,
     retry::{Outcome, Patience},
     time::Timestamp,
@@ -26,15 +26,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    delivery::Reply,
+    delivery::{
+        Provider, Reply,
+        courier::{Courier, Credentials},
+        reply::retry_after,
+        transport::Peer,
+    },
     report::{
         Event,
         envelope::{self, Told, Wanted},
     },
 };
 
-mod reply;
-pub mod secret;
+mod secret;
 
 use secret::Secrets;
 
@@ -78,6 +82,8 @@ impl Config {
     }
 }
 
+/// More calls at once would be felt by a system that is built for orders, not for everybody's every step.
+const CONCURRENCY: usize = 32;
 /// The first wait of a call that failed, as the specification proposes.
 const BACKOFF_MIN: Duration = Duration::from_secs(5);
 /// The longest wait: a system that was mended in the morning has heard of the night by noon.
@@ -95,7 +101,7 @@ pub fn patience(retry_for: Duration) -> Patience {
 
 /// Those who are told now; a handle that all parts of the node share.
 #[derive(Clone, Debug, Default)]
-pub struct Webhooks(Arc<ArcSwap<Vec<Known>>>);
+pub struct Webhooks(Arc<ArcSwap<Vec<Arc<Known>>>>);
 
 /// An endpoint that is ready to be told.
 #[derive(Debug)]
@@ -122,20 +128,16 @@ impl Webhooks {
         self.0.store(other.0.load_full());
     }
 
-    /// The names of all endpoints, sorted.
-    pub fn endpoints(&self) -> Vec<EndpointId> {
-        self.0.load().iter().map(|known| known.id.clone()).collect()
-    }
-
-    /// Whether the host of this endpoint may have a private address.
-    pub fn may_be_private(&self, endpoint: &EndpointId) -> bool {
-        self.0.load().iter().any(|known| known.id == *endpoint && known.allow_private)
-    }
-
-    /// How patiently this endpoint is called.
-    pub fn patience(&self, endpoint: &EndpointId) -> Patience {
+    /// The way to each endpoint, and how patiently it is tried.
+    pub fn couriers(&self) -> BTreeMap<EndpointId, (Arc<Courier>, Patience)> {
         let known = self.0.load();
-        patience(known.iter().find(|known| known.id == *endpoint).map_or_else(days, |known| known.retry_for))
+        let courier = |known: &Arc<Known>| {
+            let peer = Peer::Webhook { private: known.allow_private };
+            let caller = Box::new(Caller(Arc::clone(known)));
+            let courier = Courier::new(caller, Credentials::None, peer, CONCURRENCY);
+            (known.id.clone(), (Arc::new(courier), patience(known.retry_for)))
+        };
+        known.iter().map(courier).collect()
     }
 
     /// What is to be told of these events, to whoever wants to hear of them. The same events give the same entries.
@@ -146,41 +148,52 @@ impl Webhooks {
         }
         events.into_iter().flat_map(|event| entries(&known, event)).collect()
     }
+}
 
-    /// The call that tells an entry.
-    ///
-    /// # Errors
-    /// The outcome, if there can be no call: an endpoint that is no longer configured, an entry that tells nothing.
-    pub fn request(&self, entry: &Notification, now: Timestamp) -> Result<Request<Bytes>, Outcome> {
+/// Speaks to one endpoint.
+struct Caller(Arc<Known>);
+
+impl Provider for Caller {
+    fn channel(&self) -> Channel {
+        Channel::Webhook
+    }
+
+    fn request(&self, entry: &Notification, _: &Address, _: &str, now: Timestamp) -> Result<Request<Bytes>, Outcome> {
         let rejected = |reason: &str| Outcome::Rejected { reason: reason.to_owned() };
-        let (Recipient::Endpoint(endpoint), Origin::Event { event }, Body::Fact(fact)) =
-            (&entry.recipient, &entry.origin, &entry.body)
-        else {
+        let (Origin::Event { event }, Body::Fact(fact)) = (&entry.origin, &entry.body) else {
             return Err(rejected("no_event"));
         };
-        let known = self.0.load();
-        let known = known.iter().find(|known| known.id == *endpoint);
-        // An operator may put it back, so the entry is not given up.
-        let missing = || Outcome::Unavailable { retry_after: None, reason: "endpoint_not_configured".to_owned() };
-        let known = known.ok_or_else(missing)?;
+        let Known { uri, secrets, .. } = &*self.0;
         let body = json!({ "type": event, "timestamp": fact.at, "data": fact.data }).to_string();
         let (id, seconds) = (entry.id.to_string(), now.as_millis().div_euclid(1_000));
-        Request::post(known.uri.clone())
+        Request::post(uri.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", seconds)
-            .header("webhook-signature", known.secrets.sign(&id, seconds, body.as_bytes()))
+            .header("webhook-signature", secrets.sign(&id, seconds, body.as_bytes()))
             .body(body.into())
             .map_err(|_| rejected("bad_request"))
     }
 
-    /// What a reply means. Total: every reply is an outcome.
-    pub fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        reply::outcome(reply, now)
+    /// Any 2xx is a yes. A 410 says that nobody wants to be told any more. Everything else may be mended, at the endpoint
+    /// or on the way to it, and so is tried again.
+    fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
+        let reason = format!("http_{}", reply.status.as_u16());
+        let retry_after = retry_after(&reply.headers, now);
+        match reply.status {
+            status if status.is_success() => Outcome::Accepted,
+            StatusCode::GONE => Outcome::Rejected { reason },
+            StatusCode::TOO_MANY_REQUESTS => Outcome::Throttled { retry_after, reason },
+            _ => Outcome::Unavailable { retry_after, reason },
+        }
+    }
+
+    fn wants_new_credential(&self, _: &Reply) -> bool {
+        false
     }
 }
 
-fn entries(known: &[Known], event: &Event) -> Vec<Notification> {
+fn entries(known: &[Arc<Known>], event: &Event) -> Vec<Notification> {
     let kind = envelope::kind(event);
     let mut wanting = known.iter().filter(|known| known.wanted.has(kind)).peekable();
     if wanting.peek().is_none() {
@@ -188,7 +201,7 @@ fn entries(known: &[Known], event: &Event) -> Vec<Notification> {
     }
     let Told { hash, data } = Told::of(event);
     let (hash, fact) = (format!("{hash:016x}"), Fact { at: event.at, data });
-    let entry = |known: &Known| Notification {
+    let entry = |known: &Arc<Known>| Notification {
         id: NotificationId::derive(event.at, &event.shopper, &["webhook", known.id.as_str(), &hash]),
         shopper: event.shopper.clone(),
         recipient: Recipient::Endpoint(known.id.clone()),
@@ -207,7 +220,7 @@ fn entries(known: &[Known], event: &Event) -> Vec<Notification> {
     wanting.map(entry).collect()
 }
 
-fn read(config: &Config, folder: &Path) -> Result<Vec<Known>, Vec<Problem>> {
+fn read(config: &Config, folder: &Path) -> Result<Vec<Arc<Known>>, Vec<Problem>> {
     let mut problems = Vec::new();
     if config.0.len() > ENDPOINTS_MAX {
         problems.push(Problem::new("", format!("at most {ENDPOINTS_MAX} endpoints")));
@@ -215,7 +228,7 @@ fn read(config: &Config, folder: &Path) -> Result<Vec<Known>, Vec<Problem>> {
     let mut all = Vec::with_capacity(config.0.len());
     for (id, endpoint) in &config.0 {
         match known(id, endpoint, folder) {
-            Ok(known) => all.push(known),
+            Ok(known) => all.push(Arc::new(known)),
             Err(found) => problems.extend(found.into_iter().map(|problem| problem.under(&format!("/{id}")))),
         }
     }

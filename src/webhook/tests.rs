@@ -21,6 +21,10 @@ fn webhooks(text: &str) -> Webhooks {
     Webhooks::read(&config(text), folder().path()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
+fn caller(webhooks: &Webhooks) -> Caller {
+    Caller(Arc::clone(&webhooks.0.load()[0]))
+}
+
 fn event(what: What) -> Event {
     let at = Timestamp::from_millis(1_700_000_000_000);
     Event { at, recorded_at: at.plus(Duration::from_millis(5)), shopper: "C-1".parse().expect("an id"), what }
@@ -66,7 +70,7 @@ fn everybody_is_told_what_they_want_to_hear_and_once() {
 #[test]
 fn the_waits_between_attempts_add_up() {
     let webhooks = webhooks(TWO);
-    let attempts = |endpoint: &str| webhooks.patience(&endpoint.parse().expect("an id")).attempts_max;
+    let attempts = |endpoint: &str| webhooks.couriers()[endpoint].1.attempts_max;
     // 5 s, 10 s ... 2560 s are 5115 s, more than an hour; up to 1280 s they are less.
     assert_eq!(attempts("lake"), 11);
     // Thirteen waits that double make 11.4 hours, and eleven more of six hours make three days.
@@ -78,8 +82,9 @@ fn the_waits_between_attempts_add_up() {
 fn a_call_is_signed_and_says_what_happened() {
     let webhooks = webhooks(TWO);
     let entry = webhooks.tell(&[shipped()]).remove(0);
+    let address = Address::Endpoint("crm".parse().expect("an id"));
     let now = Timestamp::from_millis(1_700_000_060_999);
-    let request = webhooks.request(&entry, now).expect("a call");
+    let request = caller(&webhooks).request(&entry, &address, "", now).expect("a call");
     assert_eq!(request.uri(), "https://crm.example/hooks?from=parvis");
     let header = |name: &str| request.headers()[name].to_str().expect("text").to_owned();
     assert_eq!(header("webhook-id"), entry.id.to_string());
@@ -95,21 +100,13 @@ fn a_call_is_signed_and_says_what_happened() {
 }
 
 #[test]
-fn an_endpoint_that_is_taken_out_keeps_its_entries() {
-    let webhooks = webhooks(TWO);
-    let entry = webhooks.tell(&[shipped()]).remove(0);
-    webhooks.replace(&Webhooks::default());
-    let outcome = webhooks.request(&entry, Timestamp::MIN).expect_err("no call");
-    assert!(matches!(outcome, Outcome::Unavailable { reason, .. } if reason == "endpoint_not_configured"));
-}
-
-#[test]
 fn replies_have_a_meaning() {
+    let webhooks = webhooks(TWO);
     let outcome = |status: u16| {
         let status = StatusCode::from_u16(status).expect("a status");
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", http::HeaderValue::from_static("30"));
-        Webhooks::default().outcome(&Reply { status, headers, body: Bytes::new() }, Timestamp::MIN)
+        caller(&webhooks).outcome(&Reply { status, headers, body: Bytes::new() }, Timestamp::MIN)
     };
     let retry_after = Some(Duration::from_secs(30));
     for status in [200, 201, 202, 204] {

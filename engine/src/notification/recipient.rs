@@ -45,6 +45,9 @@ pub enum Address {
         /// Such as `'a' in topics && 'b' in topics`.
         condition: String,
     },
+    /// A webhook. Nobody hands in a message for one.
+    #[serde(skip)]
+    Endpoint(EndpointId),
 }
 
 impl Address {
@@ -54,6 +57,7 @@ impl Address {
             Address::Target(target) => target.channel(),
             Address::ApnsChannel { .. } => Channel::Apns,
             Address::FcmTopic { .. } | Address::FcmCondition { .. } => Channel::Fcm,
+            Address::Endpoint(_) => Channel::Webhook,
         }
     }
 }

@@ -297,7 +297,7 @@ impl Origin {
         let condition = Arc::new(Condition::new(wire.max_concurrent_send_streams()));
         let rest = match self.peer {
             Peer::Apns | Peer::Fcm => Rest::Stay,
-            Peer::Issuer | Peer::Subscription => Rest::Close,
+            Peer::Issuer | Peer::Subscription | Peer::Webhook { .. } => Rest::Close,
         };
         let reins =
             Reins { condition: Arc::clone(&condition), probe: sender.clone(), closing: closing.clone(), origin, rest };

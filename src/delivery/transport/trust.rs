@@ -44,7 +44,7 @@ impl Trust {
     pub(super) fn client(&self, peer: Peer, identity: Option<&Identity>) -> Arc<ClientConfig> {
         let common = match peer {
             Peer::Apns | Peer::Fcm => &self.providers,
-            Peer::Issuer | Peer::Subscription => &self.others,
+            Peer::Issuer | Peer::Subscription | Peer::Webhook { .. } => &self.others,
         };
         let Some(identity) = identity else { return Arc::clone(common) };
         let mut own = ClientConfig::clone(common);
