@@ -181,7 +181,8 @@ impl Couriers {
         let of = |(app, couriers): (&AppId, &Vec<Arc<Courier>>)| -> Vec<Route> {
             couriers.iter().map(|courier| Route { app: app.clone(), channel: courier.channel() }).collect()
         };
-        let to = |endpoint: &EndpointId| Some(Route { app: endpoint.as_str().parse().ok()?, channel: Channel::Webhook });
+        let to =
+            |endpoint: &EndpointId| Some(Route { app: endpoint.as_str().parse().ok()?, channel: Channel::Webhook });
         set.apps.iter().flat_map(of).chain(set.endpoints.keys().filter_map(to)).collect()
     }
 
@@ -262,7 +263,8 @@ impl Couriers {
             // An operator can mend it, so the message is not given up.
             return Attempted { outcome: unavailable("channel_not_configured"), answer: Answer::Says };
         };
-        let delivery = Delivery { courier, notification, address, transport: &*set.transport, clock: &self.tools.clock };
+        let delivery =
+            Delivery { courier, notification, address, transport: &*set.transport, clock: &self.tools.clock };
         let attempt = tokio::time::timeout(set.deadline, delivery.attempt());
         tokio::select! { biased;
             ended = attempt => ended.unwrap_or_else(|_| Attempted::failed(unavailable("deadline"))),

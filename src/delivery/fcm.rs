@@ -133,7 +133,8 @@ impl Provider for Fcm {
             Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
             | Address::ApnsChannel { .. }
             | Address::FcmTopic { .. }
-            | Address::FcmCondition { .. } => {
+            | Address::FcmCondition { .. }
+            | Address::Endpoint(_) => {
                 return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
             }
         };

@@ -41,7 +41,6 @@ pub use apps::App;
 pub use courier::{Couriers, Route};
 
 use crate::{clock::Clock, delivery::transport::Transport, entropy::Entropy, store::Store, webhook::Webhooks};
-};
 
 /// What a provider answered.
 #[derive(Clone, Debug)]
@@ -132,7 +131,13 @@ impl Config {
             Ok(transport) => Arc::new(transport),
             Err(problems) => return problems,
         };
-        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None, webhooks: Webhooks::default() };
+        let tools = Tools {
+            clock: Clock::System,
+            entropy: Entropy::System,
+            transport,
+            store: None,
+            webhooks: Webhooks::default(),
+        };
         build(self, base, tools).err().unwrap_or_default()
     }
 
@@ -140,7 +145,13 @@ impl Config {
     pub fn remarks(&self, base: &Path) -> Vec<Problem> {
         let Ok(transport) = transport::Http::new(self, base) else { return Vec::new() };
         let transport = Arc::new(transport);
-        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None, webhooks: Webhooks::default() };
+        let tools = Tools {
+            clock: Clock::System,
+            entropy: Entropy::System,
+            transport,
+            store: None,
+            webhooks: Webhooks::default(),
+        };
         let Ok(couriers) = build(self, base, tools) else { return Vec::new() };
         let ends = couriers.credentials().into_iter().filter_map(|credential| {
             let app = &credential.route.app;

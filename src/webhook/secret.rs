@@ -14,14 +14,14 @@ const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const SECRETS_MAX: usize = 4;
 
 /// The secrets of one endpoint. All sign, so that the receiver may know either while one replaces another.
-pub struct Secrets(Vec<Key>);
+pub(super) struct Secrets(Vec<Key>);
 
 impl Secrets {
     /// Reads a file: a secret a line; empty lines and those that begin with `#` are passed over.
     ///
     /// # Errors
     /// A sentence without any of the file's content.
-    pub fn read(file: &Path) -> Result<Secrets, String> {
+    pub(super) fn read(file: &Path) -> Result<Secrets, String> {
         let text = fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         Secrets::parse(&text).map_err(|message| format!("{} {message}", file.display()))
     }
@@ -30,7 +30,7 @@ impl Secrets {
     ///
     /// # Errors
     /// What is wrong, as the rest of a sentence about the file.
-    pub fn parse(text: &str) -> Result<Secrets, String> {
+    pub(super) fn parse(text: &str) -> Result<Secrets, String> {
         let lines = text.lines().map(str::trim).enumerate();
         let mut keys = Vec::new();
         for (at, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
@@ -51,7 +51,7 @@ impl Secrets {
     }
 
     /// What goes into `webhook-signature`.
-    pub fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
+    pub(super) fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
         let head = format!("{id}.{seconds}.");
         let signed = self.0.iter().map(|key| {
             let mut context = hmac::Context::with_key(key);
