@@ -177,17 +177,11 @@ async fn is_alive_while_asked(condition: &Condition, pings: &mut Option<PingPong
     let (mut seen, mut silent) = (condition.answers(), 0);
     loop {
         Clock::System.sleep(TICK).await;
-        let answers = condition.answers();
-        if !condition.is_owing() {
-            if condition.in_use() == 0 {
-                return true;
-            }
-            silent = 0;
-        } else if answers != seen {
-            silent = 0;
-        } else {
-            silent += 1;
+        if !condition.is_owing() && condition.in_use() == 0 {
+            return true;
         }
+        let answers = condition.answers();
+        silent = if answers == seen { silent + 1 } else { 0 };
         seen = answers;
         if silent == SILENT_TICKS {
             if !is_alive(pings).await {

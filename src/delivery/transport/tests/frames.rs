@@ -128,15 +128,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Speaker<T> {
         self.write(GOAWAY, 0, 0, &payload).await;
     }
 
-    /// Answers every request until the connection ends.
-    pub(super) async fn answer_all(mut self) {
-        while let Some(frame) = self.next().await {
-            if frame.ends_request() {
-                self.answer(frame.stream).await;
-            }
-        }
-    }
-
     async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
