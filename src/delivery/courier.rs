@@ -10,6 +10,7 @@ use http::Request;
 use parvis_engine::{
     notification::{Address, Channel, Notification},
     retry::Outcome,
+    shopper::{ApnsEnvironment, PushTarget},
 };
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,15 @@ pub(super) const CONCURRENCY_MAX: usize = 10_000;
 pub enum Credentials {
     /// One for the whole channel.
     Shared(Shared),
+    /// One for each of Apple's environments.
+    Environments {
+        /// For apps from the store.
+        production: Shared,
+        /// For development builds.
+        sandbox: Shared,
+    },
+    /// None: the provider has its requests carry a certificate.
+    Certificate,
     /// One for each push service.
     Vapid(Vapid),
 }
@@ -36,15 +46,36 @@ impl Credentials {
     async fn current(&self, address: &Address) -> Result<Arc<str>, Outcome> {
         match self {
             Credentials::Shared(tokens) => tokens.get().await,
+            Credentials::Environments { production, sandbox } => {
+                of_environment(production, sandbox, address).get().await
+            }
+            Credentials::Certificate => Ok("".into()),
             Credentials::Vapid(vapid) => vapid.token(address),
         }
     }
 
-    async fn replace(&self, refused: &str) -> Option<Arc<str>> {
+    async fn replace(&self, address: &Address, refused: &str) -> Option<Arc<str>> {
         match self {
             Credentials::Shared(tokens) => tokens.replace(refused).await,
-            Credentials::Vapid(_) => None,
+            Credentials::Environments { production, sandbox } => {
+                of_environment(production, sandbox, address).replace(refused).await
+            }
+            Credentials::Certificate | Credentials::Vapid(_) => None,
         }
+    }
+}
+
+fn of_environment<'a>(production: &'a Shared, sandbox: &'a Shared, address: &Address) -> &'a Shared {
+    match address {
+        Address::Target(PushTarget::Apns { environment, .. }) | Address::ApnsChannel { environment, .. } => {
+            match environment {
+                ApnsEnvironment::Production => production,
+                ApnsEnvironment::Sandbox => sandbox,
+            }
+        }
+        Address::Target(PushTarget::Fcm { .. } | PushTarget::WebPush { .. })
+        | Address::FcmTopic { .. }
+        | Address::FcmCondition { .. } => production,
     }
 }
 
@@ -103,7 +134,7 @@ impl Couriers {
     pub fn web_push_key(&self) -> Option<String> {
         self.each.iter().find_map(|courier| match &courier.credentials {
             Credentials::Vapid(vapid) => Some(vapid.public_key()),
-            Credentials::Shared(_) => None,
+            Credentials::Shared(_) | Credentials::Environments { .. } | Credentials::Certificate => None,
         })
     }
 
@@ -142,7 +173,7 @@ impl Couriers {
         if !courier.provider.wants_new_credential(&reply) {
             return Ok(reply);
         }
-        match courier.credentials.replace(&bearer).await {
+        match courier.credentials.replace(address, &bearer).await {
             Some(bearer) => self.send(courier, request(&bearer)?).await,
             None => Ok(reply),
         }
@@ -178,7 +209,6 @@ mod tests {
     };
 
     use futures_util::future::join_all;
-    use parvis_engine::shopper::{ApnsEnvironment, PushTarget};
     use tempfile::TempDir;
 
     use super::*;

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use parvis_engine::{
-    notification::{Address, Channel, Notification},
+    notification::{Address, Cause, Channel, Notification, Origin},
     problem::{Problem, Requirements},
     retry::Outcome,
     time::Timestamp,
@@ -25,6 +25,7 @@ pub mod apns;
 pub mod courier;
 pub mod fcm;
 pub mod key;
+pub mod quota;
 mod reply;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -33,6 +34,7 @@ pub mod transport;
 pub mod webpush;
 
 pub use courier::Couriers;
+pub use reply::Blame;
 
 use crate::{
     clock::Clock,
@@ -74,6 +76,9 @@ pub trait Provider: Send + Sync {
 
     /// What a reply means. Total: every reply is an outcome.
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome;
+
+    /// Whose fault a refusal is; none if the reply is a success. Total, like [`Provider::outcome`].
+    fn blame(&self, reply: &Reply) -> Option<Blame>;
 
     /// Whether the reply says that the credential has served its time and a new one may help.
     fn wants_new_credential(&self, reply: &Reply) -> bool;
@@ -145,9 +150,16 @@ pub fn build(
 ) -> Result<Couriers, Vec<Problem>> {
     let mut problems = check(config);
     let apns = part(&mut problems, "/apns", config.apns.as_ref(), |part| {
-        let (provider, source) = apns::build(part, base, clock.clone())?;
-        let tokens = Shared::new(Box::new(source), clock.clone(), apns::TOKEN_LIMITS);
-        Ok(Courier::new(Box::new(provider), Credentials::Shared(tokens), Peer::Apns, part.concurrency))
+        let apns::Built { provider, credential } = apns::build(part, base, clock.clone())?;
+        let shared = |key| Shared::new(Box::new(key), clock.clone(), apns::TOKEN_LIMITS);
+        let credentials = match credential {
+            apns::Credential::Certificate(_) => Credentials::Certificate,
+            apns::Credential::Keys { production, sandbox: None } => Credentials::Shared(shared(production)),
+            apns::Credential::Keys { production, sandbox: Some(sandbox) } => {
+                Credentials::Environments { production: shared(production), sandbox: shared(sandbox) }
+            }
+        };
+        Ok(Courier::new(Box::new(provider), credentials, Peer::Apns, part.concurrency))
     });
     let fcm = part(&mut problems, "/fcm", config.fcm.as_ref(), |part| {
         let (provider, source) = fcm::build(part, base, clock.clone(), Arc::clone(&transport))?;
@@ -217,6 +229,20 @@ fn app_data(notification: &Notification) -> BTreeMap<&str, String> {
     }
     data.insert("notification_id", notification.id.to_string());
     data
+}
+
+/// What messages are grouped by where a phone lists them: the order, else the campaign.
+fn thread(notification: &Notification) -> &str {
+    match &notification.origin {
+        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
+        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
+        Origin::Request { request, .. } => request,
+        Origin::Event { event } => event,
+    }
+}
+
+fn rejected(reason: &str) -> Outcome {
+    Outcome::Rejected { reason: reason.to_owned() }
 }
 
 /// Seconds since the epoch, rounded down.
