@@ -3,7 +3,12 @@
 //! It owns credentials, deadlines and the number of requests in flight. It does not retry, except once with a new
 //! credential when the old one had served its time; everything else is the lane's business.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -13,16 +18,18 @@ use parvis_engine::{
     notification::{Address, Channel, Notification},
     problem::Problem,
     retry::Outcome,
+    shopper::{ApnsEnvironment, PushTarget},
     time::Timestamp,
 };
 use tokio::sync::Semaphore;
 
 use super::{
-    Config, Provider, Reply, Tools,
+    Blame, Config, Provider, Reply, Tools,
     apps::{self, Built, Known},
     breaker::Answer,
+    quota::Quota,
     token::Shared,
-    transport::{Error, Peer, Transport},
+    transport::{Error, Identity, Peer, Transport},
     webpush::vapid::Vapid,
 };
 use crate::clock::Clock;
@@ -34,6 +41,15 @@ pub(super) const CONCURRENCY_MAX: usize = 10_000;
 pub enum Credentials {
     /// One for the whole channel.
     Shared(Arc<Shared>),
+    /// One for each of Apple's environments.
+    Environments {
+        /// For apps from the store.
+        production: Arc<Shared>,
+        /// For development builds.
+        sandbox: Arc<Shared>,
+    },
+    /// No bearer: the provider has its requests carry a certificate.
+    Certificate(Arc<Identity>),
     /// One for each push service.
     Vapid(Arc<Vapid>),
 }
@@ -42,15 +58,54 @@ impl Credentials {
     async fn current(&self, address: &Address) -> Result<Arc<str>, Outcome> {
         match self {
             Credentials::Shared(tokens) => tokens.get().await,
+            Credentials::Environments { production, sandbox } => {
+                of_environment(production, sandbox, address).get().await
+            }
+            Credentials::Certificate(_) => Ok("".into()),
             Credentials::Vapid(vapid) => vapid.token(address),
         }
     }
 
-    async fn replace(&self, refused: &str) -> Option<Arc<str>> {
+    async fn replace(&self, address: &Address, refused: &str) -> Option<Arc<str>> {
         match self {
             Credentials::Shared(tokens) => tokens.replace(refused).await,
-            Credentials::Vapid(_) => None,
+            Credentials::Environments { production, sandbox } => {
+                of_environment(production, sandbox, address).replace(refused).await
+            }
+            Credentials::Certificate(_) | Credentials::Vapid(_) => None,
         }
+    }
+
+    /// When the token in use was made; of two the older one.
+    fn issued_at(&self) -> Option<Timestamp> {
+        match self {
+            Credentials::Shared(tokens) => tokens.issued_at(),
+            Credentials::Environments { production, sandbox } => {
+                production.issued_at().into_iter().chain(sandbox.issued_at()).min()
+            }
+            Credentials::Certificate(_) | Credentials::Vapid(_) => None,
+        }
+    }
+
+    fn not_after(&self) -> Option<Timestamp> {
+        match self {
+            Credentials::Certificate(identity) => Some(identity.not_after()),
+            Credentials::Shared(_) | Credentials::Environments { .. } | Credentials::Vapid(_) => None,
+        }
+    }
+}
+
+fn of_environment<'a>(production: &'a Shared, sandbox: &'a Shared, address: &Address) -> &'a Shared {
+    match address {
+        Address::Target(PushTarget::Apns { environment, .. }) | Address::ApnsChannel { environment, .. } => {
+            match environment {
+                ApnsEnvironment::Production => production,
+                ApnsEnvironment::Sandbox => sandbox,
+            }
+        }
+        Address::Target(PushTarget::Fcm { .. } | PushTarget::WebPush { .. })
+        | Address::FcmTopic { .. }
+        | Address::FcmCondition { .. } => production,
     }
 }
 
@@ -61,13 +116,20 @@ pub struct Courier {
     peer: Peer,
     concurrency: usize,
     permits: Semaphore,
+    quota: Option<Arc<Mutex<Quota>>>,
 }
 
 impl Courier {
     /// Delivers with at most `concurrency` requests in flight.
     pub fn new(provider: Box<dyn Provider>, credentials: Credentials, peer: Peer, concurrency: usize) -> Courier {
         let permits = Semaphore::new(concurrency.clamp(1, CONCURRENCY_MAX));
-        Courier { provider, credentials, peer, concurrency, permits }
+        Courier { provider, credentials, peer, concurrency, permits, quota: None }
+    }
+
+    /// The same within a quota, which others may share.
+    #[must_use]
+    pub fn within(self, quota: Arc<Mutex<Quota>>) -> Courier {
+        Courier { quota: Some(quota), ..self }
     }
 
     /// Which service.
@@ -210,7 +272,7 @@ impl Couriers {
         let set = self.current.load();
         match &set.courier(app, Channel::WebPush)?.credentials {
             Credentials::Vapid(vapid) => Some(vapid.public_key()),
-            Credentials::Shared(_) => None,
+            Credentials::Shared(_) | Credentials::Environments { .. } | Credentials::Certificate(_) => None,
         }
     }
 
@@ -218,14 +280,23 @@ impl Couriers {
     pub fn credentials(&self) -> Vec<Credential> {
         let set = self.current.load();
         let all = set.apps.iter().flat_map(|(app, couriers)| couriers.iter().map(move |courier| (app, courier)));
-        all.map(|(app, courier)| {
-            let route = Route { app: app.clone(), channel: courier.channel() };
-            match &courier.credentials {
-                Credentials::Shared(tokens) => Credential { route, issued_at: tokens.issued_at(), not_after: None },
-                Credentials::Vapid(_) => Credential { route, issued_at: None, not_after: None },
-            }
+        all.map(|(app, courier)| Credential {
+            route: Route { app: app.clone(), channel: courier.channel() },
+            issued_at: courier.credentials.issued_at(),
+            not_after: courier.credentials.not_after(),
         })
         .collect()
+    }
+
+    /// Counts a message that is about to be sent, where the provider has quotas.
+    ///
+    /// # Errors
+    /// When it may be sent at the earliest, if not now; then it does not count.
+    pub fn take(&self, app: &AppId, address: &Address) -> Result<(), Timestamp> {
+        let set = self.current.load();
+        let quota = set.courier(app, address.channel()).and_then(|courier| courier.quota.as_ref());
+        let Some(quota) = quota else { return Ok(()) };
+        quota.lock().unwrap_or_else(PoisonError::into_inner).take(address, self.tools.clock.now())
     }
 
     /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has. Nothing
@@ -290,15 +361,12 @@ impl Delivery<'_> {
             Ok(reply) => reply,
             Err(attempted) => return attempted,
         };
-        let outcome = self.courier.provider.outcome(&reply, self.clock.now());
-        match outcome {
-            Outcome::Unavailable { .. } => Attempted::failed(outcome),
-            // Who is asked too fast works, if not for us.
-            Outcome::Throttled { .. } => Attempted { outcome, answer: Answer::Says },
-            Outcome::Accepted | Outcome::Unregistered { .. } | Outcome::Rejected { .. } => {
-                Attempted { outcome, answer: Answer::Works }
-            }
+        let Courier { provider, .. } = self.courier;
+        let outcome = provider.outcome(&reply, self.clock.now());
+        if provider.blame(&reply).is_some_and(Blame::trips) {
+            return Attempted::failed(outcome);
         }
+        Attempted { outcome, answer: Answer::Works }
     }
 
     /// The provider's reply; once more with a new credential if the old one is what it complains about.
@@ -314,7 +382,7 @@ impl Delivery<'_> {
         if !provider.wants_new_credential(&reply) {
             return Ok(reply);
         }
-        match credentials.replace(&bearer).await {
+        match credentials.replace(self.address, &bearer).await {
             Some(bearer) => self.send(&bearer).await,
             None => Ok(reply),
         }
