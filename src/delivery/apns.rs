@@ -199,8 +199,7 @@ impl Apns {
             return Err(rejected("PayloadTooLarge"));
         }
         // Zero means a single attempt.
-        let expiration =
-            if push::is_for_the_moment(push.kind) { 0 } else { epoch_s(notification.expires_at).max(1) };
+        let expiration = if push::is_for_the_moment(push.kind) { 0 } else { epoch_s(notification.expires_at).max(1) };
         let url = format!("{}/3/device/{token}", self.base(environment));
         let mut request = self
             .post(&url, bearer)

@@ -104,7 +104,8 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     for (index, part) in parts.iter().enumerate().skip(1) {
         let queue = |id: &AppId| Queue::new(Channel::Apns, id.as_str(), None);
         if let Some(other) = parts[..index].iter().find(|other| queue(&other.id) == queue(&part.id)) {
-            let message = format!("would share its place in the outbox with the app {}; give it another name", other.id);
+            let message =
+                format!("would share its place in the outbox with the app {}; give it another name", other.id);
             problems.push(Problem::new(part.prefix.clone(), message));
         }
         if part.apns.is_none() && part.fcm.is_none() && part.webpush.is_none() {

@@ -26,6 +26,7 @@ pub mod apns;
 pub mod apps;
 pub mod breaker;
 pub mod courier;
+mod credentials;
 pub mod expiry;
 pub mod fcm;
 pub mod key;
