@@ -240,7 +240,9 @@ impl Lane {
     pub fn permit(&self, leased: &Leased, address: &Address) -> Result<Pass, Timestamp> {
         let Entry { notification, attempts, .. } = &leased.entry;
         let (now, jitter) = (self.tools.clock.now(), self.tools.entropy.unit());
-        let at = match self.health.permit(*attempts, now, jitter) {
+        let quota =
+            self.tools.couriers.take(&notification.app, address).inspect_err(|_| self.health.postponed("quota"));
+        let at = match quota.and_then(|()| self.health.permit(*attempts, now, jitter)) {
             Ok(pass) => return Ok(pass),
             Err(at) => at,
         };

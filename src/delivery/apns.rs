@@ -1,64 +1,90 @@
-//! Apple Push Notification service: alerts over its HTTP/2 provider API with token authentication.
+//! Apple Push Notification service: its HTTP/2 provider API, with tokens or a certificate.
 //!
-//! Source: Apple, "Sending notification requests to APNs" and "Handling notification responses from APNs".
+//! Source: Apple, "Sending notification requests to APNs" and "Sending broadcast push notification requests to APNs".
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, StatusCode, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION, request::Builder};
 use parvis_engine::{
-    notification::{Address, Cause, Channel, Content, Notification, Origin},
+    notification::{Address, Channel, Notification, PushKind},
     problem::Problem,
     retry::Outcome,
     shopper::{ApnsEnvironment, PushTarget},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{
-    Provider, Reply, app_data, base_url, epoch_s,
-    key::Es256,
-    read,
-    reply::{by_status, reason, retry_after},
-    token::{Limits, Source, Token},
-};
+use super::{Blame, Provider, Reply, base_url, epoch_s, rejected, transport::Identity};
 use crate::clock::Clock;
 
-/// Apple refuses more than one new token in 20 minutes.
-pub(super) const TOKEN_LIMITS: Limits = Limits { age_min: Duration::from_secs(20 * 60), gap_min: Duration::ZERO };
+pub mod channels;
+mod credential;
+mod payload;
+mod push;
+mod refusal;
 
-/// Apple wants a new token after 20 to 60 minutes.
-const TOKEN_RENEWAL: Duration = Duration::from_secs(40 * 60);
-const TOKEN_LIFE: Duration = Duration::from_secs(55 * 60);
+use channels::Channels;
+pub(super) use credential::TOKEN_LIMITS;
+pub use credential::{Credential, TeamKey};
+pub use push::ACTIVITY_SUFFIX;
 
-/// Apple's limit for alerts.
-const PAYLOAD_BYTES_MAX: usize = 4096;
+/// Apple's limit for a broadcast's payload.
+const BROADCAST_BYTES_MAX: usize = 5120;
 /// Apple's limit.
 const COLLAPSE_BYTES_MAX: usize = 64;
 /// Device tokens have 64 digits today, others up to 200; Apple asks not to rely on a length.
 const TOKEN_DIGITS_MAX: usize = 512;
+/// Apple's limit for bundle ids.
+const BUNDLE_BYTES_MAX: usize = 155;
 
-/// How Apple's service is reached.
+/// How Apple's service is reached: with `key`, `key_id` and `team_id`, or with `certificate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The .p8 file of the authentication key.
-    pub key: PathBuf,
+    #[serde(default)]
+    pub key: Option<PathBuf>,
     /// The key's id, ten characters.
-    pub key_id: String,
+    #[serde(default)]
+    pub key_id: Option<String>,
     /// The developer team's id, ten characters.
-    pub team_id: String,
+    #[serde(default)]
+    pub team_id: Option<String>,
+    /// The .p8 file of a key for the sandbox alone, if `key` is for production alone.
+    #[serde(default)]
+    pub sandbox_key: Option<PathBuf>,
+    /// That key's id.
+    #[serde(default)]
+    pub sandbox_key_id: Option<String>,
+    /// PEM file of a push certificate and its chain, instead of keys.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the certificate's private key, if it is not in the certificate's file.
+    #[serde(default)]
+    pub certificate_key: Option<PathBuf>,
     /// Where tokens of apps from the store are sent to.
     #[serde(default = "production_url")]
     pub production_url: String,
     /// Where tokens of development builds are sent to.
     #[serde(default = "sandbox_url")]
     pub sandbox_url: String,
+    /// Where broadcast channels of apps from the store are managed.
+    #[serde(default = "channels::production_url")]
+    pub channels_production_url: String,
+    /// Where broadcast channels of development builds are managed.
+    #[serde(default = "channels::sandbox_url")]
+    pub channels_sandbox_url: String,
+    /// The name of the app's `ActivityAttributes` type that shows an order.
+    #[serde(default = "live_activity_type")]
+    pub live_activity_type: String,
+    /// The least wait after a server error that names no time.
+    #[serde(default = "server_error_wait", with = "parvis_engine::time::duration")]
+    pub server_error_wait: Duration,
     /// The most requests in flight.
     #[serde(default = "concurrency")]
     pub concurrency: usize,
@@ -72,6 +98,16 @@ fn sandbox_url() -> String {
     "https://api.sandbox.push.apple.com".to_owned()
 }
 
+fn live_activity_type() -> String {
+    "OrderAttributes".to_owned()
+}
+
+/// Apple asks for a quarter of an hour. Order news would then come too late for one request that failed; a service that
+/// is down as a whole is spared by the courier.
+fn server_error_wait() -> Duration {
+    Duration::from_secs(60)
+}
+
 /// Somewhat below the 1,000 streams that Apple announces on a connection.
 fn concurrency() -> usize {
     900
@@ -81,65 +117,148 @@ fn concurrency() -> usize {
 pub struct Apns {
     production_url: String,
     sandbox_url: String,
+    live_activity_type: String,
+    server_error_wait: Duration,
+    identity: Option<Arc<Identity>>,
+    channels: Channels,
 }
 
-/// Signs the team's tokens.
-pub struct TeamKey {
-    key: Es256,
-    key_id: String,
-    team_id: String,
-    clock: Clock,
+/// What is made of a configuration.
+pub struct Built {
+    /// Speaks to the service.
+    pub provider: Apns,
+    /// What makes the bearers of its requests, or the certificate that they carry.
+    pub credential: Credential,
 }
 
-/// Reads the key.
+/// Reads the key or the certificate.
 ///
 /// # Errors
 /// Everything that is wrong.
-pub(super) fn build(config: &Config, base: &Path, clock: Clock) -> Result<(Apns, TeamKey), Vec<Problem>> {
+pub(super) fn build(config: &Config, base: &Path, clock: Clock) -> Result<Built, Vec<Problem>> {
     let mut problems = Vec::new();
-    for (path, id) in [("/key_id", &config.key_id), ("/team_id", &config.team_id)] {
-        if id.len() != 10 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            problems.push(Problem::new(path, format!("{id:?} is not an id of ten letters and digits")));
-        }
+    let credential = credential::load(config, base, &clock, &mut problems);
+    let is_type = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+    if config.live_activity_type.is_empty() || !config.live_activity_type.bytes().all(is_type) {
+        let message = format!("{:?} is not the name of a Swift type", config.live_activity_type);
+        problems.push(Problem::new("/live_activity_type", message));
     }
-    let provider = Apns {
-        production_url: base_url(&config.production_url, "/production_url", &mut problems),
-        sandbox_url: base_url(&config.sandbox_url, "/sandbox_url", &mut problems),
+    let identity = match &credential {
+        Some(Credential::Certificate(identity)) => Some(Arc::clone(identity)),
+        Some(Credential::Keys { .. }) | None => None,
     };
-    let key = read(base, &config.key, "/key", &mut problems).and_then(|pem| {
-        Es256::from_pem(&pem)
-            .map_err(|error| problems.push(Problem::new("/key", format!("{} {error}", config.key.display()))))
-            .ok()
-    });
-    match key {
-        Some(key) if problems.is_empty() => {
-            Ok((provider, TeamKey { key, key_id: config.key_id.clone(), team_id: config.team_id.clone(), clock }))
+    let mut url = |text: &str, path: &str| base_url(text, path, &mut problems);
+    let provider = Apns {
+        production_url: url(&config.production_url, "/production_url"),
+        sandbox_url: url(&config.sandbox_url, "/sandbox_url"),
+        live_activity_type: config.live_activity_type.clone(),
+        server_error_wait: config.server_error_wait,
+        channels: Channels::new(
+            url(&config.channels_production_url, "/channels_production_url"),
+            url(&config.channels_sandbox_url, "/channels_sandbox_url"),
+            identity.clone(),
+        ),
+        identity,
+    };
+    match credential {
+        Some(credential) if problems.is_empty() => Ok(Built { provider, credential }),
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// A broadcast channel.
+#[derive(Clone, Copy)]
+struct Broadcast<'a> {
+    bundle: &'a str,
+    channel: &'a str,
+    environment: ApnsEnvironment,
+    stored: bool,
+}
+
+impl Apns {
+    /// What manages the broadcast channels of the same apps.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    fn to_device(
+        &self,
+        notification: &Notification,
+        (token, topic, environment): (&str, &str, ApnsEnvironment),
+        bearer: &str,
+    ) -> Result<Request<Bytes>, Outcome> {
+        if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Outcome::Unregistered { since: None, reason: "BadDeviceToken".to_owned() });
         }
-        _ => Err(problems),
+        let collapse = notification.collapse.as_bytes();
+        if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
+            return Err(rejected("BadCollapseId"));
+        }
+        let push = payload::for_device(notification, payload::is_activity(topic), &self.live_activity_type)?;
+        if push.payload.len() > push::bytes_max(push.kind) {
+            return Err(rejected("PayloadTooLarge"));
+        }
+        // Zero means a single attempt.
+        let expiration = if push::is_for_the_moment(push.kind) { 0 } else { epoch_s(notification.expires_at).max(1) };
+        let url = format!("{}/3/device/{token}", self.base(environment));
+        let mut request = self
+            .post(&url, bearer)
+            .header("apns-push-type", push.kind.name())
+            .header("apns-topic", push::topic(push.kind, topic))
+            .header("apns-id", notification.id.to_string())
+            .header("apns-expiration", expiration)
+            .header("apns-priority", push::priority(push.kind, push.priority));
+        // An activity's token is for one activity, and what it shows is one thing.
+        if !notification.collapse.is_empty() && push.kind != PushKind::LiveActivity {
+            request = request.header("apns-collapse-id", &notification.collapse);
+        }
+        // The topic is the only header that a client wrote.
+        request.body(push.payload.into()).map_err(|_| rejected("BadTopic"))
+    }
+
+    fn to_channel(
+        &self,
+        notification: &Notification,
+        broadcast: Broadcast<'_>,
+        bearer: &str,
+    ) -> Result<Request<Bytes>, Outcome> {
+        if !is_bundle(broadcast.bundle) {
+            return Err(rejected("BadTopic"));
+        }
+        let push = payload::for_channel(notification, &self.live_activity_type)?;
+        if push.payload.len() > BROADCAST_BYTES_MAX {
+            return Err(rejected("PayloadTooLarge"));
+        }
+        // Apple refuses any other time where the channel stores nothing.
+        let expiration = if broadcast.stored { epoch_s(notification.expires_at).max(1) } else { 0 };
+        let url = format!("{}/4/broadcasts/apps/{}", self.base(broadcast.environment), broadcast.bundle);
+        self.post(&url, bearer)
+            .header("apns-channel-id", broadcast.channel)
+            .header("apns-push-type", push.kind.name())
+            .header("apns-request-id", notification.id.to_string())
+            .header("apns-expiration", expiration)
+            .header("apns-priority", push::priority(push.kind, push.priority))
+            .body(push.payload.into())
+            .map_err(|_| rejected("BadChannelId"))
+    }
+
+    fn base(&self, environment: ApnsEnvironment) -> &str {
+        match environment {
+            ApnsEnvironment::Production => &self.production_url,
+            ApnsEnvironment::Sandbox => &self.sandbox_url,
+        }
+    }
+
+    fn post(&self, url: &str, bearer: &str) -> Builder {
+        let request = Request::post(url);
+        if self.identity.is_some() { request } else { request.header(AUTHORIZATION, format!("bearer {bearer}")) }
     }
 }
 
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    iat: i64,
-}
-
-#[async_trait]
-impl Source for TeamKey {
-    async fn issue(&self) -> Result<Token, Outcome> {
-        let now = self.clock.now();
-        let text = self
-            .key
-            .sign(Some(&self.key_id), &Claims { iss: &self.team_id, iat: epoch_s(now) })
-            .map_err(|_| Outcome::Unavailable { retry_after: None, reason: "token_not_signed".to_owned() })?;
-        Ok(Token {
-            text: text.into(),
-            issued_at: now,
-            renew_at: now.plus(TOKEN_RENEWAL),
-            expires_at: now.plus(TOKEN_LIFE),
-        })
-    }
+/// What can stand in a path: Apple allows letters, digits, hyphens and periods.
+fn is_bundle(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    !text.is_empty() && text.len() <= BUNDLE_BYTES_MAX && text.bytes().all(fits) && !text.starts_with('.')
 }
 
 impl Provider for Apns {
@@ -154,88 +273,35 @@ impl Provider for Apns {
         bearer: &str,
         _now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let Address::Target(PushTarget::Apns { token, topic, environment }) = address else {
-            return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
+        let mut request = match address {
+            Address::Target(PushTarget::Apns { token, topic, environment }) => {
+                self.to_device(notification, (token, topic, *environment), bearer)?
+            }
+            Address::ApnsChannel { bundle, channel, environment, stored } => {
+                let broadcast = Broadcast { bundle, channel, environment: *environment, stored: *stored };
+                self.to_channel(notification, broadcast, bearer)?
+            }
+            Address::Target(PushTarget::Fcm { .. } | PushTarget::WebPush { .. })
+            | Address::FcmTopic { .. }
+            | Address::FcmCondition { .. } => return Err(rejected("wrong_channel")),
         };
-        if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Outcome::Unregistered { since: None, reason: "BadDeviceToken".to_owned() });
+        if let Some(identity) = &self.identity {
+            identity.present(&mut request);
         }
-        let collapse = notification.collapse.as_bytes();
-        if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
-            return Err(Outcome::Rejected { reason: "BadCollapseId".to_owned() });
-        }
-        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
-        let body = payload(notification, content);
-        if body.len() > PAYLOAD_BYTES_MAX {
-            return Err(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() });
-        }
-        let base = match environment {
-            ApnsEnvironment::Production => &self.production_url,
-            ApnsEnvironment::Sandbox => &self.sandbox_url,
-        };
-        let mut request = Request::post(format!("{base}/3/device/{token}"))
-            .header(AUTHORIZATION, format!("bearer {bearer}"))
-            .header("apns-push-type", "alert")
-            .header("apns-topic", topic)
-            .header("apns-id", notification.id.to_string())
-            // Zero would mean a single attempt.
-            .header("apns-expiration", epoch_s(notification.expires_at).max(1))
-            .header("apns-priority", "10");
-        if !notification.collapse.is_empty() {
-            request = request.header("apns-collapse-id", &notification.collapse);
-        }
-        // The topic is the only header that a client wrote.
-        request.body(body.into()).map_err(|_| Outcome::Rejected { reason: "BadTopic".to_owned() })
+        Ok(request)
     }
 
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        let refusal: Refusal = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let retry_after = retry_after(&reply.headers, now);
-        let word = refusal.reason.as_deref();
-        let reason = reason(word, reply.status);
-        match (reply.status.as_u16(), word) {
-            // It can never work, in the environment that the device itself named.
-            (400, Some("BadDeviceToken")) => Outcome::Unregistered { since: None, reason },
-            (400, Some("IdleTimeout")) => Outcome::Unavailable { retry_after, reason },
-            (403, Some("Forbidden")) => Outcome::Rejected { reason },
-            (410, _) => {
-                let since = refusal.timestamp.map(Timestamp::from_millis);
-                Outcome::Unregistered { since, reason }
-            }
-            _ => by_status(reply.status, reason, retry_after),
-        }
+        refusal::read(reply, now, self.server_error_wait).outcome
+    }
+
+    fn blame(&self, reply: &Reply) -> Option<Blame> {
+        refusal::read(reply, Timestamp::MIN, self.server_error_wait).blame
     }
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
-        let refusal: Refusal = serde_json::from_slice(&reply.body).unwrap_or_default();
-        reply.status == StatusCode::FORBIDDEN && refusal.reason.as_deref() == Some("ExpiredProviderToken")
+        self.identity.is_none() && refusal::is_expired_token(reply)
     }
-}
-
-/// Unknown and missing members are fine: the list of reasons is open.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Refusal {
-    reason: Option<String>,
-    timestamp: Option<i64>,
-}
-
-fn payload(notification: &Notification, content: &Content) -> Vec<u8> {
-    let thread = match &notification.origin {
-        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
-        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
-        Origin::Request { request, .. } => request,
-        Origin::Event { event } => event,
-    };
-    let payload = json!({
-        "aps": {
-            "alert": { "title": content.title, "body": content.body },
-            "sound": "default",
-            "thread-id": thread,
-        },
-        "data": app_data(notification),
-    });
-    payload.to_string().into_bytes()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Firebase Cloud Messaging, HTTP v1 API.
 //!
-//! Source: Firebase, "projects.messages" and "ErrorCode" of the FCM REST reference. Details of an error come in any
-//! order and may be missing; a bare 404 removes no target, because a wrong base URL gives one too.
+//! Source: Firebase, "projects.messages" and "ErrorCode" of the FCM REST reference, and "Throttling and quotas".
 
 use std::{
     path::{Path, PathBuf},
@@ -22,31 +21,30 @@ use parvis_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{
-    Provider, Reply, app_data, base_url, read,
-    reply::{by_status, reason, retry_after},
-    token::Limits,
-    transport::Transport,
-};
+use super::{Blame, Provider, Reply, base_url, quota, read, rejected, token::Limits, transport::Transport};
 use crate::clock::Clock;
 
 pub mod grant;
+mod message;
+mod refusal;
 
 use grant::{Account, Grant};
+use message::Style;
 
 /// A token that is refused although it has just been replaced will not be helped by a third.
 pub(super) const TOKEN_LIMITS: Limits = Limits { age_min: Duration::ZERO, gap_min: Duration::from_secs(60) };
 
 /// Google's limit for notification and data together.
 const PAYLOAD_BYTES_MAX: usize = 4096;
-/// Google's limit: four weeks.
-const TTL_S_MAX: u64 = 2_419_200;
-/// What Google asks for when a quota is used up and no `Retry-After` says otherwise.
-const QUOTA_WAIT: Duration = Duration::from_secs(60);
-/// The first retry after a server error, says Google, comes no sooner.
-const SERVER_ERROR_WAIT: Duration = Duration::from_secs(10);
+/// The same for a topic or a condition.
+const TOPIC_PAYLOAD_BYTES_MAX: usize = 2048;
+/// The longest topic name that Google's clients take.
+const TOPIC_BYTES_MAX: usize = 900;
+/// Google's limit.
+const CONDITION_TOPICS_MAX: usize = 5;
+const CONDITION_BYTES_MAX: usize = 4096;
 
 /// How Firebase is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +58,30 @@ pub struct Config {
     /// Where messages are sent to.
     #[serde(default = "default_url")]
     pub base_url: String,
+    /// Whether messages are only checked by Google, and reach nobody.
+    #[serde(default)]
+    pub validate_only: bool,
+    /// The Android package that alone may take messages.
+    #[serde(default)]
+    pub package: Option<String>,
+    /// Whether messages are shown before a phone has been unlocked after its start.
+    #[serde(default)]
+    pub direct_boot: bool,
+    /// The Android notification channel of offers; the app's default one if absent.
+    #[serde(default)]
+    pub offer_channel: Option<String>,
+    /// The Android notification channel of order news; the app's default one if absent.
+    #[serde(default)]
+    pub order_channel: Option<String>,
+    /// The project's quota of messages in a minute, as far as this node may use it.
+    #[serde(default = "per_minute")]
+    pub messages_per_minute: u32,
+    /// The quota of one device in a minute.
+    #[serde(default = "device_per_minute")]
+    pub device_messages_per_minute: u32,
+    /// The quota of one device in an hour.
+    #[serde(default = "device_per_hour")]
+    pub device_messages_per_hour: u32,
     /// The most requests in flight.
     #[serde(default = "concurrency")]
     pub concurrency: usize,
@@ -69,14 +91,39 @@ fn default_url() -> String {
     "https://fcm.googleapis.com".to_owned()
 }
 
+fn per_minute() -> u32 {
+    quota::Limits::default().per_minute
+}
+
+fn device_per_minute() -> u32 {
+    quota::Limits::default().device_per_minute
+}
+
+fn device_per_hour() -> u32 {
+    quota::Limits::default().device_per_hour
+}
+
 /// At an answer in 50 ms this is beyond the 10,000 messages a second of a project's quota.
 fn concurrency() -> usize {
     600
 }
 
+impl Config {
+    /// What Google allows.
+    pub fn quota(&self) -> quota::Limits {
+        quota::Limits {
+            per_minute: self.messages_per_minute,
+            device_per_minute: self.device_messages_per_minute,
+            device_per_hour: self.device_messages_per_hour,
+        }
+    }
+}
+
 /// Speaks the HTTP v1 API.
 pub struct Fcm {
     url: String,
+    validate_only: bool,
+    style: Style,
 }
 
 /// Reads the service account.
@@ -91,6 +138,14 @@ pub(super) fn build(
 ) -> Result<(Fcm, Grant), Vec<Problem>> {
     let mut problems = Vec::new();
     let base_url = base_url(&config.base_url, "/base_url", &mut problems);
+    let quotas = [
+        ("/messages_per_minute", config.messages_per_minute),
+        ("/device_messages_per_minute", config.device_messages_per_minute),
+        ("/device_messages_per_hour", config.device_messages_per_hour),
+    ];
+    for (path, _) in quotas.into_iter().filter(|(_, quota)| *quota == 0) {
+        problems.push(Problem::new(path, "must be at least 1"));
+    }
     let account = read(base, &config.service_account, "/service_account", &mut problems).and_then(|json| {
         Account::from_json(&json)
             .map_err(|error| {
@@ -108,8 +163,17 @@ pub(super) fn build(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let url = format!("{base_url}/v1/projects/{project}/messages:send");
-    Ok((Fcm { url }, Grant::new(account, clock, transport)))
+    let fcm = Fcm {
+        url: format!("{base_url}/v1/projects/{project}/messages:send"),
+        validate_only: config.validate_only,
+        style: Style {
+            package: config.package.clone(),
+            direct_boot: config.direct_boot,
+            offer_channel: config.offer_channel.clone(),
+            order_channel: config.order_channel.clone(),
+        },
+    };
+    Ok((fcm, Grant::new(account, clock, transport)))
 }
 
 impl Provider for Fcm {
@@ -124,46 +188,16 @@ impl Provider for Fcm {
         bearer: &str,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let (kind, id) = match address {
-            Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => ("token", token),
-            Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => ("fid", fid),
-            Address::Target(PushTarget::Fcm { .. }) => {
-                return Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() });
-            }
-            Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
-            | Address::ApnsChannel { .. }
-            | Address::FcmTopic { .. }
-            | Address::FcmCondition { .. }
-            | Address::Endpoint(_) => {
-                return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
-            }
-        };
-        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
-        let data = app_data(notification);
-        if data.keys().any(|key| is_reserved(key)) {
-            return Err(Outcome::Rejected { reason: "reserved_data_key".to_owned() });
+        let (kind, name, bytes_max) = target(address)?;
+        let mut message = message::of(notification, &self.style, now)?;
+        if message::bytes(&message) > bytes_max {
+            return Err(rejected("payload_too_large"));
         }
-        let data_bytes: usize = data.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if content.title.len() + content.body.len() + data_bytes > PAYLOAD_BYTES_MAX {
-            return Err(Outcome::Rejected { reason: "payload_too_large".to_owned() });
+        message.insert(kind.to_owned(), json!(name));
+        let mut body = json!({ "message": message });
+        if self.validate_only {
+            body["validate_only"] = json!(true);
         }
-        let mut android = json!({
-            "priority": "HIGH",
-            "ttl": format!("{}s", notification.expires_at.since(now).as_secs().min(TTL_S_MAX)),
-        });
-        if !notification.collapse.is_empty() {
-            // The collapse key replaces what waits at Google, the tag what the phone already shows.
-            android["collapse_key"] = json!(notification.collapse);
-            android["notification"] = json!({ "tag": notification.collapse });
-        }
-        let body = json!({
-            "message": {
-                kind: id,
-                "notification": { "title": content.title, "body": content.body },
-                "data": data,
-                "android": android,
-            }
-        });
         Request::post(&self.url)
             .header(AUTHORIZATION, format!("Bearer {bearer}"))
             .header(CONTENT_TYPE, "application/json")
@@ -172,71 +206,51 @@ impl Provider for Fcm {
     }
 
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        let refusal = Refusal::read(&reply.body);
-        let retry_after = retry_after(&reply.headers, now);
-        let code = refusal.code.as_deref();
-        let reason = reason(code.or(refusal.status.as_deref()), reply.status);
-        if reply.status.is_success() {
-            return Outcome::Accepted;
-        }
-        match code {
-            Some("UNREGISTERED" | "SENDER_ID_MISMATCH") => Outcome::Unregistered { since: None, reason },
-            Some("INVALID_ARGUMENT") if refusal.names_target => Outcome::Unregistered { since: None, reason },
-            Some("INVALID_ARGUMENT") => Outcome::Rejected { reason },
-            Some("THIRD_PARTY_AUTH_ERROR") => Outcome::Unavailable { retry_after, reason },
-            Some("QUOTA_EXCEEDED") => throttled(retry_after, reason),
-            Some("UNAVAILABLE" | "INTERNAL") => unavailable(retry_after, reason),
-            Some(_) | None if reply.status == StatusCode::TOO_MANY_REQUESTS => throttled(retry_after, reason),
-            Some(_) | None if reply.status.is_server_error() => unavailable(retry_after, reason),
-            Some(_) | None => by_status(reply.status, reason, retry_after),
-        }
+        refusal::read(reply, now).outcome
+    }
+
+    fn blame(&self, reply: &Reply) -> Option<Blame> {
+        refusal::read(reply, Timestamp::MIN).blame
     }
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
-        reply.status == StatusCode::UNAUTHORIZED && Refusal::read(&reply.body).code.is_none()
+        reply.status == StatusCode::UNAUTHORIZED && !refusal::has_code(reply)
     }
 }
 
-fn is_reserved(key: &str) -> bool {
-    matches!(key, "from" | "message_type") || key.starts_with("google.") || key.starts_with("gcm.notification.")
-}
-
-fn throttled(retry_after: Option<Duration>, reason: String) -> Outcome {
-    Outcome::Throttled { retry_after: Some(retry_after.unwrap_or_default().max(QUOTA_WAIT)), reason }
-}
-
-fn unavailable(retry_after: Option<Duration>, reason: String) -> Outcome {
-    Outcome::Unavailable { retry_after: Some(retry_after.unwrap_or_default().max(SERVER_ERROR_WAIT)), reason }
-}
-
-/// What an error document says, as far as it matters here.
-#[derive(Debug, Default)]
-struct Refusal {
-    /// `error.status`, one of Google's general codes.
-    status: Option<String>,
-    /// The `errorCode` of FCM's own detail.
-    code: Option<String>,
-    /// Whether a field violation names the target.
-    names_target: bool,
-}
-
-impl Refusal {
-    fn read(body: &[u8]) -> Refusal {
-        let document: Value = serde_json::from_slice(body).unwrap_or_default();
-        // Some of Google's front ends wrap the document in a list.
-        let error = &document.get(0).unwrap_or(&document)["error"];
-        let mut refusal = Refusal { status: error["status"].as_str().map(str::to_owned), ..Refusal::default() };
-        for detail in error["details"].as_array().into_iter().flatten() {
-            let kind = detail["@type"].as_str().unwrap_or_default();
-            if kind.ends_with("google.firebase.fcm.v1.FcmError") {
-                refusal.code = detail["errorCode"].as_str().map(str::to_owned);
-            }
-            let violations = detail["fieldViolations"].as_array().into_iter().flatten();
-            let mut fields = violations.filter_map(|violation| violation["field"].as_str());
-            refusal.names_target |= fields.any(|field| matches!(field, "message.token" | "message.fid"));
+/// The member of the message that names the target, its value, and how much may be sent there.
+fn target(address: &Address) -> Result<(&'static str, &str, usize), Outcome> {
+    match address {
+        Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => Ok(("token", token, PAYLOAD_BYTES_MAX)),
+        Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => Ok(("fid", fid, PAYLOAD_BYTES_MAX)),
+        Address::Target(PushTarget::Fcm { .. }) => {
+            Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() })
         }
-        refusal
+        Address::FcmTopic { topic } if is_topic(topic) => Ok(("topic", topic, TOPIC_PAYLOAD_BYTES_MAX)),
+        Address::FcmTopic { .. } => Err(rejected("bad_topic_name")),
+        Address::FcmCondition { condition } if is_condition(condition) => {
+            Ok(("condition", condition, TOPIC_PAYLOAD_BYTES_MAX))
+        }
+        Address::FcmCondition { .. } => Err(rejected("bad_condition")),
+        Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
+        | Address::ApnsChannel { .. }
+        | Address::Endpoint(_) => {
+            Err(rejected("wrong_channel"))
+        }
     }
+}
+
+fn is_topic(topic: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
+    !topic.is_empty() && topic.len() <= TOPIC_BYTES_MAX && topic.bytes().all(fits)
+}
+
+/// Google reads the whole; this is what it costs nothing to see.
+fn is_condition(condition: &str) -> bool {
+    let topics = condition.matches("in topics").count();
+    condition.len() <= CONDITION_BYTES_MAX
+        && (1..=CONDITION_TOPICS_MAX).contains(&topics)
+        && condition.matches('\'').count() == 2 * topics
 }
 
 #[cfg(test)]
