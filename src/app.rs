@@ -111,9 +111,9 @@ impl App {
         deciders.spawn(worker.run());
         let fleet = Fleet::new(config.fleet.clone());
         let core = Core { store, catalog, shards, fleet, reporter, clock };
-        let out = start_out(&config, core.clone(), couriers, entropy.clone());
+        let out = start_out(&config, core.clone(), couriers.clone(), entropy.clone());
         let (ready, readiness) = watch::channel(Readiness::Ready);
-        let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
+        let door = open_door(&config, core.clone(), (keys.clone(), couriers), readiness, listener);
         links.start(&core.mqtt_tools(entropy), &door.tasks, &door.stop);
         Ok(App { address, config, source, core, keys, ready, door, out, deciders, abandon })
     }
@@ -207,7 +207,7 @@ fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entr
 fn open_door(
     config: &Config,
     core: Core,
-    keys: Keys,
+    (keys, couriers): (Keys, Arc<Couriers>),
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {
@@ -219,10 +219,12 @@ fn open_door(
         store,
         catalog,
         fleet,
+        couriers,
         clock,
         keys,
         reporter,
         ready,
+        sending: Arc::new(Semaphore::new(http.sending_max)),
         readers: Arc::new(Semaphore::new(http.readers_max)),
         backups: Arc::new(Semaphore::new(1)),
         config: http.clone(),

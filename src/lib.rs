@@ -31,5 +31,6 @@ pub mod retention;
 pub mod sandbox;
 pub mod shard;
 pub mod store;
+pub mod submit;
 pub mod waker;
 pub mod walk;

@@ -117,6 +117,15 @@ impl Couriers {
         tokio::time::timeout(self.deadline, attempt).await.unwrap_or_else(|_| unavailable("deadline"))
     }
 
+    /// What would become of a delivery before anything is sent, by the form of message and address alone.
+    ///
+    /// # Errors
+    /// The outcome, if there could be no request.
+    pub fn check(&self, notification: &Notification, address: &Address) -> Result<(), Outcome> {
+        let courier = self.courier(address.channel()).ok_or_else(|| unavailable("channel_not_configured"))?;
+        courier.provider.request(notification, address, "", self.clock.now()).map(drop)
+    }
+
     fn courier(&self, channel: Channel) -> Option<&Courier> {
         self.each.iter().find(|courier| courier.provider.channel() == channel)
     }

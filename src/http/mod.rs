@@ -46,7 +46,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub use serve::serve;
 
 use crate::{
-    catalog::Catalog, clock::Clock, config::size, fleet::Fleet, report::Reporter, shard::Shards, store::Store,
+    catalog::Catalog, clock::Clock, config::size, delivery::Couriers, fleet::Fleet, report::Reporter, shard::Shards,
+    store::Store,
 };
 use auth::{Gate, Scope};
 use idempotency::Repeats;
@@ -70,11 +71,13 @@ pub struct Config {
     /// The same for the catalog, where a file of geofences comes as one request.
     #[serde(with = "size")]
     pub catalog_body_max: usize,
-    /// The longest line of streamed observations.
+    /// The longest line of what is streamed.
     #[serde(with = "size")]
     pub line_max: usize,
     /// How many streamed lines are decided together.
     pub lines_at_once: usize,
+    /// How many handed-in messages may be on their way to the store.
+    pub sending_max: usize,
     /// How many rejections and how many transitions the answer to streamed observations lists.
     pub listed_max: usize,
     /// The most objects in a page of a list.
@@ -106,6 +109,7 @@ impl Default for Config {
             catalog_body_max: 256 << 20,
             line_max: 64 << 10,
             lines_at_once: 1_000,
+            sending_max: 10_000,
             listed_max: 1_000,
             page_max: 1_000,
             journal_max: 10_000,
@@ -126,6 +130,7 @@ impl Config {
             ("/catalog_body_max", self.catalog_body_max),
             ("/line_max", self.line_max),
             ("/lines_at_once", self.lines_at_once),
+            ("/sending_max", self.sending_max),
             ("/page_max", self.page_max),
             ("/journal_max", self.journal_max),
         ];
@@ -154,6 +159,8 @@ pub struct Services {
     pub catalog: Catalog,
     /// How scanners and beacons fare.
     pub fleet: Fleet,
+    /// The way to the push services.
+    pub couriers: Arc<Couriers>,
     /// Tells the time.
     pub clock: Clock,
     /// Who gets in.
@@ -172,6 +179,8 @@ pub struct Services {
     pub running: idempotency::Running,
     /// Places for readers of the stream.
     pub readers: Arc<Semaphore>,
+    /// Places for handed-in messages that are on their way to the store.
+    pub sending: Arc<Semaphore>,
     /// Places for backups; one is enough.
     pub backups: Arc<Semaphore>,
 }
@@ -207,6 +216,8 @@ fn paths(services: &Arc<Services>) -> Paths {
         .merge(behind(services, &[Scope::Read, Scope::Marketing], catalog_reading()))
         .merge(behind(services, &[Scope::Read, Scope::Orders], OpenApiRouter::new().routes(routes!(orders::get))))
         .merge(behind(services, &[Scope::Read], reading()))
+        .merge(behind(services, &[Scope::Read, Scope::Send], outcomes()))
+        .merge(naming(services, &[Scope::Send], OpenApiRouter::new().routes(routes!(notifications::submit::post))))
         .merge(behind(services, &[Scope::Backup], OpenApiRouter::new().routes(routes!(backup::get))))
         .merge(behind(services, &[Scope::Admin], OpenApiRouter::new().routes(routes!(shoppers::delete))))
 }
@@ -266,7 +277,6 @@ fn reading() -> Paths {
         .routes(routes!(devices::get))
         .routes(routes!(links::get_link))
         .routes(routes!(shoppers::get))
-        .routes(routes!(notifications::get))
         .routes(routes!(notifications::list))
         .routes(routes!(stream::get))
         .routes(routes!(fleet::scanners))
@@ -274,16 +284,27 @@ fn reading() -> Paths {
         .routes(routes!(fleet::unknown))
 }
 
+fn outcomes() -> Paths {
+    OpenApiRouter::new().routes(routes!(notifications::get))
+}
+
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.
 fn behind(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
-    let gate = Gate { services: services.clone(), scopes };
     let config = &services.config;
     let body_max = if scopes.contains(&Scope::Marketing) { config.catalog_body_max } else { config.body_max };
     let repeats = Repeats { services: services.clone(), body_max };
-    paths
-        .route_layer(from_fn_with_state(services.clone(), deadline))
-        .route_layer(from_fn_with_state(repeats, idempotency::repeat))
-        .route_layer(from_fn_with_state(gate, auth::check))
+    let timed = paths.route_layer(from_fn_with_state(services.clone(), deadline));
+    gated(services, scopes, timed.route_layer(from_fn_with_state(repeats, idempotency::repeat)))
+}
+
+/// The same for paths that know repeats by names of their own.
+fn naming(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
+    gated(services, scopes, paths.route_layer(from_fn_with_state(services.clone(), deadline)))
+}
+
+fn gated(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
+    let gate = Gate { services: services.clone(), scopes };
+    paths.route_layer(from_fn_with_state(gate, auth::check))
 }
 
 async fn deadline(State(services): State<Arc<Services>>, request: Request, next: Next) -> Response {
