@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use parvis_engine::{
     decide::Suppression,
-    id::ShopperId,
-    notification::{Address, Channel, Milestone, Notification, Recipient},
+    id::{AppId, ShopperId},
+    notification::{Address, Channel, Milestone, Notification, Purpose, Recipient},
     problem::{Problem, Requirements},
     retry::{Next, Patience},
     shopper::Shopper,
@@ -24,7 +24,7 @@ use crate::{
     pipeline,
     report::Reporter,
     shard::{Input, Shards},
-    store::{self, Claim, End, Entry, Record, Settlement, Store},
+    store::{self, Claim, End, Entry, Queue, Record, Settlement, Store},
 };
 
 /// How lanes work; section `[lanes]`.
@@ -181,7 +181,7 @@ impl Lane {
             permits.extend(std::iter::from_fn(|| self.window.clone().try_acquire_owned().ok()));
             grew.mark_unchanged();
             let now = self.clock.now();
-            match self.store.claim(self.channel, now, permits.len(), self.lease).await {
+            match self.claim_due(now, permits.len()).await {
                 Ok(Claim::Entries(entries)) => match self.leased(entries, permits).await {
                     Ok(leased) => return Some(leased),
                     Err(error) => self.pause(&error).await,
@@ -216,6 +216,19 @@ impl Lane {
         self.attempts.wait().await;
     }
 
+    /// Orders first.
+    async fn claim_due(&self, now: Timestamp, limit: usize) -> Result<Claim, store::Error> {
+        let mut due = None;
+        for purpose in [Purpose::Order, Purpose::Offer] {
+            let queue = Queue::new(self.channel, AppId::default().as_str(), Some(purpose));
+            match self.store.claim(queue, now, limit, self.lease).await? {
+                Claim::Entries(entries) => return Ok(Claim::Entries(entries)),
+                Claim::NothingUntil(until) => due = due.into_iter().chain(until).min(),
+            }
+        }
+        Ok(Claim::NothingUntil(due))
+    }
+
     async fn leased(
         &self,
         entries: Vec<Entry>,
@@ -234,7 +247,7 @@ impl Lane {
     }
 
     async fn settlement(&self, leased: &Leased, verdict: Verdict) -> Settlement {
-        let Notification { id, shopper, channel, .. } = &leased.entry.notification;
+        let Notification { id, shopper, .. } = &leased.entry.notification;
         let tried = leased.entry.attempts + 1;
         let over = |milestone, detail, attempts| End::Terminal { milestone, detail, attempts };
         let end = match verdict {
@@ -255,11 +268,12 @@ impl Lane {
         };
         Settlement {
             shopper: shopper.clone(),
-            channel: *channel,
+            queue: Queue::of(&leased.entry.notification),
             id: *id,
             lease: leased.entry.lease,
             at: self.clock.now(),
             end,
+            then: Vec::new(),
         }
     }
 
@@ -353,7 +367,8 @@ mod tests {
         let shopper = "A".parse().expect("a valid id");
         let id = NotificationId::derive(Timestamp::MIN, &shopper, &[]);
         let end = End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 };
-        let settlement = Settlement { shopper, channel: Channel::Fcm, id, lease: 1, at: Timestamp::MIN, end };
+        let queue = Queue::new(Channel::Fcm, "default", None);
+        let settlement = Settlement { shopper, queue, id, lease: 1, at: Timestamp::MIN, end, then: Vec::new() };
         settled.try_send(settlement).expect("there is room");
         let clock = Clock::simulated(Timestamp::MIN);
         Settler { results, store: Arc::new(store), clock, reporter: Reporter::new(&Default::default()) }

@@ -241,7 +241,7 @@ fn payload(notification: &Notification, content: &Content) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-    use parvis_engine::{id::OrderId, order::OrderState};
+    use parvis_engine::{id::OrderId, notification::Purpose, order::OrderState};
 
     use super::*;
     use crate::delivery::testing;
@@ -252,8 +252,8 @@ mod tests {
         Apns { production_url: production_url(), sandbox_url: sandbox_url() }
     }
 
-    fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> PushTarget {
-        PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment }
+    fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> Address {
+        Address::Target(PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment })
     }
 
     fn request(notification: &Notification) -> Result<Request<Bytes>, Outcome> {
@@ -285,7 +285,11 @@ mod tests {
     fn order_news_are_grouped_by_order_and_development_builds_go_to_the_sandbox() {
         let mut notification = testing::offer();
         let order: OrderId = "O-7".parse().expect("an id");
-        notification.cause = Cause::Order { order, state: OrderState::Shipped };
+        notification.origin = Origin::Campaign {
+            campaign: "order-news".parse().expect("an id"),
+            purpose: Purpose::Order,
+            cause: Cause::Order { order, state: OrderState::Shipped },
+        };
         let target = target(TOKEN, "com.example.shop", ApnsEnvironment::Sandbox);
         let request = provider().request(&notification, &target, "JWT", testing::now()).expect("a request");
         assert_eq!(request.uri().host(), Some("api.sandbox.push.apple.com"));
@@ -296,13 +300,13 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
         let mut large = testing::offer();
-        large.content.body = "x".repeat(PAYLOAD_BYTES_MAX);
+        testing::content(&mut large).body = "x".repeat(PAYLOAD_BYTES_MAX);
         assert_eq!(request(&large).err(), Some(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() }));
         let mut fits = testing::offer();
-        let rest = PAYLOAD_BYTES_MAX - payload(&fits).len();
-        fits.content.body.push_str(&"x".repeat(rest));
+        let rest = PAYLOAD_BYTES_MAX - request(&fits).expect("fits").body().len();
+        testing::content(&mut fits).body.push_str(&"x".repeat(rest));
         assert_eq!(request(&fits).expect("fits").body().len(), PAYLOAD_BYTES_MAX);
-        fits.content.body.push('x');
+        testing::content(&mut fits).body.push('x');
         assert!(request(&fits).is_err());
 
         for token in ["", "../../evil", "zz", "0 1", &"0".repeat(TOKEN_DIGITS_MAX + 1)] {

@@ -163,7 +163,9 @@ impl Couriers {
             match error {
                 // Neither time nor an operator makes a private address a push service.
                 Error::NotAllowed => Outcome::Rejected { reason: error.name().to_owned() },
-                Error::Timeout | Error::Connect(_) | Error::Closed(_) => unavailable(error.name()),
+                Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::GoAway { .. } => {
+                    unavailable(&error.reason())
+                }
             }
         })
     }

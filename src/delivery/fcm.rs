@@ -247,8 +247,12 @@ mod tests {
         Fcm { url: "https://fcm.googleapis.com/v1/projects/shop/messages:send".to_owned() }
     }
 
-    fn by_token() -> PushTarget {
-        PushTarget::Fcm { token: Some("registration:token".to_owned()), fid: None }
+    fn target(token: Option<&str>, fid: Option<&str>) -> Address {
+        Address::Target(PushTarget::Fcm { token: token.map(str::to_owned), fid: fid.map(str::to_owned) })
+    }
+
+    fn by_token() -> Address {
+        target(Some("registration:token"), None)
     }
 
     #[test]
@@ -270,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_installation_id_is_a_target_of_its_own() {
-        let target = PushTarget::Fcm { token: None, fid: Some("fid-1".to_owned()) };
+        let target = target(None, Some("fid-1"));
         let request = provider().request(&testing::offer(), &target, "ya29", testing::now()).expect("a request");
         let body: Value = serde_json::from_slice(request.body()).expect("JSON");
         assert_eq!((&body["message"]["fid"], &body["message"]["token"]), (&json!("fid-1"), &Value::Null));
@@ -292,7 +296,7 @@ mod tests {
             });
             assert_eq!(reserved.as_deref(), Some("reserved_data_key"), "{key}");
         }
-        let both = PushTarget::Fcm { token: Some("a".to_owned()), fid: Some("b".to_owned()) };
+        let both = target(Some("a"), Some("b"));
         let outcome = provider().request(&testing::offer(), &both, "ya29", testing::now()).err();
         assert!(matches!(outcome, Some(Outcome::Unregistered { .. })));
     }
@@ -396,9 +400,6 @@ mod tests {
 
     #[test]
     fn any_target_is_a_request_or_an_outcome() {
-        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| PushTarget::Fcm {
-            token: Some(word),
-            fid: None,
-        });
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| target(Some(&word), None));
     }
 }

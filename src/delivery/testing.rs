@@ -145,7 +145,7 @@ pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
 }
 
 /// No target and no content makes a provider panic.
-pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, target: impl Fn(String) -> PushTarget) {
+pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, address: impl Fn(String) -> Address) {
     proptest!(|(word in "\\PC{0,80}|https://.{0,60}|[0-9a-f]{0,80}", text in ".{0,400}", collapse in ".{0,80}")| {
         let mut notification = offer();
         let content = content(&mut notification);
@@ -153,7 +153,7 @@ pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, tar
         content.deep_link = Some(word.clone());
         content.data.insert(word.clone(), text);
         notification.collapse = collapse;
-        if let Ok(request) = provider.request(&notification, &Address::Target(target(word)), "bearer", now()) {
+        if let Ok(request) = provider.request(&notification, &address(word), "bearer", now()) {
             prop_assert_eq!(request.uri().scheme_str(), Some("https"));
         }
     });

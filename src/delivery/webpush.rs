@@ -242,6 +242,8 @@ fn payload(notification: &Notification, content: &Content, navigate: Option<&str
 mod tests {
     use std::time::Duration;
 
+    use parvis_engine::notification::Origin;
+
     use super::*;
     use crate::delivery::testing;
 
@@ -256,8 +258,8 @@ mod tests {
         }
     }
 
-    fn request(notification: &Notification, target: &PushTarget) -> Result<Request<Bytes>, Outcome> {
-        provider().request(notification, target, "JWT", testing::now())
+    fn request(notification: &Notification, address: &Address) -> Result<Request<Bytes>, Outcome> {
+        provider().request(notification, address, "JWT", testing::now())
     }
 
     fn head(notification: &Notification) -> String {
@@ -284,7 +286,7 @@ mod tests {
     #[test]
     fn order_news_are_urgent_and_odd_collapse_keys_are_no_topics() {
         let mut notification = testing::offer();
-        notification.purpose = Purpose::Order;
+        notification.origin = Origin::Request { request: "r-1".to_owned(), purpose: Purpose::Order };
         notification.collapse = "not base64url".to_owned();
         notification.expires_at = Timestamp::MAX;
         let head = head(&notification);
@@ -319,7 +321,10 @@ mod tests {
     fn a_message_without_a_page_is_left_to_the_service_worker() {
         let mut notification = testing::offer();
         testing::content(&mut notification).deep_link = Some("shop://offers/7".to_owned());
-        let read = |navigate| -> Value { serde_json::from_slice(&payload(&notification, navigate)).expect("JSON") };
+        let read = |navigate| -> Value {
+            serde_json::from_slice(&payload(&notification, notification.content().expect("words"), navigate))
+                .expect("JSON")
+        };
         assert!(read(None).get("web_push").is_none());
         assert_eq!(read(Some("https://shop.example/"))["notification"]["navigate"], "https://shop.example/");
     }
@@ -327,16 +332,16 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
         let mut large = testing::offer();
-        large.content.body = "x".repeat(ece::PLAINTEXT_BYTES_MAX);
+        testing::content(&mut large).body = "x".repeat(ece::PLAINTEXT_BYTES_MAX);
         let outcome = request(&large, &testing::browser_target(ENDPOINT)).expect_err("refused");
         assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large"));
 
         let changed = |change: &dyn Fn(&mut parvis_engine::shopper::Subscription)| {
-            let PushTarget::WebPush { mut subscription } = testing::browser_target(ENDPOINT) else {
+            let Address::Target(PushTarget::WebPush { mut subscription }) = testing::browser_target(ENDPOINT) else {
                 panic!("a browser's target")
             };
             change(&mut subscription);
-            let outcome = request(&testing::offer(), &PushTarget::WebPush { subscription }).err();
+            let outcome = request(&testing::offer(), &Address::Target(PushTarget::WebPush { subscription })).err();
             outcome.map(|outcome| testing::meaning(&outcome).1.to_owned())
         };
         let expired = changed(&|subscription| subscription.expiration_time = Some(testing::now().as_millis()));

@@ -216,7 +216,7 @@ impl Reporter {
     /// An entry was settled, and that is durable.
     pub fn settled(&self, settlement: &Settlement) {
         let End::Terminal { milestone, detail, .. } = &settlement.end else { return };
-        self.metrics.milestone(settlement.channel, *milestone);
+        self.metrics.milestone(settlement.queue.channel, *milestone);
         let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
         self.send(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what });
     }

@@ -201,6 +201,7 @@ pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
     let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
     let device_state = Device {
         platform: "android".into(),
+        app: None,
         target: Some(target),
         locale: None,
         time_zone: None,

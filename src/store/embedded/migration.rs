@@ -3,10 +3,19 @@
 //!
 //! A step changes how things are laid out and must not need anything of memory: it runs before shoppers are read.
 
-use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use parvis_engine::{
+    id::NotificationId,
+    notification::{Channel, Notification},
+    time::Timestamp,
+};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-use super::tables::{CATALOG, META, Tables};
-use crate::store::Error;
+use super::{
+    codec,
+    group::GOES_ON,
+    tables::{self, CATALOG, DEAD, LIVES, MESSAGES, META, OUTBOX, Tables},
+};
+use crate::store::{Error, Queue, life::Progress};
 
 /// Changes a file of one format into one of the next.
 type Step = fn(&WriteTransaction) -> Result<(), Error>;
@@ -15,7 +24,7 @@ type Step = fn(&WriteTransaction) -> Result<(), Error>;
 const OLDEST: u64 = 2;
 
 /// From [`OLDEST`] to the next, and so on.
-const STEPS: &[Step] = &[count_catalog];
+const STEPS: &[Step] = &[count_catalog, part_queues];
 
 /// The layout of this version. It rises as well where an older version would misread what this one writes: from 3 on a
 /// file may hold a part of an import, which is not to be served.
@@ -60,6 +69,46 @@ fn count_catalog(transaction: &WriteTransaction) -> Result<(), Error> {
     if !is_counted && !transaction.open_table(CATALOG)?.is_empty()? {
         meta.insert("catalog", 1)?;
     }
+    Ok(())
+}
+
+/// Channel, due, id; attempts and the shopper's mark: the outbox before it had queues.
+const UNPARTED: TableDefinition<'_, (u8, i64, u128), (u32, u64)> = TableDefinition::new("outbox");
+
+/// 3 to 4: what waits is parted into queues, and what was given up is listed.
+fn part_queues(transaction: &WriteTransaction) -> Result<(), Error> {
+    let (messages, lives) = (transaction.open_table(MESSAGES)?, transaction.open_table(LIVES)?);
+    let message = |id: u128| -> Result<Option<Notification>, Error> {
+        let Some(row) = messages.get(id)? else { return Ok(None) };
+        // It can't be read, which must not keep the others from being served.
+        let read = codec::decode(row.value().2, || format!("message {}", NotificationId::from_u128(id)));
+        Ok(read.inspect_err(|error| tracing::error!("a message can't be brought here: {error}")).ok())
+    };
+    let mut outbox = transaction.open_table(OUTBOX)?;
+    for row in transaction.open_table(UNPARTED)?.iter()? {
+        let (key, value) = row?;
+        let (channel, due, id) = key.value();
+        let place = |queue| (queue, Timestamp::from_millis(due), NotificationId::from_u128(id));
+        let channel = Channel::ALL.into_iter().find(|it| tables::code(*it) == channel);
+        let queue = match (message(id)?, channel) {
+            (Some(message), _) => Queue::of(&message),
+            (None, Some(channel)) => Queue::new(channel, "", None),
+            (None, None) => continue,
+        };
+        outbox.insert(tables::slot(place(queue)), value.value())?;
+    }
+    let mut dead = transaction.open_table(DEAD)?;
+    for row in lives.iter()? {
+        let (id, life) = row?;
+        let (idle_since, _, progress) = life.value();
+        let id = NotificationId::from_u128(id.value());
+        let progress = codec::decode::<Progress>(progress, String::new).ok().filter(|_| idle_since != GOES_ON);
+        let Some(cursor) = progress.and_then(|progress| progress.dead(id)) else { continue };
+        if let Some(message) = message(id.as_u128())? {
+            dead.insert(tables::grave(cursor), (tables::code(message.channel), message.app.as_str()))?;
+        }
+    }
+    transaction.delete_table(UNPARTED)?;
     Ok(())
 }
 

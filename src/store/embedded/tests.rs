@@ -9,6 +9,7 @@ mod power;
 use std::io;
 
 use parvis_engine::{
+    id::AppId,
     notification::{Body, Cause, Content, Notification, Origin, Purpose, Recipient},
     order::OrderState,
     shopper::Shopper,

@@ -29,7 +29,7 @@ use parvis::{
 use parvis_engine::{
     id::{AppId, NotificationId},
     matching::TransitionKind,
-    notification::{Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
+    notification::{Address, Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
     retry::Outcome,
     shopper::{ApnsEnvironment, PushTarget},
 };
@@ -133,7 +133,7 @@ fn shared() -> &'static (Arc<Script>, Couriers) {
 
 fn deliver(couriers: &Couriers, notification: &Notification, target: &PushTarget) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(couriers.deliver(notification, target))
+    runtime.expect("a runtime").block_on(couriers.deliver(notification, &Address::Target(target.clone())))
 }
 
 fn reply(status: &str, bytes: &[u8]) -> Option<Reply> {

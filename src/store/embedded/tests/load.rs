@@ -77,12 +77,12 @@ pub(super) fn observe(store: &Embedded, steps: i64) -> Vec<String> {
     let rest = store.file.read(|transaction| {
         let mut seen = Vec::new();
         let mut waiting = 0;
-        for row in transaction.open_table(tables::OUTBOX)?.range::<(u8, i64, u128)>(..)? {
+        for row in transaction.open_table(tables::OUTBOX)?.range::<tables::Slot>(..)? {
             let (key, value) = row?;
             seen.push(format!("{:?} {}", key.value(), value.value().0));
             waiting += 1;
         }
-        assert_eq!(waiting, store.volatile.waiting(Channel::Fcm), "what is counted waits");
+        assert_eq!(waiting, store.volatile.waiting().values().sum::<u64>(), "what is counted waits");
         for (n, of) in (0..steps).flat_map(|n| (0..SHOPPERS).map(move |of| (n, of))) {
             seen.extend(read::life(transaction, message(n, of).id)?.map(|life| format!("{life:?}")));
         }
