@@ -3,18 +3,24 @@
 //! It owns credentials, deadlines and the number of requests in flight. It does not retry, except once with a new
 //! credential when the old one had served its time; everything else is the lane's business.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Request;
 use parvis_engine::{
+    id::AppId,
     notification::{Address, Channel, Notification},
+    problem::Problem,
     retry::Outcome,
+    time::Timestamp,
 };
 use tokio::sync::Semaphore;
 
 use super::{
-    Provider, Reply,
+    Config, Provider, Reply, Tools,
+    apps::{self, Built, Known},
+    breaker::Answer,
     token::Shared,
     transport::{Error, Peer, Transport},
     webpush::vapid::Vapid,
@@ -27,9 +33,9 @@ pub(super) const CONCURRENCY_MAX: usize = 10_000;
 /// Where a channel's credentials come from.
 pub enum Credentials {
     /// One for the whole channel.
-    Shared(Shared),
+    Shared(Arc<Shared>),
     /// One for each push service.
-    Vapid(Vapid),
+    Vapid(Arc<Vapid>),
 }
 
 impl Credentials {
@@ -48,7 +54,7 @@ impl Credentials {
     }
 }
 
-/// Delivers through one channel.
+/// Delivers through one channel of one app.
 pub struct Courier {
     provider: Box<dyn Provider>,
     credentials: Credentials,
@@ -63,108 +69,284 @@ impl Courier {
         let permits = Semaphore::new(concurrency.clamp(1, CONCURRENCY_MAX));
         Courier { provider, credentials, peer, concurrency, permits }
     }
+
+    /// Which service.
+    pub fn channel(&self) -> Channel {
+        self.provider.channel()
+    }
 }
 
-/// Delivers through every configured channel.
+/// A way out: one channel in the name of one app.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The app.
+    pub app: AppId,
+    /// The channel.
+    pub channel: Channel,
+}
+
+/// How the credential of a route stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose it is.
+    pub route: Route,
+    /// When the token in use was made, if there is one for all messages.
+    pub issued_at: Option<Timestamp>,
+    /// When it ends, if it is a certificate.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Delivers through every configured channel of every app. What a delivery has begun with it ends with, whatever is
+/// configured meanwhile.
 pub struct Couriers {
-    each: Vec<Courier>,
+    current: ArcSwap<Set>,
+    tools: Tools,
+}
+
+struct Set {
+    apps: BTreeMap<AppId, Vec<Arc<Courier>>>,
+    known: Known,
     transport: Arc<dyn Transport>,
-    clock: Clock,
     deadline: Duration,
 }
 
+/// A configuration that was read and is right, but does not hold yet.
+pub struct Prepared(Set);
+
+impl Set {
+    fn read(config: &Config, base: &Path, tools: &Tools, before: &Known) -> Result<Set, Vec<Problem>> {
+        let mut problems = super::check(config);
+        match apps::build(config, base, tools, before) {
+            Ok(Built { apps, known }) if problems.is_empty() => {
+                Ok(Set { apps, known, transport: Arc::clone(&tools.transport), deadline: config.deadline })
+            }
+            Ok(_) => Err(problems),
+            Err(found) => {
+                problems.extend(found);
+                Err(problems)
+            }
+        }
+    }
+
+    fn courier(&self, app: &AppId, channel: Channel) -> Option<&Arc<Courier>> {
+        self.apps.get(app)?.iter().find(|courier| courier.channel() == channel)
+    }
+}
+
 impl Couriers {
-    /// Delivers through these, each delivery within `deadline`.
-    pub fn new(
-        each: impl IntoIterator<Item = Option<Courier>>,
+    pub(super) fn new(config: &Config, base: &Path, tools: Tools) -> Result<Couriers, Vec<Problem>> {
+        let set = Set::read(config, base, &tools, &Known::default())?;
+        Ok(Couriers { current: ArcSwap::from_pointee(set), tools })
+    }
+
+    /// Reads a changed configuration and its keys. Nothing is changed yet.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with paths below the delivery section.
+    pub fn prepare(
+        &self,
+        config: &Config,
+        base: &Path,
         transport: Arc<dyn Transport>,
-        clock: Clock,
-        deadline: Duration,
-    ) -> Couriers {
-        Couriers { each: each.into_iter().flatten().collect(), transport, clock, deadline }
+    ) -> Result<Prepared, Vec<Problem>> {
+        let current = self.current.load();
+        let same = Arc::ptr_eq(&current.transport, &transport);
+        let before = if same { current.known.clone() } else { current.known.clone().without_connections() };
+        let tools = Tools { transport, ..self.tools.clone() };
+        Set::read(config, base, &tools, &before).map(Prepared)
+    }
+
+    /// From now on deliveries begin with what was prepared.
+    pub fn replace(&self, prepared: Prepared) {
+        self.current.store(Arc::new(prepared.0));
     }
 
     /// The longest that a delivery takes. A lease on what is delivered must be longer.
     pub fn deadline(&self) -> Duration {
-        self.deadline
+        self.current.load().deadline
     }
 
-    /// The channels that are configured.
-    pub fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
-        self.each.iter().map(|courier| courier.provider.channel())
+    /// Everything that is configured.
+    pub fn routes(&self) -> Vec<Route> {
+        let set = self.current.load();
+        let of = |(app, couriers): (&AppId, &Vec<Arc<Courier>>)| -> Vec<Route> {
+            couriers.iter().map(|courier| Route { app: app.clone(), channel: courier.channel() }).collect()
+        };
+        set.apps.iter().flat_map(of).collect()
     }
 
-    /// How many deliveries may be under way in a channel; zero if it is not configured.
-    pub fn concurrency(&self, channel: Channel) -> usize {
-        self.courier(channel).map_or(0, |courier| courier.concurrency)
+    /// The apps that are configured; the app of whoever names none always is.
+    pub fn apps(&self) -> Vec<AppId> {
+        self.current.load().apps.keys().cloned().collect()
     }
 
-    /// The key that web pages subscribe with (`applicationServerKey`), base64url, if there is Web Push.
-    pub fn web_push_key(&self) -> Option<String> {
-        self.each.iter().find_map(|courier| match &courier.credentials {
+    /// Why a device can't be registered for an app with a target of this channel, if it can't. As long as no push service
+    /// is configured at all, everything can be.
+    pub fn refusal(&self, app: &AppId, channel: Option<Channel>) -> Option<Problem> {
+        let set = self.current.load();
+        let Some(couriers) = set.apps.get(app) else {
+            let known: Vec<&str> = set.apps.keys().map(AppId::as_str).collect();
+            let message = format!("there is no app {app}; there are {}", known.join(", "));
+            return Some(Problem::new("/app", message));
+        };
+        let channel = channel?;
+        let has = couriers.iter().any(|courier| courier.channel() == channel);
+        if has || set.apps.values().all(Vec::is_empty) {
+            return None;
+        }
+        let channels: Vec<&str> = couriers.iter().map(|courier| courier.channel().name()).collect();
+        let channels = if channels.is_empty() { "no channel".to_owned() } else { channels.join(", ") };
+        let message = format!("the app {app} has no {}; it has {channels}", channel.name());
+        Some(Problem::new("/target/channel", message))
+    }
+
+    /// How many deliveries may be under way on a route; zero if it is not configured.
+    pub fn concurrency(&self, route: &Route) -> usize {
+        self.current.load().courier(&route.app, route.channel).map_or(0, |courier| courier.concurrency)
+    }
+
+    /// The key that an app's web pages subscribe with (`applicationServerKey`), base64url, if it has Web Push.
+    pub fn web_push_key(&self, app: &AppId) -> Option<String> {
+        let set = self.current.load();
+        match &set.courier(app, Channel::WebPush)?.credentials {
             Credentials::Vapid(vapid) => Some(vapid.public_key()),
             Credentials::Shared(_) => None,
+        }
+    }
+
+    /// How the credentials stand.
+    pub fn credentials(&self) -> Vec<Credential> {
+        let set = self.current.load();
+        let all = set.apps.iter().flat_map(|(app, couriers)| couriers.iter().map(move |courier| (app, courier)));
+        all.map(|(app, courier)| {
+            let route = Route { app: app.clone(), channel: courier.channel() };
+            match &courier.credentials {
+                Credentials::Shared(tokens) => Credential { route, issued_at: tokens.issued_at(), not_after: None },
+                Credentials::Vapid(_) => Credential { route, issued_at: None, not_after: None },
+            }
         })
+        .collect()
     }
 
-    /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has.
-    pub async fn deliver(&self, notification: &Notification, address: &Address) -> Outcome {
-        let Some(courier) = self.courier(address.channel()) else {
-            // An operator can mend it, so the message is not given up.
-            return unavailable("channel_not_configured");
-        };
-        let attempt = self.attempt(courier, notification, address);
-        tokio::time::timeout(self.deadline, attempt).await.unwrap_or_else(|_| unavailable("deadline"))
-    }
-
-    /// What would become of a delivery before anything is sent, by the form of message and address alone.
+    /// What would come of a delivery before anything is sent, by the form of message and address alone.
     ///
     /// # Errors
     /// The outcome, if there could be no request.
     pub fn check(&self, notification: &Notification, address: &Address) -> Result<(), Outcome> {
-        let courier = self.courier(address.channel()).ok_or_else(|| unavailable("channel_not_configured"))?;
-        courier.provider.request(notification, address, "", self.clock.now()).map(drop)
+        let set = self.current.load();
+        let courier = set.courier(&notification.app, address.channel());
+        let courier = courier.ok_or_else(|| unavailable("channel_not_configured"))?;
+        courier.provider.request(notification, address, "", self.tools.clock.now()).map(drop)
     }
 
-    fn courier(&self, channel: Channel) -> Option<&Courier> {
-        self.each.iter().find(|courier| courier.provider.channel() == channel)
+    /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has. Nothing
+    /// is sent once the message has expired, however long a credential or a connection was waited for.
+    pub async fn deliver(&self, notification: &Notification, address: &Address) -> Outcome {
+        self.attempt(notification, address).await.outcome
     }
 
-    async fn attempt(&self, courier: &Courier, notification: &Notification, address: &Address) -> Outcome {
-        match self.exchange(courier, notification, address).await {
-            Ok(reply) => courier.provider.outcome(&reply, self.clock.now()),
-            Err(outcome) => outcome,
+    /// The same, with what it says of the provider.
+    pub async fn attempt(&self, notification: &Notification, address: &Address) -> Attempted {
+        let set = self.current.load_full();
+        let Some(courier) = set.courier(&notification.app, address.channel()) else {
+            // An operator can mend it, so the message is not given up.
+            return Attempted { outcome: unavailable("channel_not_configured"), answer: Answer::Says };
+        };
+        let delivery = Delivery { courier, notification, address, transport: &*set.transport, clock: &self.tools.clock };
+        let attempt = tokio::time::timeout(set.deadline, delivery.attempt());
+        tokio::select! { biased;
+            ended = attempt => ended.unwrap_or_else(|_| Attempted::failed(unavailable("deadline"))),
+            () = self.tools.clock.sleep_until(Some(notification.expires_at)) => {
+                Attempted { outcome: unavailable(EXPIRED), answer: Answer::Says }
+            }
+        }
+    }
+}
+
+/// What is said of a message that expired while it was being delivered.
+const EXPIRED: &str = "expired";
+
+/// What came of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// For the message.
+    pub outcome: Outcome,
+    /// For the provider.
+    pub answer: Answer,
+}
+
+impl Attempted {
+    /// The provider or the way to it failed.
+    fn failed(outcome: Outcome) -> Attempted {
+        let wait = match &outcome {
+            Outcome::Throttled { retry_after, .. } | Outcome::Unavailable { retry_after, .. } => *retry_after,
+            Outcome::Accepted | Outcome::Unregistered { .. } | Outcome::Rejected { .. } => None,
+        };
+        Attempted { outcome, answer: Answer::Fails { wait } }
+    }
+}
+
+/// One delivery that is under way.
+struct Delivery<'a> {
+    courier: &'a Courier,
+    notification: &'a Notification,
+    address: &'a Address,
+    transport: &'a dyn Transport,
+    clock: &'a Clock,
+}
+
+impl Delivery<'_> {
+    async fn attempt(&self) -> Attempted {
+        let reply = match self.exchange().await {
+            Ok(reply) => reply,
+            Err(attempted) => return attempted,
+        };
+        let outcome = self.courier.provider.outcome(&reply, self.clock.now());
+        match outcome {
+            Outcome::Unavailable { .. } => Attempted::failed(outcome),
+            // Who is asked too fast works, if not for us.
+            Outcome::Throttled { .. } => Attempted { outcome, answer: Answer::Says },
+            Outcome::Accepted | Outcome::Unregistered { .. } | Outcome::Rejected { .. } => {
+                Attempted { outcome, answer: Answer::Works }
+            }
         }
     }
 
     /// The provider's reply; once more with a new credential if the old one is what it complains about.
-    async fn exchange(
-        &self,
-        courier: &Courier,
-        notification: &Notification,
-        address: &Address,
-    ) -> Result<Reply, Outcome> {
-        let _permit = courier.permits.acquire().await.map_err(|_| unavailable("closing"))?;
-        let request = |bearer: &str| courier.provider.request(notification, address, bearer, self.clock.now());
-        let bearer = courier.credentials.current(address).await?;
-        let reply = self.send(courier, request(&bearer)?).await?;
-        if !courier.provider.wants_new_credential(&reply) {
+    async fn exchange(&self) -> Result<Reply, Attempted> {
+        let Courier { provider, credentials, permits, .. } = self.courier;
+        let _permit = permits.acquire().await.map_err(|_| Attempted::failed(unavailable("closing")))?;
+        let bearer = credentials.current(self.address).await.map_err(|outcome| match outcome {
+            // The target may not be called, which the provider has no part in.
+            Outcome::Rejected { .. } => Attempted { outcome, answer: Answer::Says },
+            outcome => Attempted::failed(outcome),
+        })?;
+        let reply = self.send(&bearer).await?;
+        if !provider.wants_new_credential(&reply) {
             return Ok(reply);
         }
-        match courier.credentials.replace(&bearer).await {
-            Some(bearer) => self.send(courier, request(&bearer)?).await,
+        match credentials.replace(&bearer).await {
+            Some(bearer) => self.send(&bearer).await,
             None => Ok(reply),
         }
     }
 
-    async fn send(&self, courier: &Courier, request: Request<Bytes>) -> Result<Reply, Outcome> {
-        self.transport.send(request, courier.peer).await.map_err(|error| {
-            tracing::debug!(channel = courier.provider.channel().name(), %error, "no answer");
+    async fn send(&self, bearer: &str) -> Result<Reply, Attempted> {
+        let Courier { provider, peer, .. } = self.courier;
+        let now = self.clock.now();
+        let unasked = |outcome| Attempted { outcome, answer: Answer::Says };
+        if now >= self.notification.expires_at {
+            return Err(unasked(unavailable(EXPIRED)));
+        }
+        let request: Request<Bytes> =
+            provider.request(self.notification, self.address, bearer, now).map_err(unasked)?;
+        self.transport.send(request, *peer).await.map_err(|error| {
+            tracing::debug!(channel = provider.channel().name(), %error, "no answer");
             match error {
                 // Neither time nor an operator makes a private address a push service.
-                Error::NotAllowed => Outcome::Rejected { reason: error.name().to_owned() },
+                Error::NotAllowed => unasked(Outcome::Rejected { reason: error.name().to_owned() }),
                 Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::GoAway { .. } => {
-                    unavailable(&error.reason())
+                    Attempted::failed(unavailable(&error.reason()))
                 }
             }
         })
@@ -300,9 +482,9 @@ mod tests {
         let paths: Vec<&str> = requests.iter().map(|request| request.uri().path()).collect();
         assert_eq!(paths, ["/3/device/00ff", "/token", "/v1/projects/shop/messages:send", "/subscription"]);
         assert!(!testing::browser().decrypt(requests[3].body()).is_empty());
-        assert_eq!(couriers.channels().collect::<Vec<_>>(), Channel::ALL);
+        assert_eq!(couriers.routes().into_iter().map(|route| route.channel).collect::<Vec<_>>(), Channel::PUSH);
         let vapid = requests[3].headers()["authorization"].to_str().expect("text");
-        let key = couriers.web_push_key().expect("configured");
+        let key = couriers.web_push_key(&AppId::default()).expect("configured");
         assert!(vapid.ends_with(&format!(", k={key}")), "{vapid}");
     }
 
@@ -409,7 +591,7 @@ mod tests {
         let couriers = apns_only(Clock::simulated(testing::now()), testing::Silent::shared());
         let outcome = couriers.deliver(&testing::offer(), &fcm_target()).await;
         assert_eq!(testing::meaning(&outcome), ("unavailable", "channel_not_configured"));
-        assert_eq!((couriers.concurrency(Channel::Fcm), couriers.concurrency(Channel::Apns)), (0, 900));
+        assert_eq!((concurrency(Channel::Fcm), concurrency(Channel::Apns)), (0, 900));
     }
 
     fn apns_only(clock: Clock, transport: Arc<dyn Transport>) -> Couriers {

@@ -159,7 +159,7 @@ pub struct Services {
     pub catalog: Catalog,
     /// How scanners and beacons fare.
     pub fleet: Fleet,
-    /// The way to the push services.
+    /// The apps and their push services.
     pub couriers: Arc<Couriers>,
     /// Tells the time.
     pub clock: Clock,

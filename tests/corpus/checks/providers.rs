@@ -97,7 +97,8 @@ fn couriers(transport: Arc<Script>) -> Couriers {
         webpush: Some(serde_json::from_value::<webpush::Config>(webpush).expect("a section")),
         ..delivery::Config::default()
     };
-    let built = delivery::build(&config, &keys(), Clock::simulated(now()), Entropy::seeded(1), transport);
+    let (clock, entropy) = (Clock::simulated(now()), Entropy::seeded(1));
+    let built = delivery::build(&config, &keys(), delivery::Tools { clock, entropy, transport, store: None });
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
