@@ -225,9 +225,6 @@ fn open_door(
     config: &Config,
     core: Core,
     keys: Keys,
-    lanes: Lanes,
-    /// The connections to push services; held while the configuration is read again.
-    network: Mutex<Network>,
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod dead_letters;
 pub mod delivery;
 pub mod demo;
 pub mod document;

@@ -6,6 +6,7 @@ mod backup;
 mod beacons;
 mod body;
 mod catalog;
+mod dead_letters;
 mod devices;
 pub mod envelope;
 mod explain;
@@ -217,6 +218,7 @@ fn paths(services: &Arc<Services>) -> Paths {
         .merge(behind(services, &[Scope::Read, Scope::Orders], OpenApiRouter::new().routes(routes!(orders::get))))
         .merge(behind(services, &[Scope::Read], reading()))
         .merge(behind(services, &[Scope::Read, Scope::Send], outcomes()))
+        .merge(behind(services, &[Scope::Send], sending()))
         .merge(naming(services, &[Scope::Send], OpenApiRouter::new().routes(routes!(notifications::submit::post))))
         .merge(behind(services, &[Scope::Backup], OpenApiRouter::new().routes(routes!(backup::get))))
         .merge(behind(services, &[Scope::Admin], OpenApiRouter::new().routes(routes!(shoppers::delete))))
@@ -285,7 +287,14 @@ fn reading() -> Paths {
 }
 
 fn outcomes() -> Paths {
-    OpenApiRouter::new().routes(routes!(notifications::get))
+    OpenApiRouter::new()
+        .routes(routes!(notifications::get))
+        .routes(routes!(notifications::sums::get))
+        .routes(routes!(dead_letters::list))
+}
+
+fn sending() -> Paths {
+    OpenApiRouter::new().routes(routes!(dead_letters::replay)).routes(routes!(dead_letters::replay_many))
 }
 
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.

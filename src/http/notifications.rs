@@ -1,7 +1,9 @@
 //! `/v1/notifications`: messages that back ends hand in, what became of each message, and what the app reports of it.
 
+pub(super) mod keep;
 mod sending;
 pub(super) mod submit;
+pub(super) mod sums;
 
 use std::{collections::BTreeSet, sync::Arc};
 

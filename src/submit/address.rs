@@ -163,9 +163,21 @@ mod tests {
         }
         let six = vec!["'a' in topics"; 6].join(" || ");
         let deep = format!("{}'a' in topics{}", "(".repeat(100_000), ")".repeat(100_000));
-        for odd in ["", "a in topics", "'a' in topics &&", "('a' in topics", "'a' in topics)", "'a b' in topics",
-            "'a' of topics", "'a", "'a' in topics 'b' in topics", "!", &six, &deep, &format!("{}'a'", "!".repeat(4_000))]
-        {
+        for odd in [
+            "",
+            "a in topics",
+            "'a' in topics &&",
+            "('a' in topics",
+            "'a' in topics)",
+            "'a b' in topics",
+            "'a' of topics",
+            "'a",
+            "'a' in topics 'b' in topics",
+            "!",
+            &six,
+            &deep,
+            &format!("{}'a'", "!".repeat(4_000)),
+        ] {
             assert!(Condition::check(odd).is_err(), "{}", &odd[..odd.len().min(40)]);
         }
     }
@@ -173,7 +185,9 @@ mod tests {
     #[test]
     fn addresses_have_forms() {
         let topic = |topic: &str| check(&Address::FcmTopic { topic: topic.to_owned() }).is_ok();
-        assert!(topic("news") && topic("a.b~c-%_1") && !topic("") && !topic("/topics/news") && !topic(&"x".repeat(901)));
+        assert!(
+            topic("news") && topic("a.b~c-%_1") && !topic("") && !topic("/topics/news") && !topic(&"x".repeat(901))
+        );
         let channel = |bundle: &str, channel: &str| {
             let (bundle, channel) = (bundle.to_owned(), channel.to_owned());
             check(&Address::ApnsChannel { bundle, channel, environment: ApnsEnvironment::Production })
@@ -189,7 +203,11 @@ mod tests {
     fn a_stand_in_is_the_same_for_the_same_address_and_tells_nothing() {
         let apns = |token: &str| {
             let topic = "com.example.shop".to_owned();
-            Address::Target(PushTarget::Apns { token: token.to_owned(), topic, environment: ApnsEnvironment::Production })
+            Address::Target(PushTarget::Apns {
+                token: token.to_owned(),
+                topic,
+                environment: ApnsEnvironment::Production,
+            })
         };
         let id = stand_in(&apns("00FF"));
         assert!(id.is_anonymous() && !id.as_str().to_lowercase().contains("00ff"));

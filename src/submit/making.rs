@@ -8,11 +8,7 @@ use parvis_engine::{
     time::Timestamp,
 };
 
-use super::{
-    Reason, Refusal, Request, Target, Which,
-    address::stand_in,
-    target::reachable,
-};
+use super::{Reason, Refusal, Request, Target, Which, address::stand_in, target::reachable};
 
 /// The notifications for one target; `shopper` is its owner, if it has one. The same request and target give the same
 /// ids, whenever.
@@ -248,8 +244,7 @@ mod tests {
         assert_eq!(made.recipient, Recipient::Address(Box::new(Address::FcmTopic { topic: "news".to_owned() })));
         assert_eq!((made.purpose(), made.collapse.as_str()), (Some(Purpose::Offer), "news"));
         assert_eq!((made.not_before, made.expires_at, made.decided_at), (at(60), at(3_660), at(1)));
-        let again: Notification =
-            serde_json::from_str(&serde_json::to_string(&made).expect("writes")).expect("reads");
+        let again: Notification = serde_json::from_str(&serde_json::to_string(&made).expect("writes")).expect("reads");
         assert_eq!(again, made);
     }
 

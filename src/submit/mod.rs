@@ -14,7 +14,7 @@ pub use self::{
     making::notifications,
     message::Message,
     read::{head, target, whole},
-    replay::{Spent, replay},
+    replay::{Spent, replay, replay_id},
     request::{Head, Request},
     target::{Target, Which},
 };

@@ -111,7 +111,8 @@ impl<'de> Visitor<'de> for Reader {
         let mut list = Vec::new();
         while let Some(target) = access.next_element()? {
             if list.len() == TARGETS_MAX {
-                let detail = format!("a call has at most {TARGETS_MAX} targets; more go as further calls of this request");
+                let detail =
+                    format!("a call has at most {TARGETS_MAX} targets; more go as further calls of this request");
                 return Err(A::Error::custom(detail));
             }
             list.push(target);
@@ -128,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_call_is_a_head_and_targets() {
-        let text = br#"{"request": "r", "ttl": "1h", "message": {"title": "T"}, "targets": [{"device": "a"}, 7, {"x": [1]}]}"#;
+        let text =
+            br#"{"request": "r", "ttl": "1h", "message": {"title": "T"}, "targets": [{"device": "a"}, 7, {"x": [1]}]}"#;
         let (read, targets) = whole(text).expect("a call");
         assert_eq!(targets, [&br#"{"device": "a"}"#[..], b"7", br#"{"x": [1]}"#]);
         assert_eq!(read, head(br#"{"request": "r", "ttl": "1h", "message": {"title": "T"}}"#).expect("a head"));

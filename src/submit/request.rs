@@ -100,11 +100,7 @@ impl Head {
         must.require(at <= now.plus(AHEAD_MAX), "/at", "must not be in the future");
         must.require(now.since(at) <= SPAN_MAX, "/at", "must not be longer ago than 28 days");
         must.require(self.ttl.is_none() || self.expires_at.is_none(), "/ttl", "goes only without `expires_at`");
-        must.require(
-            self.ttl.is_none_or(|ttl| (TTL_MIN..=SPAN_MAX).contains(&ttl)),
-            "/ttl",
-            "must be 10 s to 28 days",
-        );
+        must.require(self.ttl.is_none_or(|ttl| (TTL_MIN..=SPAN_MAX).contains(&ttl)), "/ttl", "must be 10 s to 28 days");
         let not_before = self.not_before.unwrap_or(at);
         must.require(not_before.since(now) <= SPAN_MAX, "/not_before", "must be within 28 days");
         let path = if self.expires_at.is_some() { "/expires_at" } else { "/ttl" };
@@ -177,7 +173,10 @@ mod tests {
             (json!({ "ttl": "1h", "expires_at": "2026-11-22T11:00:00Z" }), vec!["/ttl"]),
             (json!({ "expires_at": "2026-11-22T10:00:00Z" }), vec!["/expires_at", "/expires_at"]),
             (json!({ "expires_at": "2027-11-22T10:00:00Z" }), vec!["/expires_at"]),
-            (json!({ "not_before": "2026-11-22T12:00:00Z", "expires_at": "2026-11-22T11:00:00Z" }), vec!["/expires_at"]),
+            (
+                json!({ "not_before": "2026-11-22T12:00:00Z", "expires_at": "2026-11-22T11:00:00Z" }),
+                vec!["/expires_at"],
+            ),
             (json!({ "not_before": "2027-11-22T12:00:00Z" }), vec!["/not_before"]),
             (json!({ "collapse": "a b" }), vec!["/collapse"]),
             (json!({ "collapse": "x".repeat(33) }), vec!["/collapse"]),
@@ -199,7 +198,8 @@ mod tests {
         let named = head(json!({ "request": "body" }));
         assert_eq!(named.name(Some("header")).expect("a name"), "body");
         assert_eq!(head(json!({})).name(Some("header")).expect("a name"), "header");
-        for odd in [json!({}), json!({ "request": "" }), json!({ "request": "a\nb" }), json!({ "request": "x".repeat(129) })]
+        for odd in
+            [json!({}), json!({ "request": "" }), json!({ "request": "a\nb" }), json!({ "request": "x".repeat(129) })]
         {
             assert_eq!(head(odd).name(None).expect_err("no name").path, "/request");
         }

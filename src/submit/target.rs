@@ -62,11 +62,11 @@ impl Written {
         let which = self.devices.unwrap_or_default();
         let topic = |topic| Address::FcmTopic { topic };
         let condition = |condition| Address::FcmCondition { condition };
-        let channel = |ApnsChannel { bundle, channel, environment }| Address::ApnsChannel { bundle, channel, environment };
+        let channel =
+            |ApnsChannel { bundle, channel, environment }| Address::ApnsChannel { bundle, channel, environment };
         let address = |(name, address)| {
-            address::check(&address).map_err(|(pointer, why)| {
-                Refusal::at(Reason::Invalid, format!("/{name}{pointer}"), why)
-            })?;
+            address::check(&address)
+                .map_err(|(pointer, why)| Refusal::at(Reason::Invalid, format!("/{name}{pointer}"), why))?;
             Ok(Target::Address(Box::new(address)))
         };
         let mut said = [
@@ -95,7 +95,11 @@ fn read_push_target(target: PushTarget) -> Result<Target, Refusal> {
 }
 
 /// The devices that get a message for a shopper, of one app if it names one.
-pub(super) fn reachable<'a>(shopper: &'a Shopper, which: Which, app: Option<&AppId>) -> Vec<(&'a DeviceId, &'a Device)> {
+pub(super) fn reachable<'a>(
+    shopper: &'a Shopper,
+    which: Which,
+    app: Option<&AppId>,
+) -> Vec<(&'a DeviceId, &'a Device)> {
     let fits = |device: &Device| device.target.is_some() && app.is_none_or(|app| *app == device.app());
     let devices = shopper.devices.iter().filter(|(_, device)| fits(device));
     match which {

@@ -1,16 +1,19 @@
 //! A call that hands in messages, from its head to what became of each target. Knows nothing of how bodies are read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parvis_engine::{
     id::{DeviceId, NotificationId, ShopperId},
-    notification::{Address, Milestone, Notification, Recipient},
-    retry::Outcome,
+    notification::Notification,
     shopper::Shopper,
     time::Timestamp,
 };
-use std::sync::Arc;
+
+use super::keep;
 
 use crate::{
     http::{
@@ -18,9 +21,8 @@ use crate::{
         auth::Caller,
         problem::{Kind, Problem},
     },
-    report::{Event, What},
-    store::{Answer, Commit, Committed},
-    submit::{self, Head, Reason, Refusal, Target},
+    store::Answer,
+    submit::{self, Head, Refusal, Target},
 };
 
 /// What became of one target.
@@ -48,8 +50,6 @@ pub(super) struct Sending<'a> {
 const LOOKUPS: usize = 32;
 /// Encryption takes tens of microseconds; others are to have their turn between so many.
 const CHECKS_AT_ONCE: usize = 32;
-/// Another writer holds a shopper for milliseconds.
-const COMMITS_MAX: usize = 5;
 
 impl<'a> Sending<'a> {
     /// Settles the time of a request for good, before anything of it is stored.
@@ -119,7 +119,10 @@ impl<'a> Sending<'a> {
                 Err(refusal) => Given::Refused(refusal),
             });
         }
-        self.store(outbox, now).await?;
+        if self.is_repeat {
+            outbox = self.new_ones(outbox).await?;
+        }
+        keep::all(self.services, outbox, now).await?;
         self.stored += given.iter().filter(|given| matches!(given, Given::Stored(_))).count();
         self.results.extend(given);
         Ok(())
@@ -130,15 +133,7 @@ impl<'a> Sending<'a> {
         let shopper = people.of(target);
         let made = submit::notifications(&self.request, target, shopper, now)?;
         for notification in &made {
-            let address = match &notification.recipient {
-                Recipient::Address(address) => Some(Address::clone(address)),
-                Recipient::Device(device) => shopper
-                    .and_then(|shopper| shopper.devices.get(device)?.target.clone())
-                    .map(Address::Target),
-                Recipient::Endpoint(_) => None,
-            };
-            let checked = address.map_or(Ok(()), |address| self.services.couriers.check(notification, &address));
-            checked.map_err(|outcome| refusal(notification, outcome))?;
+            keep::check(self.services, notification, shopper)?;
         }
         Ok(made)
     }
@@ -163,30 +158,6 @@ impl<'a> Sending<'a> {
         let records = if ids.is_empty() { Vec::new() } else { store.load(&ids).await? };
         let known = ids.into_iter().zip(records).filter(|(_, record)| record.version > 0);
         Ok(People { owners, shoppers: known.map(|(id, record)| (id, record.shopper)).collect() })
-    }
-
-    /// Makes messages durable, and tells of those that were not yet.
-    async fn store(&self, mut outbox: Vec<Notification>, now: Timestamp) -> Result<(), Problem> {
-        let Services { store, reporter, .. } = self.services;
-        if self.is_repeat {
-            outbox = self.new_ones(outbox).await?;
-        }
-        for _ in 0..COMMITS_MAX {
-            if outbox.is_empty() {
-                return Ok(());
-            }
-            let events: Vec<Event> = outbox.iter().filter_map(|it| event(it, now)).collect();
-            let commit = Commit { outbox: outbox.clone(), events: events.clone(), ..Commit::default() };
-            let busy = match store.commit(commit).await? {
-                Committed::Done => Vec::new(),
-                Committed::Conflict(busy) => busy,
-            };
-            let (again, done) = outbox.into_iter().partition::<Vec<_>, _>(|it| busy.contains(&it.shopper));
-            done.iter().for_each(|notification| reporter.stored(notification));
-            events.into_iter().filter(|event| !busy.contains(&event.shopper)).for_each(|event| reporter.send(event));
-            outbox = again;
-        }
-        Err(Problem::new(Kind::Unavailable, "others change the same shoppers; try again"))
     }
 
     /// Those of which nothing is stored, each once.
@@ -215,24 +186,5 @@ impl People {
             Target::Address(_) => return None,
         };
         self.shoppers.get(id).map(Arc::as_ref)
-    }
-}
-
-/// What a person's journal says of the message. Nobody has a journal for an address.
-fn event(notification: &Notification, now: Timestamp) -> Option<Event> {
-    notification.device()?;
-    let what = What::Milestone { notification: notification.id, milestone: Milestone::Stored, detail: None };
-    Some(Event { at: now, recorded_at: now, shopper: notification.shopper.clone(), what })
-}
-
-/// Why a service would not take a message, for the caller.
-fn refusal(notification: &Notification, outcome: Outcome) -> Refusal {
-    let (channel, app) = (notification.channel.name(), notification.app.as_str());
-    match outcome {
-        Outcome::Rejected { reason } => Refusal::new(Reason::Refused, format!("{channel} would say: {reason}")),
-        Outcome::Unregistered { reason, .. } => Refusal::new(Reason::NoTarget, format!("{channel} would say: {reason}")),
-        Outcome::Accepted | Outcome::Throttled { .. } | Outcome::Unavailable { .. } => {
-            Refusal::new(Reason::NotConfigured, format!("app {app:?} has no access to {channel} here"))
-        }
     }
 }
