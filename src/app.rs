@@ -249,6 +249,7 @@ fn open_door(
         reporter,
         ready,
         readers: Arc::new(Semaphore::new(http.readers_max)),
+        sending: Arc::new(Semaphore::new(http.sending_max)),
         backups: Arc::new(Semaphore::new(1)),
         config: http.clone(),
         node: config.node.name.clone(),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
+    de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub struct Malformed {
 ///
 /// # Errors
 /// The place of the first mistake as JSON pointer, line and column.
-pub fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+pub fn typed<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let traced = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);

@@ -18,7 +18,7 @@ use parvis::{
     client::Client,
     clock::Clock,
     config::{self, Source},
-    demo,
+    dead_letters, demo,
     document::Finding,
     entropy::Entropy,
     fleet, keys,
@@ -104,6 +104,8 @@ enum Command {
     },
     /// Lists the scanners or beacons of a running daemon and how they fare.
     Fleet(fleet::cli::Args),
+    /// Lists messages that a running daemon has given up, or tries them anew.
+    DeadLetters(dead_letters::Args),
     #[command(flatten)]
     Move(Move),
     /// Makes and lists API keys.
@@ -218,6 +220,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             in_runtime(explain(&mut out, url, &key_file, (shopper, campaign, transition)))
         }
         Command::Fleet(args) => in_runtime(fleet::cli::run(args, &mut out)),
+        Command::DeadLetters(args) => in_runtime(dead_letters::run(args, &mut out)),
         Command::Move(command) => {
             // What is written there comes from another thread.
             drop(out);

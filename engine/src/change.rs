@@ -7,7 +7,7 @@ mod signal;
 
 pub use self::{
     profile::{end_presences, profile_problems, replace_profile},
-    registration::{Link, Registration, TAG_PLATFORM, register, remove_target},
+    registration::{Link, Registration, TAG_PLATFORM, register, remove_target, target_problems},
     signal::{Signal, merge_interests, signal},
 };
 

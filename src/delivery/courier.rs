@@ -243,6 +243,17 @@ impl Couriers {
         quota.lock().unwrap_or_else(PoisonError::into_inner).take(address, self.tools.clock.now())
     }
 
+    /// What would come of a delivery before anything is sent, by the form of message and address alone.
+    ///
+    /// # Errors
+    /// The outcome, if there could be no request.
+    pub fn check(&self, notification: &Notification, address: &Address) -> Result<(), Outcome> {
+        let set = self.current.load();
+        let courier = set.courier(&notification.app, address.channel());
+        let courier = courier.ok_or_else(|| unavailable("channel_not_configured"))?;
+        courier.provider.request(notification, address, "", self.tools.clock.now()).map(drop)
+    }
+
     /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has. Nothing
     /// is sent once the message has expired, however long a credential or a connection was waited for.
     pub async fn deliver(&self, notification: &Notification, address: &Address) -> Outcome {

@@ -88,7 +88,8 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<()> {
     write(&rows, out)
 }
 
-fn cell(value: &Value) -> String {
+/// A value as a cell of a table.
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -97,12 +98,13 @@ fn cell(value: &Value) -> String {
 }
 
 /// Every byte but the plainest as its number (RFC 3986).
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-fn write(rows: &[Vec<String>], out: &mut impl Write) -> Result<()> {
+/// Writes a table with columns as wide as they need to be.
+pub(crate) fn write(rows: &[Vec<String>], out: &mut impl Write) -> Result<()> {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -145,7 +145,11 @@ fn again(first: Answer, request_hash: u64) -> Result<Response, Problem> {
     Ok(response)
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// What the caller calls its request, if it says so.
+///
+/// # Errors
+/// If the name is none.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     if text.is_empty() || text.len() > KEY_MAX {

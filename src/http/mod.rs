@@ -6,6 +6,7 @@ mod backup;
 mod beacons;
 mod body;
 mod catalog;
+mod dead_letters;
 mod devices;
 mod explain;
 mod fleet;
@@ -70,11 +71,13 @@ pub struct Config {
     /// The same for the catalog, where a file of geofences comes as one request.
     #[serde(with = "size")]
     pub catalog_body_max: usize,
-    /// The longest line of streamed observations.
+    /// The longest line of what is streamed.
     #[serde(with = "size")]
     pub line_max: usize,
     /// How many streamed lines are decided together.
     pub lines_at_once: usize,
+    /// How many handed-in messages may be on their way to the store.
+    pub sending_max: usize,
     /// How many rejections and how many transitions the answer to streamed observations lists.
     pub listed_max: usize,
     /// The most objects in a page of a list.
@@ -106,6 +109,7 @@ impl Default for Config {
             catalog_body_max: 256 << 20,
             line_max: 64 << 10,
             lines_at_once: 1_000,
+            sending_max: 10_000,
             listed_max: 1_000,
             page_max: 1_000,
             journal_max: 10_000,
@@ -126,6 +130,7 @@ impl Config {
             ("/catalog_body_max", self.catalog_body_max),
             ("/line_max", self.line_max),
             ("/lines_at_once", self.lines_at_once),
+            ("/sending_max", self.sending_max),
             ("/page_max", self.page_max),
             ("/journal_max", self.journal_max),
         ];
@@ -174,6 +179,8 @@ pub struct Services {
     pub running: idempotency::Running,
     /// Places for readers of the stream.
     pub readers: Arc<Semaphore>,
+    /// Places for handed-in messages that are on their way to the store.
+    pub sending: Arc<Semaphore>,
     /// Places for backups; one is enough.
     pub backups: Arc<Semaphore>,
 }
@@ -209,6 +216,9 @@ fn paths(services: &Arc<Services>) -> Paths {
         .merge(behind(services, &[Scope::Read, Scope::Marketing], catalog_reading()))
         .merge(behind(services, &[Scope::Read, Scope::Orders], OpenApiRouter::new().routes(routes!(orders::get))))
         .merge(behind(services, &[Scope::Read], reading()))
+        .merge(behind(services, &[Scope::Read, Scope::Send], outcomes()))
+        .merge(behind(services, &[Scope::Send], sending()))
+        .merge(naming(services, &[Scope::Send], OpenApiRouter::new().routes(routes!(notifications::submit::post))))
         .merge(behind(services, &[Scope::Backup], OpenApiRouter::new().routes(routes!(backup::get))))
         .merge(behind(services, &[Scope::Admin], OpenApiRouter::new().routes(routes!(shoppers::delete))))
 }
@@ -268,7 +278,6 @@ fn reading() -> Paths {
         .routes(routes!(devices::get))
         .routes(routes!(links::get_link))
         .routes(routes!(shoppers::get))
-        .routes(routes!(notifications::get))
         .routes(routes!(notifications::list))
         .routes(routes!(stream::get))
         .routes(routes!(fleet::scanners))
@@ -276,16 +285,34 @@ fn reading() -> Paths {
         .routes(routes!(fleet::unknown))
 }
 
+fn outcomes() -> Paths {
+    OpenApiRouter::new()
+        .routes(routes!(notifications::get))
+        .routes(routes!(notifications::sums::get))
+        .routes(routes!(dead_letters::list))
+}
+
+fn sending() -> Paths {
+    OpenApiRouter::new().routes(routes!(dead_letters::replay)).routes(routes!(dead_letters::replay_many))
+}
+
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.
 fn behind(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
-    let gate = Gate { services: services.clone(), scopes };
     let config = &services.config;
     let body_max = if scopes.contains(&Scope::Marketing) { config.catalog_body_max } else { config.body_max };
     let repeats = Repeats { services: services.clone(), body_max };
-    paths
-        .route_layer(from_fn_with_state(services.clone(), deadline))
-        .route_layer(from_fn_with_state(repeats, idempotency::repeat))
-        .route_layer(from_fn_with_state(gate, auth::check))
+    let timed = paths.route_layer(from_fn_with_state(services.clone(), deadline));
+    gated(services, scopes, timed.route_layer(from_fn_with_state(repeats, idempotency::repeat)))
+}
+
+/// The same for paths that know repeats by names of their own.
+fn naming(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
+    gated(services, scopes, paths.route_layer(from_fn_with_state(services.clone(), deadline)))
+}
+
+fn gated(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
+    let gate = Gate { services: services.clone(), scopes };
+    paths.route_layer(from_fn_with_state(gate, auth::check))
 }
 
 async fn deadline(State(services): State<Arc<Services>>, request: Request, next: Next) -> Response {

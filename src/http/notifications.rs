@@ -1,4 +1,9 @@
-//! `/v1/notifications`: what became of each message, and what the app reports of it.
+//! `/v1/notifications`: messages that back ends hand in, what became of each message, and what the app reports of it.
+
+pub(super) mod keep;
+mod sending;
+pub(super) mod submit;
+pub(super) mod sums;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,6 +15,7 @@ use parvis_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -41,7 +47,7 @@ pub(super) struct Filter {
 pub(super) struct Page {
     /// Oldest first.
     #[schema(value_type = Vec<schema::Life>)]
-    items: Vec<Life>,
+    items: Vec<Value>,
 }
 
 /// What the app or the till reports.
@@ -86,16 +92,16 @@ pub(super) enum Reported {
 const DETAIL_MAX: usize = 256;
 const PAGE: usize = 100;
 
-/// A message with its milestones.
+/// A message with its milestones. Of an address that came with it, what is secret is left out.
 #[utoipa::path(get, path = "/v1/notifications/{id}", tag = "notifications", params(("id" = String, Path)),
     responses((status = 200, body = schema::Life)))]
 pub(super) async fn get(
     State(services): State<Arc<Services>>,
     caller: Caller,
     Id(id): Id<NotificationId>,
-) -> Result<Json<Life>, Problem> {
+) -> Result<Json<Value>, Problem> {
     caller.speaks_for_many()?;
-    life(&services, id).await.map(Json)
+    Ok(Json(shown(&life(&services, id).await?)))
 }
 
 /// The messages of a shopper.
@@ -113,7 +119,8 @@ pub(super) async fn list(
     let journal = services.store.journal(query).await?;
     let record = services.store.load(std::slice::from_ref(&filter.shopper)).await?.pop();
     let shopper = record.map_or_else(|| Arc::new(Shopper::new(filter.shopper)), |record| record.shopper);
-    Ok(Json(Page { items: lives(&services, &shopper, &journal, limit).await? }))
+    let lives = lives(&services, &shopper, &journal, limit).await?;
+    Ok(Json(Page { items: lives.iter().map(shown).collect() }))
 }
 
 /// Takes a receipt. A repeat is harmless.
@@ -175,4 +182,13 @@ pub(super) async fn lives(
 
 async fn life(services: &Services, id: NotificationId) -> Result<Life, Problem> {
     services.store.life(id).await?.ok_or_else(|| Problem::not_found("notification", &id.to_string()))
+}
+
+/// A life without what only the app and its push service are to know.
+fn shown(life: &Life) -> Value {
+    let mut value = serde_json::to_value(life).unwrap_or_default();
+    if let Some(Value::Object(target)) = value.pointer_mut("/notification/address/target") {
+        target.retain(|name, _| matches!(name.as_str(), "channel" | "topic" | "environment"));
+    }
+    value
 }

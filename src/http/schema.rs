@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "these types are read by the document's derive only")]
 
 mod beacon;
+mod notification;
 mod observation;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-pub(crate) use self::{beacon::*, observation::*};
+pub(crate) use self::{beacon::*, notification::*, observation::*};
 
 /// Why an observation was not taken.
 #[derive(ToSchema)]

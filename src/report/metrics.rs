@@ -18,7 +18,7 @@ use crate::{
     catalog::Standing,
     delivery::{Route, breaker::State, courier::Credential},
     fleet::{self, BeaconState, ScannerState},
-    store::Loss,
+    store::{Loss, Sums},
 };
 
 mod delivery;
@@ -43,6 +43,12 @@ struct Lost {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OnChannel {
     channel: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Passed {
+    channel: &'static str,
+    became: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -87,6 +93,7 @@ pub(crate) struct Metrics {
     stream_lost: Counter,
     inbox_waiting: Gauge,
     outbox_waiting: Family<OnChannel, Gauge>,
+    outbox_messages: Family<Passed, Gauge>,
     shoppers: Gauge,
     store_bytes: Gauge,
     crash_loss: Family<Lost, Gauge>,
@@ -119,6 +126,7 @@ impl Metrics {
             stream_lost: Counter::default(),
             inbox_waiting: Gauge::default(),
             outbox_waiting: Family::default(),
+            outbox_messages: Family::default(),
             shoppers: Gauge::default(),
             store_bytes: Gauge::default(),
             crash_loss: Family::default(),
@@ -159,6 +167,9 @@ impl Metrics {
         registry.register("stream_lost", "Events that a slow stream reader missed", self.stream_lost.clone());
         registry.register("inbox_waiting", "Jobs that wait in the shards' inboxes", self.inbox_waiting.clone());
         registry.register("outbox_waiting", "Notifications that wait to be sent", self.outbox_waiting.clone());
+        let help = "Notifications that entered the outbox since the start, and what became of them: all others together \
+            are always as many as `stored`";
+        registry.register("outbox_messages", help, self.outbox_messages.clone());
         registry.register("shoppers", "Known shoppers", self.shoppers.clone());
         registry.register("store_bytes", "Bytes that the store holds on disk", self.store_bytes.clone());
         let help = "1 for what a crash of the machine that keeps the data can lose of acknowledged writes";
@@ -307,6 +318,21 @@ impl Metrics {
         }
     }
 
+    /// All of one moment, so that the sums agree on every page.
+    fn outbox(&self, sizes: &crate::store::Sizes) {
+        for (channel, sums) in &sizes.sums {
+            let set = |became: &'static str, count: u64| {
+                self.outbox_messages.get_or_create(&Passed { channel: channel.name(), became }).set(level(count));
+            };
+            set("stored", sums.stored);
+            set("waiting", sums.waiting);
+            set("erased", sums.erased);
+            for end in Sums::ends() {
+                set(end.name(), sums.ended.get(&end).copied().unwrap_or(0));
+            }
+        }
+    }
+
     pub(crate) fn page(&self, sizes: Option<&crate::store::Sizes>, inbox_waiting: usize) -> String {
         self.inbox_waiting.set(level(inbox_waiting as u64));
         if let Some(sizes) = sizes {
@@ -316,6 +342,7 @@ impl Metrics {
                 let waiting = sizes.waiting.get(&channel).copied().unwrap_or(0);
                 self.outbox_waiting.get_or_create(&OnChannel { channel: channel.name() }).set(level(waiting));
             }
+            self.outbox(sizes);
         }
         let mut page = String::new();
         encode(&mut page, &self.registry).expect("writing to a string does not fail");

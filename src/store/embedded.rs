@@ -36,7 +36,7 @@ use self::{
     erasure::Scrub,
     file::File,
     group::Prepared,
-    volatile::{Effect, Extent, Volatile},
+    volatile::{Counted, Effect, Extent, Volatile},
     writer::{Job, Writer},
 };
 use super::{
@@ -141,11 +141,11 @@ fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(),
         effects.push(Effect::Kept { hash: answer.value().0, place: place.value() });
     }
     let outbox = transaction.open_table(tables::OUTBOX)?;
-    let mut waiting: BTreeMap<Queue, i64> = BTreeMap::new();
+    let mut waiting: BTreeMap<Queue, u64> = BTreeMap::new();
     for row in outbox.range::<tables::Slot>(..)? {
         *waiting.entry(tables::place(row?.0.value())?.0).or_default() += 1;
     }
-    effects.extend(waiting.into_iter().map(|(queue, count)| Effect::Waiting(queue, count)));
+    effects.extend(waiting.into_iter().map(|(queue, count)| Effect::Entered(queue, count)));
     volatile.apply(effects, &mut Extent::default());
     Ok(())
 }
@@ -331,9 +331,10 @@ impl Store for Embedded {
 
     async fn sizes(&self) -> Result<Sizes, Error> {
         let mut waiting: BTreeMap<_, _> = Channel::ALL.into_iter().map(|channel| (channel, 0)).collect();
-        let queues = self.volatile.waiting();
+        let Counted { waiting: queues, tally } = self.volatile.counted();
         queues.iter().for_each(|(queue, count)| *waiting.entry(queue.channel).or_default() += count);
-        Ok(Sizes { shoppers: self.volatile.state.shoppers(), waiting, queues, bytes: self.file.bytes() })
+        let (shoppers, bytes) = (self.volatile.state.shoppers(), self.file.bytes());
+        Ok(Sizes { shoppers, waiting, queues, sums: tally.sums(), bytes })
     }
 
     fn crash_loss(&self) -> Loss {

@@ -26,6 +26,7 @@ use super::{
     note,
     rows::{Batch, Contents, Export},
     state::{Origin, Pending, Put, State},
+    sums::{Left, Tally},
 };
 use crate::report::Event;
 
@@ -51,6 +52,7 @@ struct Rest {
     answers: BTreeMap<String, (Timestamp, Answer)>,
     spent: BTreeMap<CampaignId, u64>,
     notes: BTreeMap<String, Note>,
+    tally: Tally,
     /// The import that has not ended, and how many rows of it are here.
     part: Option<(u64, u64)>,
     closed: bool,
@@ -140,6 +142,7 @@ impl Rest {
         }
         let place = (Queue::of(&message), message.not_before, message.id);
         self.outbox.insert(place, 0);
+        self.tally.entered(message.channel, 1);
         self.leases.freed(place);
         let progress = Progress::begin(&message);
         self.messages.insert(message.id, (message, progress));
@@ -149,7 +152,9 @@ impl Rest {
     fn erase(&mut self, shopper: &ShopperId) {
         let ids: BTreeSet<_> =
             self.messages.iter().filter(|(_, (message, _))| message.shopper == *shopper).map(|(id, _)| *id).collect();
-        self.outbox.retain(|(_, _, id), _| !ids.contains(id));
+        for (place, _) in self.outbox.extract_if(.., |(_, _, id), _| ids.contains(id)) {
+            self.tally.left(place.0.channel, Left::Erased);
+        }
         self.dead.retain(|dead| !ids.contains(&dead.id));
         for id in ids {
             self.messages.remove(&id);
@@ -167,10 +172,13 @@ impl Rest {
         progress.settle(settlement.at, &settlement.end);
         self.dead.extend(progress.dead(settlement.id));
         let mut grew = false;
-        if let End::Again { at, attempts, .. } = settlement.end {
-            self.outbox.insert((place.0, at, place.2), attempts);
-            self.leases.freed((place.0, at, place.2));
-            grew = true;
+        match settlement.end {
+            End::Terminal { milestone, .. } => self.tally.left(place.0.channel, Left::Ended(milestone)),
+            End::Again { at, attempts, .. } => {
+                self.outbox.insert((place.0, at, place.2), attempts);
+                self.leases.freed((place.0, at, place.2));
+                grew = true;
+            }
         }
         for message in settlement.then {
             grew |= self.enqueue(message);
@@ -417,7 +425,7 @@ impl Store for Memory {
             *waiting.entry(queue.channel).or_default() += 1;
             *queues.entry(*queue).or_default() += 1;
         }
-        Ok(Sizes { shoppers: self.state.shoppers(), waiting, queues, bytes: 0 })
+        Ok(Sizes { shoppers: self.state.shoppers(), waiting, queues, sums: rest.tally.sums(), bytes: 0 })
     }
 
     async fn close(&self) -> Result<(), Error> {

@@ -14,6 +14,7 @@ mod outbox;
 pub mod redis;
 pub mod rows;
 mod state;
+mod sums;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -35,6 +36,7 @@ pub use self::{
     loss::Loss,
     note::Note,
     outbox::{Claim, Cursor, DeadQuery, End, Entry, Life, Queue, Settlement, Step},
+    sums::Sums,
 };
 use crate::report::Event;
 
@@ -177,6 +179,8 @@ pub struct Sizes {
     pub waiting: BTreeMap<Channel, u64>,
     /// The same by queue, without empty ones; where nodes share a store, of the queues that this one has claimed from.
     pub queues: BTreeMap<Queue, u64>,
+    /// What entered the outbox and what became of it, by channel, all of one moment; empty if the store can't tell.
+    pub sums: BTreeMap<Channel, Sums>,
     /// Bytes on disk.
     pub bytes: u64,
 }

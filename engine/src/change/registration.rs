@@ -195,7 +195,8 @@ fn merge(owner: &mut Shopper, anonymous: &mut Shopper, settings: &Settings, now:
     known.orders = known.orders.take().or_else(|| said.orders.clone());
 }
 
-fn target_problems(target: &PushTarget) -> Vec<Problem> {
+/// What is wrong with a push target.
+pub fn target_problems(target: &PushTarget) -> Vec<Problem> {
     let mut problems = Vec::new();
     match target {
         PushTarget::Apns { token, topic, .. } => {

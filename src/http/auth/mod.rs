@@ -45,6 +45,8 @@ pub enum Scope {
     Marketing,
     /// Everything that only reads.
     Read,
+    /// Messages that a back end hands in, and what was given up.
+    Send,
     /// A copy of the whole store.
     Backup,
     /// Everything.
@@ -53,8 +55,8 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Scope; 6] =
-        [Scope::Ingest, Scope::Orders, Scope::Marketing, Scope::Read, Scope::Backup, Scope::Admin];
+    pub const ALL: [Scope; 7] =
+        [Scope::Ingest, Scope::Orders, Scope::Marketing, Scope::Read, Scope::Send, Scope::Backup, Scope::Admin];
 
     /// The name in files and messages.
     pub fn name(self) -> &'static str {
@@ -63,6 +65,7 @@ impl Scope {
             Scope::Orders => "orders",
             Scope::Marketing => "marketing",
             Scope::Read => "read",
+            Scope::Send => "send",
             Scope::Backup => "backup",
             Scope::Admin => "admin",
         }

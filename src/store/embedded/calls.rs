@@ -19,6 +19,7 @@ use crate::store::{
     Answer, CatalogItem, Committed, End, Error, Horizon, Settlement, Step,
     life::Progress,
     rows::{Batch, Contents},
+    sums::Left,
 };
 
 /// So that pruning never holds up commits for long.
@@ -106,8 +107,8 @@ impl Group<'_, '_> {
         let removed = self.tables.outbox.remove(tables::slot(place))?.map(|value| value.value().1);
         let Some(mark) = removed else { return Ok(()) };
         let due = match &end {
-            End::Terminal { .. } => {
-                self.effects.push(Effect::Waiting(place.0, -1));
+            End::Terminal { milestone, .. } => {
+                self.effects.push(Effect::Left(place.0, Left::Ended(*milestone)));
                 place.1
             }
             End::Again { at, attempts, .. } => {

@@ -21,6 +21,7 @@ use crate::store::{
     leases::Place,
     life::Progress,
     state::{Origin, Pending, Put},
+    sums::Left,
 };
 
 /// So that a row fills its power of two of pages well, and rewriting one stays cheap.
@@ -224,7 +225,7 @@ impl<'a, 't> Group<'a, 't> {
         };
         for queue in queues {
             if self.tables.outbox.remove(tables::slot((queue, due, id)))?.is_some() {
-                self.effects.push(Effect::Waiting(queue, -1));
+                self.effects.push(Effect::Left(queue, Left::Erased));
                 self.effects.push(Effect::Released(id));
             }
         }
@@ -245,7 +246,7 @@ impl<'a, 't> Group<'a, 't> {
         self.noted.push((mark, Row::Message(id)));
         let place = (Queue::of(message), message.not_before, message.id);
         self.tables.outbox.insert(tables::slot(place), (0, mark))?;
-        self.effects.push(Effect::Waiting(place.0, 1));
+        self.effects.push(Effect::Entered(place.0, 1));
         self.announce(place);
         Ok(())
     }

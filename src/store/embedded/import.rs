@@ -118,7 +118,7 @@ impl Group<'_, '_> {
         if let Some(waiting) = sent.waiting {
             let place = (Queue::of(&message), due, message.id);
             self.tables.outbox.insert(tables::slot(place), (waiting.attempts, mark))?;
-            self.effects.push(Effect::Waiting(place.0, 1));
+            self.effects.push(Effect::Entered(place.0, 1));
             self.announce(place);
         }
         Ok(())

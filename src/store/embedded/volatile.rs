@@ -19,6 +19,7 @@ use crate::store::{
     Queue,
     leases::{Leases, Place},
     state::{Origin, Put, State},
+    sums::{Left, Tally},
 };
 
 /// The memory.
@@ -29,12 +30,28 @@ pub(super) struct Volatile {
     pub(super) grew: watch::Sender<u64>,
     /// Of the catalog.
     pub(super) generation: watch::Sender<u64>,
-    /// How many entries wait in each queue that is not empty.
-    waiting: Mutex<BTreeMap<Queue, u64>>,
+    outbox: Mutex<Counted>,
     answers: Mutex<HashMap<u64, (i64, u64)>>,
     erased: RwLock<BTreeMap<u64, u64>>,
     /// The newest number whose effects on shoppers are here. The file may be one transaction ahead.
     known: AtomicU64,
+}
+
+/// What is in the outbox and what was.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted {
+    /// How many entries wait in each queue that is not empty.
+    pub(super) waiting: BTreeMap<Queue, u64>,
+    pub(super) tally: Tally,
+}
+
+impl Counted {
+    fn change(&mut self, queue: Queue, delta: i64) {
+        let count = self.waiting.remove(&queue).unwrap_or(0).saturating_add_signed(delta);
+        if count > 0 {
+            self.waiting.insert(queue, count);
+        }
+    }
 }
 
 /// What becomes of the memory once a group is durable.
@@ -48,8 +65,10 @@ pub(super) enum Effect {
     Put(Put),
     Remove(ShopperId),
     Moved(ShopperId, Origin),
-    /// So many entries more, or fewer.
-    Waiting(Queue, i64),
+    /// So many entries more.
+    Entered(Queue, u64),
+    /// An entry less.
+    Left(Queue, Left),
     Released(NotificationId),
     /// Everything about shoppers up to this number is here. Before `Grew`, so that whoever is woken finds them.
     Known(u64),
@@ -93,7 +112,7 @@ impl Volatile {
             leases: Mutex::default(),
             grew: watch::Sender::new(0),
             generation: watch::Sender::new(0),
-            waiting: Mutex::default(),
+            outbox: Mutex::default(),
             answers: Mutex::default(),
             erased: RwLock::default(),
             known: AtomicU64::new(0),
@@ -117,9 +136,9 @@ impl Volatile {
         }
     }
 
-    /// How many entries wait in each queue that is not empty.
-    pub(super) fn waiting(&self) -> BTreeMap<Queue, u64> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is in the outbox and what was, at one moment.
+    pub(super) fn counted(&self) -> Counted {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn answer_place(&self, hash: u64) -> Option<(i64, u64)> {
@@ -150,12 +169,15 @@ impl Volatile {
             }
             Effect::Remove(id) => extent.live -= self.state.remove(&id).len,
             Effect::Moved(id, origin) => self.state.moved(&id, origin),
-            Effect::Waiting(queue, delta) => {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = waiting.remove(&queue).unwrap_or(0).saturating_add_signed(delta);
-                if count > 0 {
-                    waiting.insert(queue, count);
-                }
+            Effect::Entered(queue, count) => {
+                let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+                outbox.change(queue, i64::try_from(count).unwrap_or(i64::MAX));
+                outbox.tally.entered(queue.channel, count);
+            }
+            Effect::Left(queue, left) => {
+                let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+                outbox.change(queue, -1);
+                outbox.tally.left(queue.channel, left);
             }
             Effect::Released(id) => self.leases.lock().unwrap_or_else(PoisonError::into_inner).end(id),
             Effect::Known(sequence) => self.known.store(sequence, Ordering::Release),

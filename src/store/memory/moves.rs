@@ -9,6 +9,7 @@ use crate::store::{
     life::Progress,
     rows::{self, Batch, Budget, Contents, Durably, Export, Kept, Named, Object, Row, Sent, Waiting},
     state::{Origin, Put},
+    sums::Left,
 };
 
 const PAGE_ROWS: usize = 512;
@@ -120,13 +121,15 @@ impl Rest {
         let message: Notification = sent.life.notification;
         let progress = Progress { milestones: sent.life.milestones, attempts: sent.life.attempts };
         if self.messages.contains_key(&message.id) {
-            self.outbox.retain(|(_, _, id), _| *id != message.id);
+            let taken_out = self.outbox.extract_if(.., |(_, _, id), _| *id == message.id).count();
+            (0..taken_out).for_each(|_| self.tally.left(message.channel, Left::Erased));
             self.dead.retain(|dead| dead.id != message.id);
         }
         self.dead.extend(progress.dead(message.id));
         if let Some(waiting) = sent.waiting {
             let place = (Queue::of(&message), waiting.due, message.id);
             self.outbox.insert(place, waiting.attempts);
+            self.tally.entered(message.channel, 1);
             self.leases.freed(place);
         }
         self.messages.insert(message.id, (message, progress));
