@@ -7,8 +7,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use parvis_engine::notification::Channel;
+use serde::de::DeserializeOwned;
 
-use super::{Credentials, Endpoints, Options, Sandbox};
+use super::{Conditions, Credentials, Endpoints, Fault, Options, Sandbox};
 
 /// The command's options.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,6 +22,17 @@ pub struct Args {
     /// free ones.
     #[arg(long, default_value_t = 7443)]
     pub port_base: u16,
+    /// How a service answers everybody, as `PUT /sandbox/conditions` takes it: apns='{"latency_ms": 20}'.
+    #[arg(long, value_name = "CHANNEL=JSON", value_parser = conditions)]
+    pub conditions: Vec<(Channel, Conditions)>,
+    /// How the services answer for what a scope fits, as `PUT /sandbox/faults/{name}` takes it:
+    /// slow='{"scope": {"app": "parvis"}, "behaviour": {"kind": "slow", "delay_ms": 500}}'.
+    #[arg(long, value_name = "NAME=JSON", value_parser = fault)]
+    pub fault: Vec<(String, Fault)>,
+    /// Another app with an APNs team, a Firebase project and a Web Push key of its own; its credentials go into a folder
+    /// of its name.
+    #[arg(long, value_name = "NAME")]
+    pub app: Vec<String>,
 }
 
 /// Runs the sandbox until ctrl-c; tells `out` where things are.
@@ -44,6 +57,18 @@ pub async fn run_until(args: Args, mut out: impl Write, end: impl Future<Output 
     let port_base = (args.port_base != 0).then_some(args.port_base);
     let options = Options { port_base, ..Options::default() };
     let sandbox = Sandbox::start(options).await.context("the sandbox cannot start")?;
+    for (channel, conditions) in args.conditions {
+        sandbox.set_conditions(channel, conditions);
+    }
+    for (name, Fault { scope, behaviour }) in args.fault {
+        let set = sandbox.set_fault(&name, scope, behaviour);
+        set.map_err(|problem| anyhow::anyhow!("--fault {name}: {problem}"))?;
+    }
+    for app in &args.app {
+        sandbox.add_app(app).await.with_context(|| format!("--app {app}"))?;
+        sandbox.write_credentials_of(app, &args.dir.join(app)).context("the sandbox cannot write its credentials")?;
+    }
+    // The last thing that is written tells that all is there.
     let credentials = sandbox.write_credentials(&args.dir).context("the sandbox cannot write its credentials")?;
     describe(&mut out, sandbox.endpoints(), &credentials).context("the sandbox cannot say where it is")?;
     end.await;
@@ -53,11 +78,29 @@ pub async fn run_until(args: Args, mut out: impl Write, end: impl Future<Output 
     Ok(())
 }
 
+fn conditions(text: &str) -> Result<(Channel, Conditions), String> {
+    let (channel, conditions) = named::<Conditions>(text)?;
+    let known = Channel::ALL.into_iter().find(|known| known.name() == channel);
+    let known = known.ok_or_else(|| format!("{channel:?} is not one of apns, fcm, webpush"))?;
+    conditions.problem().map_or(Ok((known, conditions)), Err)
+}
+
+fn fault(text: &str) -> Result<(String, Fault), String> {
+    let (name, fault) = named::<Fault>(text)?;
+    Ok((name.to_owned(), fault))
+}
+
+fn named<T: DeserializeOwned>(text: &str) -> Result<(&str, T), String> {
+    let (name, json) = text.split_once('=').ok_or("not of the form NAME=JSON")?;
+    Ok((name, serde_json::from_str(json).map_err(|error| error.to_string())?))
+}
+
 fn describe(out: &mut impl Write, endpoints: &Endpoints, credentials: &Credentials) -> io::Result<()> {
     writeln!(out, "APNs, production   {}", endpoints.apns_production)?;
     writeln!(out, "APNs, sandbox      {}", endpoints.apns_sandbox)?;
     writeln!(out, "FCM                {}", endpoints.fcm)?;
     writeln!(out, "Web Push           {}", endpoints.webpush)?;
+    writeln!(out, "push for Firefox   {}", endpoints.autopush)?;
     writeln!(out, "received messages  {}", endpoints.control)?;
     writeln!(out)?;
     writeln!(out, "CA certificate     {}", credentials.ca_pem.display())?;

@@ -5,11 +5,19 @@
 //! accepts reaches no phone.
 
 mod apns;
+mod app;
+mod autopush;
 mod behaviour;
 pub mod cli;
+mod connection;
 mod control;
+mod devices;
+mod exchange;
+mod fault;
 mod fcm;
+mod frames;
 mod identity;
+mod page;
 mod record;
 mod reply;
 mod server;
@@ -18,18 +26,9 @@ mod target;
 mod token;
 mod webpush;
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
-use parvis_engine::{
-    notification::Channel,
-    shopper::{ApnsEnvironment, Subscription},
-    time::Timestamp,
-};
+use parvis_engine::{notification::Channel, time::Timestamp};
 use serde::Serialize;
 use tokio::{sync::broadcast, time::timeout};
 use tokio_util::{
@@ -38,9 +37,13 @@ use tokio_util::{
 };
 
 pub use self::{
-    behaviour::{Behaviour, Conditions},
-    identity::{ApnsCredentials, ApnsKey, Credentials, FcmCredentials, WebPushCredentials},
-    record::{Counts, Message, Received, Refusal},
+    apns::{ApnsCertificate, LiveActivity},
+    app::{ApnsKey, App},
+    autopush::ConnectedBrowser,
+    behaviour::{Behaviour, Conditions, Fault, Reachable, Scope},
+    identity::{ApnsCredentials, Credentials, FcmCredentials, WebPushCredentials},
+    record::{ActivityPush, Counts, Message, Received, Refusal},
+    target::{NewTarget, TokenPurpose},
 };
 use self::{identity::Identity, shared::Shared};
 use crate::{clock::Clock, entropy::Entropy};
@@ -88,6 +91,8 @@ pub struct Endpoints {
     pub fcm_token: String,
     /// The origin of every subscription's endpoint.
     pub webpush: String,
+    /// Where a Firefox connects as to its push service, over a plain WebSocket.
+    pub autopush: String,
     /// Plain HTTP: what was received, and how the services behave.
     pub control: String,
 }
@@ -121,6 +126,11 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// An app cannot be had.
+    App {
+        /// Why.
+        detail: String,
+    },
     /// A file could not be written.
     Write {
         /// Which one.
@@ -137,6 +147,7 @@ impl fmt::Display for Error {
                 write!(f, "the sandbox's {service} listener has no port ({port} was asked for): {source}")
             }
             Error::Identity { what, detail } => write!(f, "the sandbox's {what} could not be made: {detail}"),
+            Error::App { detail } => f.write_str(detail),
             Error::Write { path, source } => write!(f, "{} could not be written: {source}", path.display()),
         }
     }
@@ -146,7 +157,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Bind { source, .. } | Error::Write { source, .. } => Some(source),
-            Error::Identity { .. } => None,
+            Error::Identity { .. } | Error::App { .. } => None,
         }
     }
 }
@@ -158,12 +169,12 @@ impl Sandbox {
     /// # Errors
     /// If a port is taken or a key cannot be made.
     pub async fn start(options: Options) -> Result<Sandbox, Error> {
-        let identity = tokio::task::spawn_blocking(Identity::generate)
-            .await
-            .map_err(|error| Error::Identity { what: "identity", detail: error.to_string() })??;
+        let made = tokio::task::spawn_blocking(|| Ok((Identity::generate()?, App::first()?)));
+        let made = made.await.map_err(|error| Error::Identity { what: "identity", detail: error.to_string() })?;
+        let (identity, app) = made?;
         let (stop, abort, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let sockets = server::Sockets::bind(options.port_base).await?;
-        let shared = Arc::new(Shared::new(options, identity, sockets.endpoints()?, stop.clone()));
+        let shared = Arc::new(Shared::new(options, identity, app, sockets.endpoints()?, stop.clone()));
         sockets.serve(&shared, &tasks, &abort)?;
         let _on_drop = [stop.clone().drop_guard(), abort.clone().drop_guard()];
         Ok(Sandbox { shared, tasks, stop, abort, _on_drop })
@@ -179,65 +190,6 @@ impl Sandbox {
         &self.shared.identity.ca_pem
     }
 
-    /// The key that APNs tokens are signed with.
-    pub fn apns_key(&self) -> ApnsKey {
-        self.shared.identity.apns_key.clone()
-    }
-
-    /// The APNs team that the keys belong to.
-    pub fn apns_team_id(&self) -> &str {
-        identity::APNS_TEAM_ID
-    }
-
-    /// The service account's JSON document, as Google's console gives it.
-    pub fn fcm_service_account(&self) -> String {
-        self.shared.identity.service_account(&self.shared.endpoints.fcm_token)
-    }
-
-    /// The application server's key for Web Push, PKCS #8 PEM. Subscriptions are bound to it.
-    pub fn vapid_key_pem(&self) -> &str {
-        &self.shared.identity.vapid_key_pem
-    }
-
-    /// Makes another APNs key for the same team; an environment restricts it.
-    ///
-    /// # Errors
-    /// If the key cannot be made.
-    pub fn issue_apns_key(&self, environment: Option<ApnsEnvironment>) -> Result<ApnsKey, Error> {
-        let key = ApnsKey::generate(&identity::key_id(&self.shared.entropy))?;
-        self.shared.apns.add_key(&key, environment);
-        Ok(key)
-    }
-
-    /// Writes the CA certificate, the credentials of all three services and a fragment of configuration into `dir`,
-    /// which is made if absent.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn write_credentials(&self, dir: &Path) -> Result<Credentials, Error> {
-        self.shared.identity.write(dir, &self.shared.endpoints)
-    }
-
-    /// Installs an app on an Apple device; gives the device token. `topic` is the app's bundle id.
-    pub fn register_apns(&self, topic: &str, environment: ApnsEnvironment) -> String {
-        self.shared.targets.register_apns(&self.shared.entropy, topic, environment)
-    }
-
-    /// Installs an app on an Android device; gives the registration token.
-    pub fn register_fcm(&self) -> String {
-        self.shared.targets.register_fcm(&self.shared.entropy)
-    }
-
-    /// Installs an app on an Android device that uses installation ids; gives the id.
-    pub fn register_fcm_installation(&self) -> String {
-        self.shared.targets.register_fcm_installation(&self.shared.entropy)
-    }
-
-    /// Subscribes a browser, bound to the application server's key.
-    pub fn register_webpush(&self) -> Subscription {
-        self.shared.targets.register_webpush(&self.shared.entropy, &self.shared.endpoints.webpush)
-    }
-
     /// How the service answers for one target from now on. The target is a device token, a registration token, an
     /// installation id or a subscription's endpoint. False if there is no such target.
     pub fn set_behaviour(&self, target: &str, behaviour: Behaviour) -> bool {
@@ -249,9 +201,28 @@ impl Sandbox {
         self.shared.set_conditions(channel, conditions);
     }
 
+    /// How the services answer for whatever a scope fits, under a name that replaces and clears it. A target's own
+    /// behaviour goes first.
+    ///
+    /// # Errors
+    /// Why the fault cannot be had: what it asks for makes no sense, or there are too many.
+    pub fn set_fault(&self, name: &str, scope: Scope, behaviour: Behaviour) -> Result<(), String> {
+        self.shared.faults.set(name, Fault { scope, behaviour }, self.shared.clock.now())
+    }
+
+    /// Ends a fault. False if there is none of that name.
+    pub fn clear_fault(&self, name: &str) -> bool {
+        self.shared.faults.clear(name)
+    }
+
     /// Sends GOAWAY on every open connection of a service. Open requests are still answered.
     pub fn go_away(&self, channel: Channel) {
-        self.shared.go_away(channel);
+        self.shared.go_away(channel, None);
+    }
+
+    /// The same with data that says why, as APNs does: `{"reason": …}`.
+    pub fn go_away_because(&self, channel: Channel, reason: &str) {
+        self.shared.go_away(channel, Some(reason.to_owned()));
     }
 
     /// What was received, oldest first, accepted or refused; bounded by [`Options::capacity`].

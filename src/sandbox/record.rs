@@ -1,12 +1,13 @@
 //! What the services received, in bounded memory. It shows what came, it decides nothing.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use parvis_engine::{notification::Channel, time::Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 /// How many messages a subscriber may fall behind.
@@ -45,8 +46,39 @@ pub struct Message {
     pub body: Option<String>,
     /// What opens on a tap.
     pub deep_link: Option<String>,
+    /// The app whose target it is, if the target is known.
+    pub app: Option<String>,
+    /// APNs' topic without the push type's suffix, FCM's topic, or Web Push's `Topic`.
+    pub topic: Option<String>,
+    /// What a Live Activity is to become.
+    pub activity: Option<ActivityPush>,
+    /// What is odd about it though the service took it.
+    pub remarks: Vec<String>,
+    /// The request's own headers, without credentials.
+    pub headers: BTreeMap<String, String>,
     /// As it came; decrypted for Web Push.
     pub payload: String,
+}
+
+/// What a push says about a Live Activity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ActivityPush {
+    /// The same for all pushes of one activity: its update token, or the broadcast channel.
+    pub card: String,
+    /// start, update or end.
+    pub event: String,
+    /// Which moment the content is of, seconds since the epoch.
+    pub timestamp: i64,
+    /// The name of the attributes' type; of a start only.
+    pub attributes_type: Option<String>,
+    /// The attributes; of a start only.
+    pub attributes: Value,
+    /// The content.
+    pub state: Value,
+    /// When the content is old, seconds since the epoch.
+    pub stale_date: Option<i64>,
+    /// When the activity leaves the screen, seconds since the epoch.
+    pub dismissal_date: Option<i64>,
 }
 
 /// Why a message was not accepted.

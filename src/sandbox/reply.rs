@@ -1,10 +1,14 @@
 //! A request as the services see it, and what they make of it. No sockets here.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::record::Message;
+
+const TOLD: [&str; 4] = ["ttl", "urgency", "topic", "content-encoding"];
 
 /// One request, read.
 #[derive(Debug)]
@@ -31,15 +35,22 @@ pub(super) enum Judged {
     /// No message was meant to be sent: a token grant, a dry run.
     Answer(Reply),
     /// A valid message.
-    Valid { target: String, message: Message, reply: Reply },
+    Valid { target: String, message: Box<Message>, reply: Reply },
     /// A message that is refused.
-    Refused { target: String, message: Message, reply: Reply, reason: String },
+    Refused { target: String, message: Box<Message>, reply: Reply, reason: String },
 }
 
 impl Request {
     /// The value of a header that occurs once and is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The headers that push services define, without credentials.
+    pub(super) fn told(&self) -> BTreeMap<String, String> {
+        let own = |name: &str| name.starts_with("apns-") || TOLD.contains(&name);
+        let named = self.headers.iter().filter(|(name, _)| own(name.as_str()));
+        named.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
     }
 }
 
@@ -52,6 +63,14 @@ impl Reply {
         let mut reply = Reply::empty(status);
         reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
         reply.body = Bytes::from(body.to_string());
+        reply
+    }
+
+    /// Something that no service says.
+    pub(super) fn html(status: StatusCode, body: String) -> Reply {
+        let mut reply = Reply::empty(status);
+        reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=UTF-8"));
+        reply.body = Bytes::from(body);
         reply
     }
 

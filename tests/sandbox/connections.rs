@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     client::{Ask, Client, agreed, pass, sandbox},
-    fcm::bearer,
+    fcm::{bearer, error_code},
 };
 
 /// FCM's service with one device.
@@ -113,7 +113,7 @@ async fn everybody_can_be_refused_or_made_to_wait() {
     f.sandbox.set_conditions(Channel::Fcm, down);
     let answer = f.client.ask(f.push()).await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("30")));
-    assert_eq!(answer.json()["error"]["details"][0]["errorCode"], "UNAVAILABLE");
+    assert_eq!(error_code(&answer.json()["error"]), Some("UNAVAILABLE"));
 
     f.sandbox.set_conditions(Channel::Fcm, Conditions { latency_ms: 60_000, ..Conditions::default() });
     let (client, push) = (Arc::clone(&f.client), f.push());

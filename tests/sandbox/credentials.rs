@@ -58,10 +58,14 @@ async fn a_taken_port_is_named() {
 async fn the_command_says_where_things_are() {
     let home = tempfile::tempdir().expect("a directory");
     let mut said = Vec::new();
-    let args = cli::Args { dir: home.path().to_owned(), port_base: 0 };
+    let (dir, conditions, fault, app) = (home.path().to_owned(), Vec::new(), Vec::new(), vec!["other".to_owned()]);
+    let args = cli::Args { dir, port_base: 0, conditions, fault, app };
     cli::run_until(args, &mut said, async {}).await.expect("it runs and ends");
     let said = String::from_utf8(said).expect("text");
     assert!(said.starts_with("APNs, production   https://127.0.0.1:"), "{said}");
     assert!(said.ends_with("0 messages accepted, 0 refused\n"), "{said}");
     assert!(home.path().join("ca.pem").exists());
+    let account = fs::read_to_string(home.path().join("other").join("service-account.json")).expect("text");
+    let account: Value = serde_json::from_str(&account).expect("JSON");
+    assert_eq!(account["project_id"], "other-sandbox");
 }

@@ -1,9 +1,10 @@
-//! Provider tokens as Apple documents them ("Establishing a token-based connection to APNs"): ES256, at most an hour
-//! old, of a registered key, and not changed too often by a team.
+//! Who sends, as Apple documents it ("Establishing a token-based connection to APNs", "Establishing a certificate-based
+//! connection to APNs"). A token is ES256, at most an hour old, of a registered key, and not changed too often by a team;
+//! a certificate that was shown makes tokens needless, and they are not looked at.
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -12,12 +13,16 @@ use parvis_engine::{shopper::ApnsEnvironment, time::Timestamp};
 
 use super::{
     super::{
-        identity::{APNS_TEAM_ID, ApnsKey},
+        app::{ApnsKey, App},
+        identity::Identity,
         reply::Request,
         shared::Connection,
         token::Token,
     },
     Refused,
+    activity::Activities,
+    certificate::{Certificates, Issued, Presented},
+    channel::Channels,
 };
 
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -27,18 +32,22 @@ const SKEW: Duration = Duration::from_secs(5 * 60);
 /// How many of a team's tokens are remembered; they are worthless after an hour.
 const REMEMBERED: usize = 64;
 
-/// The team's keys and the tokens that they have signed.
+/// What APNs remembers.
 #[derive(Debug)]
 pub(in super::super) struct Apns {
     keys: RwLock<Vec<Key>>,
     seen: Mutex<VecDeque<Seen>>,
     changes: usize,
+    pub(in super::super) certificates: Certificates,
+    pub(in super::super) channels: Channels,
+    pub(in super::super) activities: Activities,
 }
 
 #[derive(Debug)]
 struct Key {
     id: String,
     public: Vec<u8>,
+    app: Arc<App>,
     /// The only environment that the key is for.
     environment: Option<ApnsEnvironment>,
 }
@@ -47,35 +56,80 @@ struct Key {
 #[derive(Clone, Debug)]
 struct Seen {
     text: String,
-    key_id: String,
+    sender: Sender,
+    app: Arc<App>,
     environment: Option<ApnsEnvironment>,
     issued_at: Timestamp,
     first_seen: Timestamp,
 }
 
+/// Whose tokens a connection carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) struct Sender {
+    team_id: String,
+    key_id: String,
+}
+
+/// In whose name a request comes.
+#[derive(Clone, Debug)]
+pub(super) enum Authority {
+    /// A team's.
+    Token(Arc<App>),
+    /// Whoever has the certificate's key.
+    Certificate(Arc<Issued>),
+}
+
 const INVALID: Refused = Refused::new(StatusCode::FORBIDDEN, "InvalidProviderToken");
+const MISSING: Refused = Refused::new(StatusCode::FORBIDDEN, "MissingProviderToken");
 
 impl Apns {
-    pub(in super::super) fn new(key: &ApnsKey, changes: usize) -> Apns {
-        let apns = Apns { keys: RwLock::default(), seen: Mutex::default(), changes };
-        apns.add_key(key, None);
+    pub(in super::super) fn new(app: &App, identity: &Identity, changes: usize) -> Apns {
+        let apns = Apns {
+            keys: RwLock::default(),
+            seen: Mutex::default(),
+            changes,
+            certificates: Certificates::new(&identity.authority),
+            channels: Channels::default(),
+            activities: Activities::default(),
+        };
+        apns.add_key(&app.apns_key, &Arc::new(app.clone()), None);
         apns
     }
 
-    pub(in super::super) fn add_key(&self, key: &ApnsKey, environment: Option<ApnsEnvironment>) {
-        let key = Key { id: key.key_id.clone(), public: key.public.clone(), environment };
+    pub(in super::super) fn add_key(&self, key: &ApnsKey, app: &Arc<App>, environment: Option<ApnsEnvironment>) {
+        let key = Key { id: key.key_id.clone(), public: key.public.clone(), app: Arc::clone(app), environment };
         self.keys.write().unwrap_or_else(PoisonError::into_inner).push(key);
     }
 
+    /// By certificate or by token.
     pub(super) fn authorize(
         &self,
         request: &Request,
         environment: ApnsEnvironment,
         connection: &Connection,
         now: Timestamp,
-    ) -> Result<(), Refused> {
-        let missing = Refused::new(StatusCode::FORBIDDEN, "MissingProviderToken");
-        let value = request.headers.get("authorization").ok_or(missing)?;
+    ) -> Result<Authority, Refused> {
+        match &connection.presented {
+            Presented::Nothing => self.authorize_token(request, environment, connection, now).map(Authority::Token),
+            Presented::Bad => Err(Refused::new(StatusCode::FORBIDDEN, "BadCertificate")),
+            Presented::Certificate(issued) => {
+                if issued.environment.is_some_and(|only| only != environment) {
+                    return Err(Refused::new(StatusCode::FORBIDDEN, "BadCertificateEnvironment"));
+                }
+                Ok(Authority::Certificate(Arc::clone(issued)))
+            }
+        }
+    }
+
+    /// By token, as Live Activities and broadcasts ask for.
+    pub(super) fn authorize_token(
+        &self,
+        request: &Request,
+        environment: ApnsEnvironment,
+        connection: &Connection,
+        now: Timestamp,
+    ) -> Result<Arc<App>, Refused> {
+        let value = request.headers.get("authorization").ok_or(MISSING)?;
         let text = value.to_str().ok().and_then(bearer).ok_or(INVALID)?;
         let token = match self.known(text) {
             Some(token) => token,
@@ -90,13 +144,18 @@ impl Apns {
         if token.issued_at.since(now) > SKEW {
             return Err(INVALID);
         }
-        let mut key_id = connection.apns_key_id.lock().unwrap_or_else(PoisonError::into_inner);
-        if key_id.as_ref().is_some_and(|known| *known != token.key_id) {
-            return Err(Refused::new(StatusCode::FORBIDDEN, "UnrelatedKeyIdInToken"));
+        let mut sender = connection.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*sender {
+            Some(known) if known.team_id != token.sender.team_id => return Err(INVALID),
+            Some(known) if *known != token.sender => {
+                return Err(Refused::new(StatusCode::FORBIDDEN, "UnrelatedKeyIdInToken"));
+            }
+            Some(_) | None => *sender = Some(token.sender.clone()),
         }
-        *key_id = Some(token.key_id.clone());
-        drop(key_id);
-        self.admit(token, now)
+        drop(sender);
+        let app = Arc::clone(&token.app);
+        self.admit(token, now)?;
+        Ok(app)
     }
 
     fn known(&self, text: &str) -> Option<Seen> {
@@ -109,13 +168,14 @@ impl Apns {
         let key_id = token.header("kid").ok_or(INVALID)?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let key = keys.iter().find(|key| key.id == key_id).ok_or(INVALID)?;
-        if token.claim("iss") != Some(APNS_TEAM_ID) || !token.is_es256_by(&key.public) {
+        if token.claim("iss") != Some(&key.app.apns_team_id) || !token.is_es256_by(&key.public) {
             return Err(INVALID);
         }
         let issued_at = token.seconds("iat").ok_or(INVALID)?;
         Ok(Seen {
             text: text.to_owned(),
-            key_id: key.id.clone(),
+            sender: Sender { team_id: key.app.apns_team_id.clone(), key_id: key.id.clone() },
+            app: Arc::clone(&key.app),
             environment: key.environment,
             issued_at: Timestamp::from_millis(issued_at.saturating_mul(1_000)),
             first_seen: now,
@@ -129,12 +189,16 @@ impl Apns {
             return Ok(());
         }
         seen.retain(|known| now.since(known.first_seen) <= LIFETIME + SKEW);
-        let recent = seen.iter().filter(|known| now.since(known.first_seen) < CHANGE_WINDOW).count();
+        let of_team = seen.iter().filter(|known| known.sender.team_id == token.sender.team_id);
+        let (all, recent) = of_team.fold((0, 0), |(all, recent), known| {
+            (all + 1, recent + usize::from(now.since(known.first_seen) < CHANGE_WINDOW))
+        });
         if recent > self.changes {
             return Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, "TooManyProviderTokenUpdates"));
         }
-        if seen.len() == REMEMBERED {
-            seen.pop_front();
+        if all == REMEMBERED {
+            let oldest = seen.iter().position(|known| known.sender.team_id == token.sender.team_id);
+            oldest.and_then(|oldest| seen.remove(oldest));
         }
         seen.push_back(token);
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     super::{
-        identity::FCM_CLIENT_EMAIL,
+        app::App,
         reply::{Reply, Request},
         shared::Shared,
         target::hex,
@@ -43,12 +43,13 @@ pub(in super::super) struct Fcm {
 #[derive(Debug)]
 struct Granted {
     token: String,
+    app: Arc<App>,
     expires_at: Timestamp,
 }
 
 impl Fcm {
-    /// Whether the header carries a good access token.
-    pub(super) fn authorize(&self, header: Option<&str>, now: Timestamp) -> Result<(), Refused> {
+    /// Whose access token the header carries.
+    pub(super) fn authorize(&self, header: Option<&str>, now: Timestamp) -> Result<Arc<App>, Refused> {
         let missing = || {
             let text = "Request is missing required authentication credential.";
             Refused::door(401, "CREDENTIALS_MISSING", text)
@@ -58,18 +59,18 @@ impl Fcm {
             return Err(missing());
         }
         let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        let good = granted.iter().any(|granted| granted.token == token && granted.expires_at > now);
+        let good = granted.iter().find(|granted| granted.token == token && granted.expires_at > now);
         let text = "Request had invalid authentication credentials.";
-        if good { Ok(()) } else { Err(Refused::door(401, "ACCESS_TOKEN_EXPIRED", text)) }
+        good.map(|good| Arc::clone(&good.app)).ok_or_else(|| Refused::door(401, "ACCESS_TOKEN_EXPIRED", text))
     }
 
-    fn grant(&self, token: String, now: Timestamp) {
+    fn grant(&self, token: String, app: Arc<App>, now: Timestamp) {
         let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
         granted.retain(|granted| granted.expires_at > now);
         if granted.len() == REMEMBERED {
             granted.pop_front();
         }
-        granted.push_back(Granted { token, expires_at: now.plus(ACCESS_LIFETIME) });
+        granted.push_back(Granted { token, app, expires_at: now.plus(ACCESS_LIFETIME) });
     }
 }
 
@@ -79,9 +80,9 @@ pub(super) fn judge(shared: &Shared, request: &Request) -> Reply {
         return Reply::empty(StatusCode::METHOD_NOT_ALLOWED);
     }
     match check(shared, request) {
-        Ok(()) => {
+        Ok(app) => {
             let token = format!("ya29.sandbox-{}", hex::<32>(&shared.entropy));
-            shared.fcm.grant(token.clone(), shared.clock.now());
+            shared.fcm.grant(token.clone(), app, shared.clock.now());
             let expires_in = ACCESS_LIFETIME.as_secs();
             let grant = json!({ "access_token": token, "expires_in": expires_in, "token_type": "Bearer" });
             Reply::json(StatusCode::OK, &grant).with("cache-control", "no-store")
@@ -93,7 +94,7 @@ pub(super) fn judge(shared: &Shared, request: &Request) -> Reply {
     }
 }
 
-fn check(shared: &Shared, request: &Request) -> Result<(), (&'static str, &'static str)> {
+fn check(shared: &Shared, request: &Request) -> Result<Arc<App>, (&'static str, &'static str)> {
     let form = form(&request.body);
     let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     match field("grant_type") {
@@ -103,10 +104,10 @@ fn check(shared: &Shared, request: &Request) -> Result<(), (&'static str, &'stat
     }
     let assertion = field("assertion").ok_or(("invalid_request", "Required parameter is missing: assertion"))?;
     let assertion = Token::parse(assertion).ok_or(("invalid_grant", "Bad Request"))?;
-    if assertion.claim("iss") != Some(FCM_CLIENT_EMAIL) {
-        return Err(("invalid_grant", "Invalid grant: account not found"));
-    }
-    if !assertion.is_rs256_by(&shared.identity.fcm_public) {
+    let account = assertion.claim("iss").unwrap_or_default();
+    let app = shared.apps.find(|app| app.fcm_client_email == account);
+    let app = app.ok_or(("invalid_grant", "Invalid grant: account not found"))?;
+    if !assertion.is_rs256_by(&app.fcm_public) {
         return Err(("invalid_grant", "Invalid JWT Signature."));
     }
     if assertion.claim("aud") != Some(&shared.endpoints.fcm_token) {
@@ -125,7 +126,7 @@ fn check(shared: &Shared, request: &Request) -> Result<(), (&'static str, &'stat
     if !scopes.split(' ').any(|scope| SCOPES.contains(&scope)) {
         return Err(("invalid_scope", "None of the scopes allows sending messages."));
     }
-    Ok(())
+    Ok(app)
 }
 
 /// The fields of `application/x-www-form-urlencoded` text.

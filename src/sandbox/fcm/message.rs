@@ -1,18 +1,28 @@
 //! What FCM checks in a message that has the right shape, and what the device would show of it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
-    super::{record::Message, shared::Shared, target::Kind},
-    BAD_REQUEST, FCM_ERROR, Refused, condition, shape,
+    super::{
+        app::App,
+        record::{ActivityPush, Message},
+        shared::Shared,
+        target::Kind,
+    },
+    blocks, condition,
+    error::{Refused, unregistered},
 };
 
-const PAYLOAD_BYTES: usize = 4_096;
-/// Four weeks.
-const TTL_MAX_S: f64 = 2_419_200.0;
+pub(super) const PAYLOAD_BYTES: usize = 4_096;
+const TOPIC_PAYLOAD_BYTES: usize = 2_048;
 
 /// Writes the target down and checks everything.
-pub(super) fn check(shared: &Shared, message: &Map<String, Value>, target: &mut String) -> Result<(), Refused> {
+pub(super) fn check(
+    shared: &Shared,
+    app: &App,
+    message: &Map<String, Value>,
+    target: &mut String,
+) -> Result<(), Refused> {
     let text = |name: &str| message.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let device = text("token").map(|token| (token, "message.token", is_token(token)));
     let device = device.or_else(|| text("fid").map(|id| (id, "message.fid", is_installation(id))));
@@ -20,7 +30,7 @@ pub(super) fn check(shared: &Shared, message: &Map<String, Value>, target: &mut 
         id.clone_into(target);
         if !valid {
             let what = if field == "message.token" { "registration token" } else { "installation id" };
-            return Err(Refused::field(field, &format!("The {what} is not a valid FCM {what}")));
+            return Err(Refused::field(field, &format!("The {what} is not a valid FCM {what}")).reversed());
         }
     } else if let Some(topic) = text("topic") {
         let topic = topic.strip_prefix("/topics/").unwrap_or(topic);
@@ -31,23 +41,19 @@ pub(super) fn check(shared: &Shared, message: &Map<String, Value>, target: &mut 
     } else if let Some(condition) = text("condition") {
         condition.clone_into(target);
         if !condition::is_valid(condition) {
-            return Err(malformed());
+            return Err(Refused::bare());
         }
     } else {
         return Err(Refused::field("message", "Recipient of the message is not set."));
     }
-    check_content(message)?;
-    if device.is_some() { check_registration(shared, target) } else { Ok(()) }
+    blocks::check(message)?;
+    check_content(message, if device.is_some() { PAYLOAD_BYTES } else { TOPIC_PAYLOAD_BYTES })?;
+    if device.is_some() { check_registration(shared, app, target) } else { Ok(()) }
 }
 
 /// The refusal of a message that is too large.
-pub(super) fn too_large() -> Refused {
-    Refused {
-        code: 400,
-        message: "Message is too large. The maximum is 4K (4096 bytes).".to_owned(),
-        details: vec![json!({ "@type": BAD_REQUEST }), json!({ "@type": FCM_ERROR, "errorCode": "INVALID_ARGUMENT" })],
-        reason: "INVALID_ARGUMENT".to_owned(),
-    }
+pub(super) fn too_large(bytes_max: usize) -> Refused {
+    Refused::whole(&format!("Message is too large. The maximum is {}K ({bytes_max} bytes).", bytes_max / 1_024))
 }
 
 /// What the device would show.
@@ -55,42 +61,43 @@ pub(super) fn read(message: &Map<String, Value>, seen: &mut Message) {
     let message = Value::Object(message.clone());
     let first =
         |pointers: &[&str]| pointers.iter().find_map(|pointer| message.pointer(pointer)?.as_str()).map(str::to_owned);
-    seen.title = first(&["/android/notification/title", "/notification/title", "/data/title"]);
-    seen.body = first(&["/android/notification/body", "/notification/body", "/data/body"]);
+    seen.title =
+        first(&["/android/notification/title", "/notification/title", "/apns/payload/aps/alert/title", "/data/title"]);
+    seen.body =
+        first(&["/android/notification/body", "/notification/body", "/apns/payload/aps/alert/body", "/data/body"]);
     seen.deep_link = first(&["/data/deep_link", "/data/url", "/data/link", "/webpush/fcm_options/link"]);
     seen.collapse = first(&["/android/notification/tag", "/android/collapse_key", "/apns/headers/apns-collapse-id"]);
+    seen.topic = first(&["/topic"]).map(|topic| topic.strip_prefix("/topics/").unwrap_or(&topic).to_owned());
+    seen.activity = activity(&message);
 }
 
-/// The envelope without details that the real service gives for a condition it cannot read.
-fn malformed() -> Refused {
-    Refused {
-        code: 400,
-        message: "Request contains an invalid argument.".to_owned(),
-        details: Vec::new(),
-        reason: "INVALID_ARGUMENT".to_owned(),
-    }
+/// An activity is told by its own token.
+fn activity(message: &Value) -> Option<ActivityPush> {
+    let card = message.pointer("/apns/live_activity_token")?.as_str()?;
+    let aps = message.pointer("/apns/payload/aps")?;
+    Some(ActivityPush {
+        card: card.to_owned(),
+        event: aps["event"].as_str()?.to_owned(),
+        timestamp: aps["timestamp"].as_i64()?,
+        attributes_type: aps["attributes-type"].as_str().map(str::to_owned),
+        attributes: aps["attributes"].clone(),
+        state: aps["content-state"].clone(),
+        stale_date: aps["stale-date"].as_i64(),
+        dismissal_date: aps["dismissal-date"].as_i64(),
+    })
 }
 
-fn check_registration(shared: &Shared, target: &str) -> Result<(), Refused> {
+fn check_registration(shared: &Shared, app: &App, target: &str) -> Result<(), Refused> {
     let known = shared.targets.find(target).filter(|known| matches!(known.kind, Kind::Fcm));
-    if known.is_some_and(|known| known.gone_since().is_none()) {
-        Ok(())
-    } else {
-        Err(Refused::code(404, "UNREGISTERED", "Requested entity was not found."))
+    match known {
+        Some(known) if known.app.name != app.name => Err(Refused::code(403, "SENDER_ID_MISMATCH", "SenderId mismatch")),
+        Some(known) if known.gone().is_none() => Ok(()),
+        Some(_) | None => Err(unregistered()),
     }
 }
 
-fn check_content(message: &Map<String, Value>) -> Result<(), Refused> {
+fn check_content(message: &Map<String, Value>, bytes_max: usize) -> Result<(), Refused> {
     let at = |section: &str, name: &str| message.get(section).and_then(|section| section.get(name));
-    let ttl = at("android", "ttl").and_then(Value::as_str).and_then(shape::seconds);
-    if ttl.is_some_and(|ttl| !(0.0..=TTL_MAX_S).contains(&ttl)) {
-        let text = "TTL must be between 0 and 2419200 seconds.";
-        return Err(Refused::field("message.android.ttl", text));
-    }
-    let browser_ttl = at("webpush", "headers").and_then(|headers| headers.get("TTL")).and_then(Value::as_str);
-    if browser_ttl.is_some_and(|ttl| ttl.parse::<u32>().is_err()) {
-        return Err(Refused::field("message.webpush.headers.TTL", "TTL must be a non-negative integer."));
-    }
     let maps = [("message.data", message.get("data")), ("message.android.data", at("android", "data"))];
     for (field, data) in maps {
         let reserved = data.and_then(Value::as_object).and_then(|data| data.keys().find(|key| is_reserved(key)));
@@ -98,10 +105,22 @@ fn check_content(message: &Map<String, Value>) -> Result<(), Refused> {
             return Err(Refused::field(field, &format!("Invalid data payload key: {key}")));
         }
     }
-    let sections = ["data", "notification"].map(|name| message.get(name));
-    let android = ["data", "notification"].map(|name| at("android", name));
-    let bytes: usize = sections.iter().chain(&android).filter_map(|section| *section).map(bytes).sum();
-    if bytes > PAYLOAD_BYTES { Err(too_large()) } else { Ok(()) }
+    let sizes = |names: &[(&str, &str)]| -> usize {
+        let found = names.iter().filter_map(|(section, name)| match *section {
+            "" => message.get(*name),
+            section => at(section, name),
+        });
+        found.map(bytes).sum()
+    };
+    // Each platform gets the common part and its own.
+    let common = sizes(&[("", "data"), ("", "notification")]);
+    let own = [
+        sizes(&[("android", "data"), ("android", "notification")]),
+        sizes(&[("apns", "payload")]),
+        sizes(&[("webpush", "data"), ("webpush", "notification")]),
+    ];
+    let largest = common + own.into_iter().max().unwrap_or(0);
+    if largest > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
 }
 
 /// Names and values together, without JSON's own characters.

@@ -3,13 +3,14 @@
 
 use serde_json::{Map, Value};
 
-use super::Refused;
+use super::error::Refused;
 
 /// What a field holds.
 enum Kind {
     Text,
     Bool,
     Integer,
+    Number,
     /// Seconds with an `s`, such as `3.5s`.
     Duration,
     /// Texts by name.
@@ -86,11 +87,15 @@ const ANDROID_NOTIFICATION: &[Field] = &[
     ("vibrate_timings", Kind::DurationList),
     ("visibility", Kind::Choice(&["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"])),
     ("notification_count", Kind::Integer),
-    ("light_settings", Kind::Any),
+    ("light_settings", Kind::Object(LIGHT)),
     ("image", Kind::Text),
     ("bypass_proxy_notification", Kind::Bool),
     ("proxy", Kind::Choice(&["PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"])),
 ];
+const LIGHT: &[Field] =
+    &[("color", Kind::Object(COLOR)), ("light_on_duration", Kind::Duration), ("light_off_duration", Kind::Duration)];
+const COLOR: &[Field] =
+    &[("red", Kind::Number), ("green", Kind::Number), ("blue", Kind::Number), ("alpha", Kind::Number)];
 const WEBPUSH: &[Field] = &[
     ("headers", Kind::Texts),
     ("data", Kind::Texts),
@@ -173,11 +178,12 @@ fn value_of(value: Value, kind: &Kind, path: &str, violations: &mut Violations) 
         Kind::Text => (value.is_string(), "TYPE_STRING"),
         Kind::Bool => (value.is_boolean(), "TYPE_BOOL"),
         Kind::Integer => (value.is_i64(), "TYPE_INT32"),
+        Kind::Number => (value.is_number(), "TYPE_FLOAT"),
         Kind::Any => (value.is_object(), "type.googleapis.com/google.protobuf.Struct"),
         Kind::Duration => (is_duration(&value), "type.googleapis.com/google.protobuf.Duration"),
         Kind::TextList => (is_list(&value, Value::is_string), "TYPE_STRING"),
         Kind::DurationList => (is_list(&value, is_duration), "type.googleapis.com/google.protobuf.Duration"),
-        Kind::Choice(names) => (value.as_str().is_some_and(|name| names.contains(&name)), "TYPE_ENUM"),
+        Kind::Choice(names) => (is_choice(&value, names), "TYPE_ENUM"),
     };
     if !fits {
         violations.push(fault(path, name, &value));
@@ -203,6 +209,12 @@ fn fault(path: &str, kind: &str, value: &Value) -> (String, String) {
 
 fn is_duration(value: &Value) -> bool {
     value.as_str().and_then(seconds).is_some()
+}
+
+/// The name, or, as the protobuf mapping allows, the number.
+fn is_choice(value: &Value, names: &[&str]) -> bool {
+    let by_number = || value.as_u64().and_then(|number| names.get(usize::try_from(number).ok()?)).is_some();
+    value.as_str().map_or_else(by_number, |name| names.contains(&name))
 }
 
 fn is_list(value: &Value, fits: impl Fn(&Value) -> bool) -> bool {

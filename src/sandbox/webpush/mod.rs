@@ -1,23 +1,23 @@
 //! A push service for browsers (RFC 8030, 8188, 8291, 8292) that answers errors as Mozilla's does.
 //!
 //! Unlike a real one it holds the browser's private key too: a message that the browser could not decrypt is refused
-//! with 400 instead of being lost in silence.
+//! with 400 instead of being lost in silence. What goes to a browser that is connected is passed on as it came.
 
+mod declarative;
 mod decrypt;
 mod vapid;
 
 use http::{Method, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 pub(super) use self::vapid::WebPush;
 use super::{
     record::Message,
     reply::{Judged, Reply, Request, status},
     shared::Shared,
-    target::{Browser, Kind, hex},
+    target::{Browser, Kind, Subscriber, hex},
 };
 
-const BODY_BYTES: usize = 4_096;
 /// Mozilla's bound, seconds: 30 days.
 const TTL_MAX_S: u64 = 2_592_000;
 const TOPIC_CHARACTERS: usize = 32;
@@ -37,11 +37,21 @@ fn refused(code: u16, number: u16, text: impl Into<String>) -> Refused {
 pub(super) fn judge(shared: &Shared, request: &Request) -> Judged {
     let target = format!("{}{}", shared.endpoints.webpush, request.path);
     let id = hex::<16>(&shared.entropy);
-    let mut message = Message { id: id.clone(), ..Message::default() };
-    message.collapse = request.header("topic").map(str::to_owned);
+    let topic = request.header("topic").map(str::to_owned);
+    let mut message = Box::new(Message {
+        id: id.clone(),
+        collapse: topic.clone(),
+        topic,
+        app: shared.targets.find(&target).map(|known| known.app.name.clone()),
+        headers: request.told(),
+        ..Message::default()
+    });
     match check(shared, request, &target) {
         Ok((plaintext, ttl_s)) => {
-            read(&mut message, &plaintext);
+            match plaintext {
+                Some(plaintext) => declarative::read(&mut message, &plaintext),
+                None => message.payload = format!("{} bytes for a browser that is connected", request.body.len()),
+            }
             let location = format!("{}/message/{id}", shared.endpoints.webpush);
             let reply = Reply::empty(StatusCode::CREATED).with("location", &location).with("ttl", &ttl_s.to_string());
             Judged::Valid { target, message, reply }
@@ -50,6 +60,14 @@ pub(super) fn judge(shared: &Shared, request: &Request) -> Judged {
             let reply = refusal(refused.status, refused.number, &refused.text);
             Judged::Refused { target, message, reply, reason: format!("{}: {}", refused.number, refused.text) }
         }
+    }
+}
+
+/// Passes what was accepted on to the browser, if a connected one is meant.
+pub(super) fn accepted(shared: &Shared, target: &str, request: &Request) {
+    let Some(known) = shared.targets.find(target) else { return };
+    if let Kind::WebPush { subscriber: Subscriber::Connected { channel_id }, .. } = &known.kind {
+        shared.browsers.push(channel_id, request.header("content-encoding"), &request.body);
     }
 }
 
@@ -68,15 +86,20 @@ pub(super) fn refuse(code: u16, reason: Option<&str>) -> (Reply, String) {
     (refusal(status(code), number, text), format!("{number}: {text}"))
 }
 
+/// The answer for a subscription that is gone.
+pub(super) fn gone() -> (Reply, String) {
+    refuse(410, None)
+}
+
 fn refusal(status: StatusCode, number: u16, text: &str) -> Reply {
     let error = status.canonical_reason().unwrap_or("Unknown");
     Reply::json(status, &json!({ "code": status.as_u16(), "errno": number, "error": error, "message": text }))
 }
 
-/// The decrypted message and how long it would be kept.
-fn check(shared: &Shared, request: &Request, target: &str) -> Result<(Vec<u8>, u64), Refused> {
+/// The decrypted message, if the sandbox can read it, and how long it would be kept.
+fn check(shared: &Shared, request: &Request, target: &str) -> Result<(Option<Vec<u8>>, u64), Refused> {
     let known = shared.targets.find(target).ok_or_else(|| refused(404, 102, "there is no such subscription"))?;
-    let Kind::WebPush(browser) = &known.kind else {
+    let Kind::WebPush { subscriber, body_bytes_max } = &known.kind else {
         return Err(refused(404, 102, "there is no such subscription"));
     };
     if request.method != Method::POST {
@@ -85,17 +108,22 @@ fn check(shared: &Shared, request: &Request, target: &str) -> Result<(Vec<u8>, u
     let ttl_s = check_headers(request)?;
     shared.webpush.authorize(
         request.header("authorization"),
-        &shared.identity.vapid_public,
+        &known.app.vapid_public,
         &shared.endpoints.webpush,
         shared.clock.now(),
     )?;
-    if known.gone_since().is_some() {
+    if known.gone().is_some() {
         return Err(refused(410, 103, "the subscription has ended"));
     }
-    if request.overlong || request.body.len() > BODY_BYTES {
-        return Err(refused(413, 104, format!("the body is larger than {BODY_BYTES} bytes")));
+    if request.overlong || request.body.len() > *body_bytes_max {
+        return Err(refused(413, 104, format!("the body is larger than {body_bytes_max} bytes")));
     }
-    Ok((decrypted(browser, request)?, ttl_s))
+    check_encoding(request)?;
+    let plaintext = match subscriber {
+        Subscriber::Played(browser) => Some(decrypted(browser, request)?),
+        Subscriber::Connected { .. } => None,
+    };
+    Ok((plaintext, ttl_s))
 }
 
 fn check_headers(request: &Request) -> Result<u64, Refused> {
@@ -121,73 +149,20 @@ fn check_headers(request: &Request) -> Result<u64, Refused> {
 }
 
 /// A message may be empty; then it only wakes the browser up.
-fn decrypted(browser: &Browser, request: &Request) -> Result<Vec<u8>, Refused> {
+fn check_encoding(request: &Request) -> Result<(), Refused> {
     if request.body.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     match request.header("content-encoding") {
         None => Err(refused(400, 110, "Content-Encoding: the header is missing")),
-        Some("aes128gcm") => decrypt::message(browser, &request.body).map_err(|why| refused(400, 110, why)),
+        Some("aes128gcm") => Ok(()),
         Some(_) => Err(refused(400, 110, "Content-Encoding: not aes128gcm")),
     }
 }
 
-/// Reads a Declarative Web Push message, or the same fields from any other JSON document.
-fn read(message: &mut Message, plaintext: &[u8]) {
-    message.payload = String::from_utf8_lossy(plaintext).into_owned();
-    let Ok(document) = serde_json::from_slice::<Map<String, Value>>(plaintext) else {
-        return;
-    };
-    let text = |from: &Map<String, Value>, name: &str| from.get(name).and_then(Value::as_str).map(str::to_owned);
-    if document.get("web_push").and_then(Value::as_u64) == Some(8_030) {
-        let Some(Value::Object(notification)) = document.get("notification") else { return };
-        let (title, navigate) = (text(notification, "title"), text(notification, "navigate"));
-        // A browser shows nothing by itself without both.
-        if title.as_ref().is_some_and(|title| !title.is_empty()) && navigate.is_some() {
-            message.title = title;
-            message.body = text(notification, "body");
-            message.deep_link = navigate;
-            message.collapse = text(notification, "tag").or(message.collapse.take());
-        }
-        return;
+fn decrypted(browser: &Browser, request: &Request) -> Result<Vec<u8>, Refused> {
+    if request.body.is_empty() {
+        return Ok(Vec::new());
     }
-    // What a service worker would show: workers find it at the top or under `notification`.
-    let shown = document.get("notification").and_then(Value::as_object).unwrap_or(&document);
-    message.title = text(shown, "title");
-    message.body = text(shown, "body");
-    message.deep_link = ["deep_link", "url", "link"].iter().find_map(|name| text(shown, name));
-    message.collapse = text(shown, "tag").or(message.collapse.take());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(document: &Value) -> Message {
-        let mut message = Message { collapse: Some("topic".to_owned()), ..Message::default() };
-        read(&mut message, document.to_string().as_bytes());
-        message
-    }
-
-    #[test]
-    fn a_declarative_message_needs_title_and_navigate() {
-        let mut document = json!({
-            "web_push": 8030,
-            "notification": { "title": "Order ready", "body": "Bay 3", "navigate": "https://shop.example/o/1", "tag": "o-1" },
-        });
-        let message = shown(&document);
-        assert_eq!(message.title.as_deref(), Some("Order ready"));
-        assert_eq!(message.deep_link.as_deref(), Some("https://shop.example/o/1"));
-        assert_eq!(message.collapse.as_deref(), Some("o-1"));
-        document["notification"].as_object_mut().expect("an object").remove("navigate");
-        assert_eq!(shown(&document).title, None);
-    }
-
-    #[test]
-    fn any_other_document_is_read_too() {
-        let message = shown(&json!({ "title": "Hello", "body": "you", "url": "https://shop.example" }));
-        assert_eq!(message.title.as_deref(), Some("Hello"));
-        assert_eq!(message.deep_link.as_deref(), Some("https://shop.example"));
-        assert_eq!(message.collapse.as_deref(), Some("topic"));
-    }
+    decrypt::message(browser, &request.body).map_err(|why| refused(400, 110, why))
 }
