@@ -283,7 +283,8 @@ impl Provider for Apns {
             }
             Address::Target(PushTarget::Fcm { .. } | PushTarget::WebPush { .. })
             | Address::FcmTopic { .. }
-            | Address::FcmCondition { .. } => return Err(rejected("wrong_channel")),
+            | Address::FcmCondition { .. }
+            | Address::Endpoint(_) => return Err(rejected("wrong_channel")),
         };
         if let Some(identity) = &self.identity {
             identity.present(&mut request);

@@ -66,10 +66,9 @@ impl Credentials {
     pub(super) fn not_after(&self) -> Option<Timestamp> {
         match self {
             Credentials::Certificate(identity) => Some(identity.not_after()),
-            Credentials::Shared(_)
-            | Credentials::Environments { .. }
-            | Credentials::Vapid(_)
-            | Credentials::None => None,
+            Credentials::Shared(_) | Credentials::Environments { .. } | Credentials::Vapid(_) | Credentials::None => {
+                None
+            }
         }
     }
 }

@@ -234,9 +234,7 @@ fn target(address: &Address) -> Result<(&'static str, &str, usize), Outcome> {
         Address::FcmCondition { .. } => Err(rejected("bad_condition")),
         Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
         | Address::ApnsChannel { .. }
-        | Address::Endpoint(_) => {
-            Err(rejected("wrong_channel"))
-        }
+        | Address::Endpoint(_) => Err(rejected("wrong_channel")),
     }
 }
 

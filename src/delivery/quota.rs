@@ -111,7 +111,8 @@ fn key(address: &Address) -> Option<Key> {
         Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
         | Address::ApnsChannel { .. }
         | Address::FcmTopic { .. }
-        | Address::FcmCondition { .. } => return None,
+        | Address::FcmCondition { .. }
+        | Address::Endpoint(_) => return None,
     };
     digest(&SHA256, name.as_bytes()).as_ref().first_chunk().copied()
 }

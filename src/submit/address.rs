@@ -28,7 +28,7 @@ const BUNDLE_BYTES_MAX: usize = 155;
 /// Where it has not, and why.
 pub(super) fn check(address: &Address) -> Result<(), (&'static str, String)> {
     match address {
-        Address::Target(_) => Ok(()),
+        Address::Target(_) | Address::Endpoint(_) => Ok(()),
         Address::FcmTopic { topic } => check_topic(topic).map_err(|why| ("", why)),
         Address::FcmCondition { condition } => Condition::check(condition).map_err(|why| ("", why)),
         Address::ApnsChannel { bundle, channel, .. } => {
@@ -57,11 +57,12 @@ pub(super) fn stand_in(address: &Address) -> ShopperId {
         Address::Target(PushTarget::WebPush { subscription }) => {
             ("webpush", [subscription.endpoint.clone(), String::new(), String::new()])
         }
-        Address::ApnsChannel { bundle, channel, environment } => {
+        Address::ApnsChannel { bundle, channel, environment, .. } => {
             ("channel", [bundle.clone(), channel.clone(), name(*environment).to_owned()])
         }
         Address::FcmTopic { topic } => ("topic", [topic.clone(), String::new(), String::new()]),
         Address::FcmCondition { condition } => ("condition", [condition.clone(), String::new(), String::new()]),
+        Address::Endpoint(endpoint) => ("endpoint", [endpoint.to_string(), String::new(), String::new()]),
     };
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in std::iter::once(kind).chain(parts.iter().map(String::as_str)) {

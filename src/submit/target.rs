@@ -52,6 +52,8 @@ struct ApnsChannel {
     channel: String,
     #[serde(default)]
     environment: ApnsEnvironment,
+    #[serde(default)]
+    stored: bool,
 }
 
 impl Written {
@@ -62,8 +64,12 @@ impl Written {
         let which = self.devices.unwrap_or_default();
         let topic = |topic| Address::FcmTopic { topic };
         let condition = |condition| Address::FcmCondition { condition };
-        let channel =
-            |ApnsChannel { bundle, channel, environment }| Address::ApnsChannel { bundle, channel, environment };
+        let channel = |it: ApnsChannel| Address::ApnsChannel {
+            bundle: it.bundle,
+            channel: it.channel,
+            environment: it.environment,
+            stored: it.stored,
+        };
         let address = |(name, address)| {
             address::check(&address)
                 .map_err(|(pointer, why)| Refusal::at(Reason::Invalid, format!("/{name}{pointer}"), why))?;

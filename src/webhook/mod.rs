@@ -27,7 +27,7 @@ use serde_json::json;
 
 use crate::{
     delivery::{
-        Provider, Reply,
+        Blame, Provider, Reply,
         courier::{Courier, Credentials},
         reply::retry_after,
         transport::Peer,
@@ -185,6 +185,15 @@ impl Provider for Caller {
             StatusCode::GONE => Outcome::Rejected { reason },
             StatusCode::TOO_MANY_REQUESTS => Outcome::Throttled { retry_after, reason },
             _ => Outcome::Unavailable { retry_after, reason },
+        }
+    }
+
+    /// Whatever an endpoint answers that is no yes, it would answer the next call.
+    fn blame(&self, reply: &Reply) -> Option<Blame> {
+        match reply.status {
+            status if status.is_success() => None,
+            StatusCode::GONE => Some(Blame::Message),
+            _ => Some(Blame::Provider),
         }
     }
 

@@ -78,7 +78,8 @@ impl Receiver {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = TowerToHyperService::new(router);
                     // Whoever closes a connection in the middle is tried again by the caller.
-                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                    let _ =
+                        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
@@ -187,7 +188,8 @@ async fn what_nobody_wants_is_a_dead_letter_and_can_be_told_after_all() {
     receiver.answers(&[410]);
     let rig = receiver.daemon(&["order."]).await;
     rig.put_guest("C-1", "phone", rig.apns()).await;
-    rig.post("/v1/orders/O-7/events", json!({ "event": "E-1", "at": ago(3), "state": "shipped", "shopper": "C-1" })).await;
+    rig.post("/v1/orders/O-7/events", json!({ "event": "E-1", "at": ago(3), "state": "shipped", "shopper": "C-1" }))
+        .await;
     let dead = until("the dead letter", async || {
         let dead = rig.get("/v1/dead-letters?channel=webhook").await;
         dead["items"].as_array().and_then(|items| items.first()).cloned()
