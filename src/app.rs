@@ -235,7 +235,7 @@ fn open_door(
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {
-    let Core { store, catalog, shards, fleet, couriers, reporter, clock, .. } = core;
+    let Core { store, catalog, shards, fleet, couriers, webhooks, reporter, clock } = core;
     let door = Part::new();
     let (http, time, stop) = (config.http.clone(), clock.clone(), door.stop.clone());
     let router = http::router(Services {
@@ -247,6 +247,7 @@ fn open_door(
         clock,
         keys,
         reporter,
+        webhooks,
         ready,
         readers: Arc::new(Semaphore::new(http.readers_max)),
         sending: Arc::new(Semaphore::new(http.sending_max)),

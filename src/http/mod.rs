@@ -47,7 +47,7 @@ pub use serve::serve;
 
 use crate::{
     catalog::Catalog, clock::Clock, config::size, delivery::Couriers, fleet::Fleet, report::Reporter, shard::Shards,
-    store::Store,
+    store::Store, webhook::Webhooks,
 };
 use auth::{Gate, Scope};
 use idempotency::Repeats;
@@ -167,6 +167,8 @@ pub struct Services {
     pub keys: auth::Keys,
     /// What happens, told and counted.
     pub reporter: Reporter,
+    /// The retailer's own systems that are told.
+    pub webhooks: Webhooks,
     /// Whether the node can take anything.
     pub ready: watch::Receiver<health::Readiness>,
     /// How it behaves.

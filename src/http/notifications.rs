@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     report::{Event, What},
-    store::{JournalQuery, Life, Step},
+    store::{Commit, JournalQuery, Life, Step},
 };
 
 /// Which notifications are asked for.
@@ -149,13 +149,31 @@ pub(super) async fn receipt(
     // A phone's clock may be ahead; nothing was opened in the future.
     let at = receipt.at.map_or(now, |at| at.min(now));
     let step = Step { milestone, at, detail: receipt.detail };
-    if !services.store.report(id, step.clone()).await? {
+    let is_new = known.milestones.iter().all(|old| old.milestone != milestone);
+    let event = Event::receipt(&known.notification, &step, now);
+    if is_new {
+        // Before the step is noted: a repeat after a crash in between tells it again, and not never.
+        tell(&services, &event).await?;
+    }
+    if !services.store.report(id, step).await? {
         return Err(Problem::not_found("notification", &id.to_string()));
     }
-    if known.milestones.iter().all(|old| old.milestone != milestone) {
-        services.reporter.receipt(&known.notification, step, now);
+    if is_new {
+        services.reporter.receipt(&known.notification, milestone, event);
     }
     Ok(Json(Noted { notification: id, milestone: receipt.milestone, at }))
+}
+
+/// Has the retailer's own systems told.
+async fn tell(services: &Services, event: &Event) -> Result<(), Problem> {
+    let outbox = services.webhooks.tell([event]);
+    if outbox.is_empty() {
+        return Ok(());
+    }
+    let told = outbox.clone();
+    services.store.commit(Commit { outbox, ..Commit::default() }).await?;
+    told.iter().for_each(|entry| services.reporter.stored(entry));
+    Ok(())
 }
 
 /// The newest messages of a shopper, oldest first: those that caps remember, and those in the journal.

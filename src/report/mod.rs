@@ -52,6 +52,13 @@ impl Event {
         let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
         Some(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what })
     }
+
+    /// What the app or the till has reported of a message.
+    pub fn receipt(notification: &Notification, step: &Step, now: Timestamp) -> Event {
+        let Step { milestone, at, detail } = step.clone();
+        let what = What::Milestone { notification: notification.id, milestone, detail };
+        Event { at, recorded_at: now, shopper: notification.shopper.clone(), what }
+    }
 }
 
 /// What happened.
@@ -264,11 +271,9 @@ impl Reporter {
     }
 
     /// The app or the till has reported a milestone, and that is durable.
-    pub fn receipt(&self, notification: &Notification, step: Step, now: Timestamp) {
-        let Step { milestone, at, detail } = step;
+    pub fn receipt(&self, notification: &Notification, milestone: Milestone, event: Event) {
         self.metrics.milestone(notification.channel, milestone);
-        let what = What::Milestone { notification: notification.id, milestone, detail };
-        self.send(Event { at, recorded_at: now, shopper: notification.shopper.clone(), what });
+        self.send(event);
     }
 
     /// What a crash of the machine that keeps the data can lose.

@@ -182,6 +182,7 @@ impl Server {
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             reporter: reporter.clone(),
+            webhooks: Default::default(),
             ready: ready.subscribe(),
             readers: Arc::new(Semaphore::new(wanted.config.readers_max)),
             backups: Arc::new(Semaphore::new(1)),

@@ -170,6 +170,7 @@ async fn node() -> Router {
         clock,
         keys: ring().keys.clone(),
         reporter,
+        webhooks: Default::default(),
         ready: watch::Sender::new(Readiness::Ready).subscribe(),
         readers: Arc::new(Semaphore::new(config.readers_max)),
         backups: Arc::new(Semaphore::new(1)),
