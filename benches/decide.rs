@@ -104,6 +104,7 @@ fn shopper() -> Arc<Shopper> {
         presences: Vec::new(),
         left_at: None,
         linked_until: None,
+        live: None,
     };
     shopper.devices.insert("phone".parse().expect("an id"), device);
     Arc::new(shopper)

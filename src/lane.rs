@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use parvis_engine::{
-    decide::Suppression,
-    notification::{Address, Milestone, Notification, Purpose, Recipient},
+    decide::{self, Suppression},
+    notification::{Address, Milestone, Notification, Purpose},
     problem::{Problem, Requirements},
     retry::{Next, Outcome, Patience},
     shopper::Shopper,
@@ -167,13 +167,16 @@ pub struct Leased {
 impl Leased {
     /// Where the message goes.
     pub fn address(&self) -> Option<Address> {
+        decide::address(&self.shopper, &self.entry.notification)
+    }
+
+    /// Whether the message can go elsewhere once its address is gone: words that were to go with a Live Activity go to
+    /// the device.
+    fn has_other_way(&self) -> bool {
         let notification = &self.entry.notification;
-        let address = match &notification.recipient {
-            Recipient::Device(device) => Address::Target(self.shopper.devices.get(device)?.target.clone()?),
-            Recipient::Address(address) => (**address).clone(),
-            Recipient::Endpoint(endpoint) => Address::Endpoint(endpoint.clone()),
-        };
-        (address.channel() == notification.channel).then_some(address)
+        let device = notification.device().and_then(|device| self.shopper.devices.get(device));
+        let own = device.and_then(|device| device.target.clone()).map(Address::Target);
+        notification.content().is_some() && own.is_some() && self.address() != own
     }
 }
 
@@ -284,7 +287,11 @@ impl Lane {
             Verdict::Tried(Next::Expired { reason }) => over(Milestone::Expired, Some(reason), tried),
             Verdict::Tried(Next::Unregistered { since, reason }) => {
                 self.remove_target(leased, since).await;
-                over(Milestone::Unregistered, Some(reason), tried)
+                if leased.has_other_way() && tried < self.patience.attempts_max {
+                    End::Again { at: self.tools.clock.now(), attempts: tried, detail: Some(reason) }
+                } else {
+                    over(Milestone::Unregistered, Some(reason), tried)
+                }
             }
         };
         let at = self.tools.clock.now();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use parvis_engine::{
-    change::{Registration, Signal},
+    change::{Registration, Signal, live},
     decide::{Budgets, Suppression, Verdict},
     id::{DeviceId, NotificationId, OrderId, ShopperId},
     matching::Transition,
@@ -105,6 +105,13 @@ pub enum Input {
         /// Which device.
         device: DeviceId,
     },
+    /// An app says how its phone shows orders all the time.
+    Live {
+        /// Which device.
+        device: DeviceId,
+        /// What it says.
+        report: live::Report,
+    },
     /// The retailer says who the shopper is.
     Profile(Profile),
     /// An interest was shown.
@@ -152,6 +159,8 @@ pub enum Answer {
         /// The messages that it caused.
         notifications: Vec<NotificationId>,
     },
+    /// To a report about what is shown all the time: taken, or why not.
+    Live(Result<(), live::Refusal>),
     /// Whether there was something to delete.
     Deleted(bool),
     /// To anything else.

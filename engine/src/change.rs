@@ -1,6 +1,7 @@
 //! What alters a shopper besides movement and orders: registrations, profiles, interests, targets that are gone.
 //! Pure: who calls this owns the shopper and commits what comes out.
 
+pub mod live;
 mod profile;
 mod registration;
 mod signal;

@@ -1,9 +1,12 @@
 //! From transitions and order news to decisions: who is asked, who wins, what is remembered. Whether a campaign may
 //! speak is said by the [`crate::gates`]; nothing is sent from here.
 
+mod address;
 mod contest;
+pub mod live;
 mod memory;
 pub(crate) mod message;
+mod news;
 mod result;
 pub(crate) mod settings;
 mod suppression;
@@ -11,16 +14,18 @@ mod suppression;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::{
+    address::address,
+    news::order,
     result::{Decided, Decision, OrderTaken, Verdict, Wanted},
     settings::{Cap, Per, Settings},
     suppression::Suppression,
 };
 use crate::{
     gates::{self, Answer, Case, Gate},
-    id::{CampaignId, NotificationId, OrderId},
+    id::CampaignId,
     matching::{Transition, TransitionCause, TransitionKind},
-    notification::{Notification, Origin, Purpose},
-    order::{self, Change, Order, OrderEvent},
+    notification::{Body, Notification, Origin, Purpose},
+    order,
     shopper::Shopper,
     time::Timestamp,
     world::World,
@@ -68,36 +73,8 @@ pub fn campaigns(
     decided
 }
 
-/// Takes an order event into the shopper's orders and decides who is to be told. A time to come is taken as now: it would
-/// make everything that really happens until then look old.
-pub fn order(
-    world: &World,
-    shopper: &mut Arc<Shopper>,
-    order: &OrderId,
-    event: &OrderEvent,
-    now: Timestamp,
-) -> OrderTaken {
-    let event = &OrderEvent { at: event.at.min(now), ..event.clone() };
-    let change = order::take(shopper, order, event);
-    if change != Change::New {
-        let known = shopper.orders.get(order).and_then(|order| order.notifications.get(&event.event));
-        return OrderTaken { change, decisions: Vec::new(), notifications: known.cloned().unwrap_or_default() };
-    }
-    order::prune(shopper, order, world.settings.marketing.order_memory, now);
-    let decisions =
-        shopper.orders.get(order).cloned().map(|taken| tell(world, shopper, &taken, now)).unwrap_or_default();
-    let messages: Vec<&Notification> = decisions.iter().filter_map(|decision| decision.verdict.message()).collect();
-    let notifications: Vec<NotificationId> = messages.iter().map(|message| message.id).collect();
-    if !messages.is_empty()
-        && let Some(taken) = Arc::make_mut(shopper).orders.get_mut(order)
-    {
-        taken.tell(&messages);
-    }
-    OrderTaken { change, decisions, notifications }
-}
-
 /// Whether a stored message is still to be sent when its turn has come. Caps, cooldown, holdout and budget were
-/// settled when it was decided.
+/// settled when it was decided. What is shown without words is an order's truth: it needs consent, and to be the newest.
 pub fn still_wanted(world: &World, shopper: &Shopper, notification: &Notification, now: Timestamp) -> Wanted {
     let (campaign, cause) = match &notification.origin {
         Origin::Campaign { campaign, cause, .. } => (world.campaigns.get(campaign), cause),
@@ -107,7 +84,8 @@ pub fn still_wanted(world: &World, shopper: &Shopper, notification: &Notificatio
     let Some(campaign) = campaign else { return Wanted::No(Suppression::Withdrawn) };
     let round = Round::of_notification(world, shopper, (notification, cause), now);
     let case = Case { expires_at: notification.expires_at, ..round.case(shopper, campaign, &Budgets::new()) };
-    match gates::judge(&case, |gate: &Gate| gate.when_sent) {
+    let silent = matches!(&notification.body, Body::Live(live) if live.alert.is_none());
+    match gates::judge(&case, |gate: &Gate| gate.when_sent && (gate.when_silent || !silent)) {
         Answer::Pass => Wanted::Yes,
         Answer::Defer(until) => Wanted::NotBefore(until),
         Answer::Suppress(reason) => Wanted::No(reason),
@@ -142,22 +120,6 @@ fn is_over(transition: &Transition, later: &[Transition]) -> bool {
     };
     let ends = |it: &Transition| it.kind == TransitionKind::Exit && (!it.replayed || heard(it)) && same(it);
     matches!(transition.kind, TransitionKind::Enter | TransitionKind::Dwell) && later.iter().any(ends)
-}
-
-/// Decides who is told what an order has become: news and offers each once.
-fn tell(world: &World, shopper: &mut Arc<Shopper>, taken: &Order, now: Timestamp) -> Vec<Decision> {
-    let selected = world.campaigns.on_order(taken.state, taken.store.as_ref());
-    let round = Round::of_order(world, shopper, taken, now);
-    let mut decisions = Vec::with_capacity(selected.len());
-    for purpose in [Purpose::Order, Purpose::Offer] {
-        let selected: Vec<_> = selected.iter().filter(|it| it.spec.purpose == purpose).copied().collect();
-        decisions.extend(match order::already_told(taken, purpose) {
-            Some(known) => refuse(&round, &selected, &known),
-            None => contest(&round, shopper, &selected, &mut Budgets::new()),
-        });
-    }
-    decisions.sort_by_key(|decision| selected.iter().position(|it| it.spec.id == decision.campaign));
-    decisions
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 use crate::{
     campaign::Campaign,
-    decide::{Budgets, Suppression, message::Round},
+    decide::{Budgets, Suppression, live, message::Round},
     gates::{self, Answer, Case, GATES, Gate, Notes},
     id::{CampaignId, DeviceId, ShopperId},
     matching::Transition,
-    notification::Cause,
+    notification::{Cause, LiveEvent, Purpose},
     order::Order,
     shopper::Shopper,
     time::Timestamp,
@@ -58,6 +58,9 @@ pub enum Verdict {
     Send {
         /// Not before then.
         not_before: Timestamp,
+        /// What it does to what the phone shows of the order all the time, if it goes there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        live: Option<LiveEvent>,
     },
     /// Nothing would be sent.
     Suppress {
@@ -185,9 +188,19 @@ fn outcome(
         }
     }
     match round.message(case, not_before) {
-        crate::decide::Verdict::Send(message) => Verdict::Send { not_before: message.not_before },
+        crate::decide::Verdict::Send(message) => {
+            Verdict::Send { not_before: message.not_before, live: shown(round.world, case) }
+        }
         crate::decide::Verdict::Suppress(why) => Verdict::Suppress { why },
     }
+}
+
+/// What the news of an order does to what the phone shows of it.
+fn shown(world: &World, case: &Case<'_>) -> Option<LiveEvent> {
+    let (device, order) = case.device.zip(case.order)?;
+    let is_news = case.campaign.spec.purpose == Purpose::Order && matches!(case.cause, Cause::Order { .. });
+    let shows = is_news && world.settings.live.enabled;
+    live::next(device, &order.id, &live::state(world, order), true).filter(|_| shows)
 }
 
 fn answer(gate: &Gate, case: &Case<'_>) -> GateAnswer {

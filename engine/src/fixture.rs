@@ -96,6 +96,7 @@ pub(crate) fn device(token: &str, registered_at: &str) -> Device {
         presences: Vec::new(),
         left_at: None,
         linked_until: None,
+        live: None,
     }
 }
 

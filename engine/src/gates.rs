@@ -2,15 +2,16 @@
 //! of the gates beside it, and whom it holds for stands in the table, not in the gate.
 
 mod case;
+mod order;
 
 pub use self::case::Case;
+use self::order::order;
 use crate::{
     audience::Who,
     decide::{Cap, Per, Suppression},
     id::{RegionId, stable_hash},
     matching::TransitionKind,
     notification::{Cause, Purpose},
-    order::OrderState,
     region::RegionKind,
     schedule::{self, QuietAction},
     shopper::{Device, Presence, PresenceState, PushTarget, Send},
@@ -68,42 +69,45 @@ pub struct Gate {
     pub when_decided: bool,
     /// Whether it is asked when the message is about to be sent.
     pub when_sent: bool,
+    /// Whether it is asked of what is shown of an order without words.
+    pub when_silent: bool,
     /// The function.
     pub judge: fn(&Case<'_>, &mut Notes) -> Answer,
 }
 
 macro_rules! gates {
-    ($(($name:ident, $orders:literal, $decided:literal, $sent:literal, $sentence:literal)),* $(,)?) => {
+    ($(($name:ident, $orders:literal, $decided:literal, $sent:literal, $silent:literal, $sentence:literal)),* $(,)?) => {
         [$(Gate {
             name: stringify!($name),
             sentence: $sentence,
             for_orders: $orders,
             when_decided: $decided,
             when_sent: $sent,
+            when_silent: $silent,
             judge: $name,
         }),*]
     };
 }
 
 /// Every gate, in the order in which refusals are explained. Columns: holds for order news, asked when decided,
-/// asked when sent.
+/// asked when sent, asked of what is shown without words.
 #[rustfmt::skip]
 pub static GATES: [Gate; 15] = gates![
-    (consent,       true,  true,  true,  "Only to those who said yes."),
-    (active,        true,  true,  true,  "From Monday until the sale is over."),
-    (expiry,        true,  true,  true,  "Not when it is too late to be of use."),
-    (target,        true,  true,  true,  "Only to a device that can be reached."),
-    (place,         true,  true,  false, "A text about the store only where there is one."),
-    (schedule,      true,  true,  true,  "Only while the store is open, on Saturday mornings."),
-    (audience,      true,  true,  false, "Only gold members who like television sets."),
-    (zone,          false, true,  false, "In an aisle only once they linger, and once on a visit."),
-    (presence,      false, false, true,  "Not after they have left."),
-    (order,         true,  false, true,  "Not once the order has moved on."),
-    (quiet_hours,   false, true,  true,  "Not between nine in the evening and eight in the morning."),
-    (frequency_cap, false, true,  false, "At most three offers a day."),
-    (cooldown,      false, true,  false, "The same offer not twice within a week."),
-    (holdout,       false, true,  false, "Ten percent get nothing, so that we see what it brings."),
-    (budget,        false, true,  false, "Ten thousand of them, then it is over."),
+    (consent,       true,  true,  true,  true,  "Only to those who said yes."),
+    (active,        true,  true,  true,  false, "From Monday until the sale is over."),
+    (expiry,        true,  true,  true,  true,  "Not when it is too late to be of use."),
+    (target,        true,  true,  true,  true,  "Only to a device that can be reached."),
+    (place,         true,  true,  false, false, "A text about the store only where there is one."),
+    (schedule,      true,  true,  true,  false, "Only while the store is open, on Saturday mornings."),
+    (audience,      true,  true,  false, false, "Only gold members who like television sets."),
+    (zone,          false, true,  false, false, "In an aisle only once they linger, and once on a visit."),
+    (presence,      false, false, true,  false, "Not after they have left."),
+    (order,         true,  false, true,  true,  "Not once the order has moved on."),
+    (quiet_hours,   false, true,  true,  false, "Not between nine in the evening and eight in the morning."),
+    (frequency_cap, false, true,  false, false, "At most three offers a day."),
+    (cooldown,      false, true,  false, false, "The same offer not twice within a week."),
+    (holdout,       false, true,  false, false, "Ten percent get nothing, so that we see what it brings."),
+    (budget,        false, true,  false, false, "Ten thousand of them, then it is over."),
 ];
 
 /// Asks the gates that hold for the campaign's purpose and that `asked` chooses. The first refusal counts; without
@@ -282,21 +286,6 @@ fn presence(case: &Case<'_>, notes: &mut Notes) -> Answer {
 
 pub(crate) fn left(region: &RegionId) -> Suppression {
     Suppression::Left { region: region.clone() }
-}
-
-/// "Not once the order has moved on."
-fn order(case: &Case<'_>, notes: &mut Notes) -> Answer {
-    let Some(order) = case.order else {
-        notes.add(|| "about no order".to_owned());
-        return Answer::Pass;
-    };
-    notes.add(|| format!("order {} is {} since {}", order.id, order.state.name(), order.at));
-    let newer = match case.cause {
-        Cause::Pickup { .. } => (order.state != OrderState::ReadyForPickup).then_some((order.state, order.at)),
-        Cause::Order { .. } => order.told_after(case.observed_at),
-        Cause::Transition { .. } => None,
-    };
-    newer.map_or(Answer::Pass, |(state, at)| Answer::Suppress(Suppression::OrderMovedOn { state, at }))
 }
 
 /// "Not between nine in the evening and eight in the morning."

@@ -1,5 +1,6 @@
 //! The one truth about an order: its states, its history, and what each event means for the shopper.
 
+mod progress;
 mod taking;
 
 use std::{collections::BTreeMap, fmt};
@@ -9,7 +10,10 @@ use serde::{
     de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
-pub(crate) use self::taking::{already_told, arrivals, prune, take};
+pub(crate) use self::{
+    progress::progress,
+    taking::{already_told, arrivals, prune, take},
+};
 use crate::{
     id::{DeviceId, EventId, NotificationId, OrderId, ShopperId, StoreId},
     matching::TransitionKind,

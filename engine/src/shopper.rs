@@ -3,6 +3,7 @@
 //! [`Shopper`] is durable: whatever changes it is committed before anybody is answered. [`Track`] is volatile:
 //! losing it in a crash costs sharpness (a pass, a late fix), never a message.
 
+mod following;
 mod volatile;
 
 use std::{
@@ -12,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use self::volatile::{Calm, Mark, Radio, Source, SourceName, Stretch, Track, Whereabouts};
+pub use self::{
+    following::{Activity, Following, LiveToken},
+    volatile::{Calm, Mark, Radio, Source, SourceName, Stretch, Track, Whereabouts},
+};
 use crate::{
     id::{AppId, CampaignId, NotificationId, OrderId, RegionId, ShopperId},
     notification::{Channel, Purpose},
@@ -246,6 +250,9 @@ pub struct Device {
     /// Until when a carried tag speaks for the shopper; none if for good. In a box because it is rare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linked_until: Option<Box<Timestamp>>,
+    /// What it shows of orders all the time. In a box because it is rare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Box<Following>>,
 }
 
 impl Device {
@@ -262,6 +269,7 @@ impl Device {
             presences: Vec::new(),
             left_at: None,
             linked_until: None,
+            live: None,
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub ranging: ranging::Settings,
     /// Rules that hold for every campaign.
     pub marketing: decide::Settings,
+    /// What phones show of orders all the time.
+    pub live: decide::live::Settings,
 }
 
 /// Everything that observations are judged by: regions, stores, campaigns and settings at one moment.

@@ -10,7 +10,7 @@ use parvis_engine::{
 /// What can't work.
 pub(super) fn problems(settings: &world::Settings) -> Vec<Problem> {
     let mut must = Requirements::default();
-    let world::Settings { observations, track, presence, marketing, ranging } = settings;
+    let world::Settings { observations, track, presence, marketing, ranging, live } = settings;
     let day = Duration::from_secs(24 * 3_600);
     let skew = observations.skew_max;
     must.require(observations.lateness_max <= 7 * day, "/observations/lateness_max", "must be at most 7 days");
@@ -36,6 +36,7 @@ pub(super) fn problems(settings: &world::Settings) -> Vec<Problem> {
     let of_ranging = |(path, message)| Problem::new(format!("/ranging{path}"), message);
     problems.extend(ranging.problems().into_iter().map(of_ranging));
     problems.extend(marketing.problems().into_iter().map(|problem| problem.under("/marketing")));
+    problems.extend(live.problems().into_iter().map(|problem| problem.under("/live")));
     problems
 }
 

@@ -52,6 +52,27 @@ where
     }
 }
 
+/// Two ids out of the path.
+#[derive(Debug)]
+pub(super) struct Ids<A, B>(pub A, pub B);
+
+impl<A, B, S> FromRequestParts<S> for Ids<A, B>
+where
+    A: FromStr<Err = String>,
+    B: FromStr<Err = String>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Ids<A, B>, Problem> {
+        let Path((one, other)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::new(Kind::Malformed, format!("the path can't be read: {error}")))?;
+        let wrong = |why: String| Problem::new(Kind::Malformed, format!("an id in the path: {why}"));
+        Ok(Ids(one.parse().map_err(wrong)?, other.parse().map_err(wrong)?))
+    }
+}
+
 /// The query, strictly.
 #[derive(Debug)]
 pub(super) struct Asked<T>(pub T);

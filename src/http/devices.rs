@@ -17,7 +17,7 @@ use super::{
     Services,
     auth::Caller,
     body::{self, Id},
-    links,
+    links, live,
     problem::{Kind, Problem},
     schema,
 };
@@ -56,6 +56,9 @@ pub(super) struct View {
     preferred: bool,
     #[schema(value_type = String, format = DateTime)]
     registered_at: Timestamp,
+    /// What it shows of orders all the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<live::View>,
     /// The regions that it is in or near.
     #[schema(value_type = Vec<serde_json::Value>)]
     presences: Vec<parvis_engine::shopper::Presence>,
@@ -112,6 +115,7 @@ pub(super) async fn get(
         time_zone: known.time_zone.map(Into::into),
         preferred: known.preferred,
         registered_at: known.registered_at,
+        live: known.live.as_deref().map(live::View::from),
         presences: known.presences,
     }))
 }

@@ -14,6 +14,7 @@ mod formats;
 pub mod health;
 pub mod idempotency;
 mod links;
+mod live;
 mod notifications;
 pub mod observations;
 mod openapi;
@@ -236,6 +237,8 @@ fn reporting() -> Paths {
         .routes(routes!(formats::osmand_get, formats::osmand_post))
         .routes(routes!(scanners::post))
         .routes(routes!(devices::put, devices::delete))
+        .routes(routes!(live::put_start, live::delete_start))
+        .routes(routes!(live::put_activity, live::delete_activity))
         .routes(routes!(shoppers::put))
         .routes(routes!(shoppers::signal))
         .routes(routes!(notifications::receipt))

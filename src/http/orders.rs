@@ -1,6 +1,6 @@
 //! `/v1/orders/{order}`: what happened to an order, and where it stands on every channel.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use parvis_engine::{
-    id::{NotificationId, OrderId},
+    id::{DeviceId, NotificationId, OrderId},
     order::{Change, Order, OrderEvent},
 };
 use serde::Serialize;
@@ -20,6 +20,7 @@ use super::{
     Services,
     auth::Caller,
     body::{self, Id},
+    live,
     problem::{Kind, Problem},
     schema,
 };
@@ -39,6 +40,15 @@ pub(super) struct Taken {
     /// The messages that were decided on.
     #[schema(value_type = Vec<String>)]
     notifications: Vec<NotificationId>,
+}
+
+/// An order, and which devices show it.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    #[serde(flatten)]
+    order: Order,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    live: BTreeMap<DeviceId, live::Shown>,
 }
 
 /// Takes an order event. A repeat of the same `event` gets the first answer and has no effect.
@@ -86,12 +96,13 @@ pub(super) async fn get(
     State(services): State<Arc<Services>>,
     caller: Caller,
     Id(id): Id<OrderId>,
-) -> Result<Json<Order>, Problem> {
+) -> Result<Json<View>, Problem> {
     caller.speaks_for_many()?;
     let missing = || Problem::not_found("order", id.as_str());
     let owner = services.store.order_owner(&id).await?.ok_or_else(missing)?;
     let record = services.store.load(std::slice::from_ref(&owner)).await?.pop().ok_or_else(missing)?;
-    record.shopper.orders.get(&id).cloned().map(Json).ok_or_else(missing)
+    let order = record.shopper.orders.get(&id).cloned().ok_or_else(missing)?;
+    Ok(Json(View { order, live: live::of_order(&record.shopper, &id) }))
 }
 
 fn json(body: Vec<u8>) -> Response {

@@ -109,6 +109,33 @@ pub(crate) struct Registration {
     preferred: bool,
     /// Of an anonymous shopper.
     consents: Option<Consents>,
+    /// The app draws the progress of orders itself, from data messages; FCM only.
+    #[schema(required = false)]
+    progress: bool,
+}
+
+/// A token for Live Activities.
+#[derive(ToSchema)]
+#[schema(as = LiveToken)]
+pub(crate) struct Token {
+    /// As ActivityKit gives it, in hexadecimal.
+    token: String,
+}
+
+/// Where an order stands, as an app draws it.
+#[derive(ToSchema)]
+pub(crate) struct LiveState {
+    state: OrderState,
+    /// How far it is, from 0 to `steps`.
+    step: u8,
+    steps: u8,
+    fulfilment: Option<Fulfilment>,
+    #[schema(format = DateTime)]
+    eta: Option<String>,
+    /// The store's name.
+    store: Option<String>,
+    #[schema(format = DateTime)]
+    at: String,
 }
 
 /// Where messages go.
@@ -243,6 +270,9 @@ pub(crate) struct Order {
     adviser: Option<String>,
     /// Every event that was taken, by its id: the state and the time.
     events: BTreeMap<String, Value>,
+    /// The devices that show the order all the time.
+    #[schema(required = false)]
+    live: BTreeMap<String, super::live::Shown>,
 }
 
 /// A message and its life so far.

@@ -202,7 +202,7 @@ async fn ask(shards: &Shards, store: &dyn Store, group: Group) -> (Vec<usize>, R
 async fn observe(shards: &Shards, shopper: &ShopperId, input: Input) -> Result<Observed, Cause> {
     match shards.ask(shopper.clone(), input).await.map_err(Cause::Shard)? {
         Answer::Observed(observed) => Ok(observed),
-        Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => {
+        Answer::Order { .. } | Answer::Live(_) | Answer::Deleted(_) | Answer::Done => {
             Err(Cause::Shard(Refusal::Unavailable("an observation got another input's answer".to_owned())))
         }
     }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parvis_engine::{
-    change::{self, Registration},
+    change::{
+        self, Registration,
+        live::{Refusal, Report},
+    },
     decide::{self, Budgets, Decided},
     id::{CampaignId, DeviceId, OrderId, ShopperId},
     matching,
@@ -124,9 +127,10 @@ impl Batch {
                 Answer::Deleted(work.edit(|shopper| shopper.devices.remove(&device).is_some()))
             }
             Input::Unregistered { device, target, since } => {
-                work.edit(|shopper| change::remove_target(shopper, &device, &target, since));
+                work.edit(|shopper| change::remove_target(shopper, &device, &target, since, now));
                 Answer::Done
             }
+            Input::Live { device, report } => Answer::Live(take_report(&world, work, &device, &report, now)),
             Input::Erase => Answer::Deleted(work.erase()),
             Input::Register { .. } => Answer::Done,
         };
@@ -236,6 +240,28 @@ fn take_order(world: &World, work: &mut Work, order: &OrderId, event: &OrderEven
     Answer::Order { change: taken.change, notifications: taken.notifications }
 }
 
+/// What an app reports of what its phone shows. An activity that shows what is no longer true is changed at once.
+fn take_report(
+    world: &World,
+    work: &mut Work,
+    device: &DeviceId,
+    report: &Report,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let mut taken = Ok(());
+    work.edit(|shopper| {
+        let result = change::live::report(shopper, device, report, now);
+        taken = result.map(drop);
+        result.unwrap_or(false)
+    });
+    if let (Ok(()), Report::Activity(order, _)) = (taken, report) {
+        let decision = decide::live::catch_up(world, &mut work.shopper, (device, order), now);
+        let decisions = decision.into_iter().collect();
+        work.decided(Decided { decisions, ..Decided::default() }, &[], now);
+    }
+    taken
+}
+
 #[cfg(test)]
 mod tests {
     use parvis_engine::{
@@ -294,6 +320,7 @@ mod tests {
             time_zone: None,
             consents: None,
             preferred: false,
+            progress: false,
             link: None,
         };
         let input = Input::Register { device: name(device), registration };
@@ -321,7 +348,7 @@ mod tests {
         let mut batch = batch(Record { version: 1, shopper: Arc::new(shopper), tracks: Default::default() });
         let kinds = |answer: &Answer| match answer {
             Answer::Observed(observed) => observed.transitions.iter().map(|it| it.kind).collect(),
-            Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => Vec::new(),
+            Answer::Order { .. } | Answer::Live(_) | Answer::Deleted(_) | Answer::Done => Vec::new(),
         };
         let entered = batch.decide(&[fix(0), fix(10)]);
         assert_eq!([kinds(&entered[0]), kinds(&entered[1])], [vec![TransitionKind::Enter], Vec::new()]);
@@ -359,7 +386,7 @@ mod tests {
         };
         let reason = |answer: &Answer| match answer {
             Answer::Observed(observed) => observed.results[0].as_ref().map_err(|rejected| rejected.reason).err(),
-            Answer::Order { .. } | Answer::Deleted(_) | Answer::Done => None,
+            Answer::Order { .. } | Answer::Live(_) | Answer::Deleted(_) | Answer::Done => None,
         };
         let inputs = [heard(), link(1), heard(), link(0), heard()];
         let answers = batch.decide(&inputs.map(job));

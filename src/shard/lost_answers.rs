@@ -64,6 +64,7 @@ async fn arrive(shards: &Shards, name: &str) -> (ShopperId, DeviceId) {
         time_zone: None,
         consents: None,
         preferred: false,
+        progress: false,
         link: None,
     };
     shards.ask(shopper.clone(), Input::Profile(profile)).await.expect("taken");

@@ -44,12 +44,12 @@ mod tests {
         decide::Suppression,
         id::{AppId, NotificationId, RegionId},
         matching::{Transition, TransitionCause, TransitionKind},
-        notification::{Body, Cause, Channel, Content, Milestone, Notification, Origin, Purpose, Recipient},
+        notification::{Body, Cause, Channel, Content, LiveState, Milestone, Notification, Origin, Purpose, Recipient},
         order::{Arrival, Arrived, Fulfilment, Order, OrderState, Told},
         region::RegionKind,
         shopper::{
-            ApnsEnvironment, Attribute, Consent, Device, Interest, Loyalty, Presence, PresenceState, PushTarget, Send,
-            Shopper, Subscription, SubscriptionKeys, Witness,
+            Activity, ApnsEnvironment, Attribute, Consent, Device, Following, Interest, LiveToken, Loyalty, Presence,
+            PresenceState, PushTarget, Send, Shopper, Subscription, SubscriptionKeys, Witness,
         },
         time::Timestamp,
     };
@@ -117,7 +117,31 @@ mod tests {
             presences: bits.maybe(presence).into_iter().collect(),
             left_at: bits.maybe(at),
             linked_until: bits.maybe(Box::new(at)),
+            live: bits.maybe(Box::new(following(bits, at))),
         }
+    }
+
+    fn following(bits: &mut Bits, at: Timestamp) -> Following {
+        let token = || LiveToken { token: "b0".to_owned(), registered_at: at };
+        let activity = Activity {
+            token: bits.maybe(token()),
+            campaign: bits.maybe(name("c")),
+            shown: bits.maybe(LiveState {
+                state: OrderState::Delayed,
+                step: 3,
+                steps: 5,
+                fulfilment: bits.maybe(Fulfilment::Delivery),
+                eta: bits.maybe(at),
+                store: bits.maybe("Opéra".to_owned()),
+                at,
+            }),
+            urgent: bits.maybe(at).into_iter().collect(),
+            ended_at: bits.maybe(at),
+            dismissed_at: bits.maybe(at),
+            ..Activity::new(at)
+        };
+        let orders = bits.maybe((name("o"), activity)).into_iter().collect();
+        Following { start: bits.maybe(token()), progress: bits.flip(), orders }
     }
 
     fn shopper(bits: &mut Bits, at: Timestamp, number: f64) -> Shopper {

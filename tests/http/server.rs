@@ -41,7 +41,7 @@ use parvis::{
     store::{Change, Commit, Committed, Durable, Store, memory::Memory},
 };
 use parvis_engine::{
-    decide,
+    change, decide,
     id::{DeviceId, NotificationId, ShopperId},
     matching::{Transition, TransitionCause, TransitionKind},
     observation::{Edge, Observation, Rejected, Rejection},
@@ -356,6 +356,9 @@ async fn carry_out(store: &Memory, id: ShopperId, input: Input) -> Answer {
             answer = Answer::Order { change: taken.change, notifications: vec![id] };
             shopper = Arc::unwrap_or_clone(owner);
         }
+        Input::Live { device, report } => {
+            answer = Answer::Live(change::live::report(&mut shopper, &device, &report, now()).map(drop));
+        }
         Input::Erase => erased = true,
         Input::Wake | Input::Unregistered { .. } => {}
     }
@@ -413,6 +416,7 @@ fn as_device(registration: parvis_engine::change::Registration) -> Device {
         presences: Vec::new(),
         left_at: None,
         linked_until: registration.link.and_then(|link| link.until).map(Box::new),
+        live: None,
     }
 }
 

@@ -131,7 +131,8 @@ impl Town {
             | Input::Profile(_)
             | Input::Signal(_)
             | Input::Erase
-            | Input::Unregistered { .. } => step.shopper.clone(),
+            | Input::Unregistered { .. }
+            | Input::Live { .. } => step.shopper.clone(),
         }
     }
 }
@@ -152,7 +153,8 @@ async fn answered(door: &Door, step: &Step) -> Option<Answer> {
             | Input::Profile(_)
             | Input::Signal(_)
             | Input::Erase
-            | Input::Unregistered { .. } => door.shards.ask(step.shopper.clone(), step.input.clone()).await.ok(),
+            | Input::Unregistered { .. }
+            | Input::Live { .. } => door.shards.ask(step.shopper.clone(), step.input.clone()).await.ok(),
         }
     };
     tokio::select! { biased;

@@ -228,6 +228,7 @@ impl Draft {
             time_zone: Some(self.person.zone.to_owned()),
             consents: unknown.then(|| consents([true; 3], at)),
             preferred,
+            progress: false,
             link: None,
         }
     }

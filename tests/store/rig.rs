@@ -210,6 +210,7 @@ pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
         presences: Vec::new(),
         left_at: None,
         linked_until: None,
+        live: None,
     };
     shopper.devices.insert(name(device), device_state);
     shopper

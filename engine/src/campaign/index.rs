@@ -89,6 +89,12 @@ impl Campaigns {
         self.at_store(self.orders.get(&state), store)
     }
 
+    /// The campaigns that any order news of this store triggers, the most important first.
+    pub(crate) fn of_orders(&self, store: Option<&StoreId>) -> Vec<&Arc<Campaign>> {
+        let ranks: BTreeSet<usize> = self.orders.values().flatten().copied().collect();
+        self.at_store(Some(&ranks.into_iter().collect()), store)
+    }
+
     /// The campaigns that a shopper triggers who comes for an order, the most important first.
     pub fn on_pickup(&self, kind: TransitionKind, store: &StoreId) -> Vec<&Arc<Campaign>> {
         self.at_store(self.pickups.get(&kind), Some(store))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{check_locale, check_text, check_zone, end_presences, merge_interests, profile::consent_problems};
+use super::{check_locale, check_text, check_zone, end_presences, live, merge_interests, profile::consent_problems};
 use crate::{
     decide::Settings,
     id::{AppId, DeviceId, ShopperId},
@@ -49,6 +49,9 @@ pub struct Registration {
     /// Whether the shopper wants order news on this device rather than on others.
     #[serde(default)]
     pub preferred: bool,
+    /// Whether the app draws the progress of orders itself, from data messages; Android.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
     /// That it is a carried tag. Never read from a body.
     #[serde(skip)]
     pub link: Option<Link>,
@@ -73,6 +76,7 @@ impl Registration {
             time_zone: None,
             consents: None,
             preferred: false,
+            progress: false,
             link: Some(link),
         }
     }
@@ -98,6 +102,11 @@ impl Registration {
         if let Some(target) = &self.target {
             problems.extend(target_problems(target).into_iter().map(|problem| problem.under("/target")));
         }
+        if self.progress && !matches!(self.target, Some(PushTarget::Fcm { .. })) {
+            let message = "is for apps that get data messages by FCM; add such a target, or report tokens of Live \
+                           Activities under /v1/devices/{device}/live-activities";
+            problems.push(Problem::new("/progress", message));
+        }
         if let Some(consents) = &self.consents {
             if self.shopper.is_some() {
                 let message = "a known shopper's consents stand in PUT /v1/shoppers/{shopper}; remove them here";
@@ -112,6 +121,7 @@ impl Registration {
 /// Takes a device into its owner, and out of the shopper who had it before. What an anonymous shopper has gathered
 /// comes along: sends, interests, presences and orders. Its consents fill gaps and overwrite nothing. The record of an
 /// anonymous shopper stays without its device: the messages that were decided for it are looked up under its name.
+/// What the device shows of orders stays with the installation: [`super::live`] says what comes along.
 /// A carried tag brings nothing along: where it was with somebody else is no visit of its new owner. Tags whose time is
 /// over go.
 /// Gives the devices that had to go, because their time is over or because there were too many.
@@ -124,12 +134,16 @@ pub fn register(
 ) -> Vec<DeviceId> {
     let mut known = owner.devices.remove(device);
     if let Some(previous) = previous {
-        let moved = previous.devices.remove(device).filter(|_| registration.link.is_none());
+        let mut moved = previous.devices.remove(device).filter(|_| registration.link.is_none());
+        if let Some(moved) = moved.as_mut().filter(|_| !previous.id.is_anonymous()) {
+            live::leave_orders(moved);
+        }
         known = known.or(moved);
         if previous.id.is_anonymous() {
             merge(owner, previous, settings, now);
         }
     }
+    let live = live::kept(known.as_mut(), &registration).map(Box::new);
     if registration.preferred {
         owner.devices.values_mut().for_each(|other| other.preferred = false);
     }
@@ -148,6 +162,7 @@ pub fn register(
         presences,
         left_at,
         linked_until: registration.link.and_then(|link| link.until).map(Box::new),
+        live,
     };
     let over = |known: &Device| known.linked_until.as_deref().is_some_and(|until| *until <= now);
     let mut gone: Vec<DeviceId> =
@@ -167,12 +182,23 @@ pub fn register(
     gone
 }
 
-/// Removes a target that a service has called gone, unless it was registered again since then. Says whether it did.
-pub fn remove_target(shopper: &mut Shopper, device: &DeviceId, target: &PushTarget, since: Option<Timestamp>) -> bool {
+/// Removes a target that a service has called gone, unless it was registered again since then: the device's own, with
+/// which everything for Live Activities goes, or one for Live Activities alone. Says whether it did.
+pub fn remove_target(
+    shopper: &mut Shopper,
+    device: &DeviceId,
+    target: &PushTarget,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     let Some(known) = shopper.devices.get_mut(device) else { return false };
-    let gone = known.target.as_ref() == Some(target) && since.is_none_or(|since| known.registered_at <= since);
+    if known.target.as_ref() != Some(target) {
+        return live::remove_token(known, target, since, now);
+    }
+    let gone = since.is_none_or(|since| known.registered_at <= since);
     if gone {
         known.target = None;
+        live::forget_tokens(known);
     }
     gone
 }

@@ -199,10 +199,16 @@ fn a_target_goes_only_if_it_is_older_than_the_news() {
     let mut owner = Shopper::clone(&shopper("C-1"));
     let target = owner.devices.get(&phone()).expect("a phone").target.clone().expect("a target");
     let other = PushTarget::Fcm { token: Some("other".to_owned()), fid: None };
-    assert!(!remove_target(&mut owner, &phone(), &other, None), "registered anew with another token");
-    assert!(!remove_target(&mut owner, &phone(), &target, Some(at(NOON).minus(hours(1)))), "registered since then");
-    assert!(remove_target(&mut owner, &phone(), &target, Some(at(NOON))), "in the same moment is not since then");
-    assert!(!remove_target(&mut owner, &phone(), &target, None), "gone already");
+    assert!(!remove_target(&mut owner, &phone(), &other, None, at(NOON)), "registered anew with another token");
+    assert!(
+        !remove_target(&mut owner, &phone(), &target, Some(at(NOON).minus(hours(1))), at(NOON)),
+        "registered since then"
+    );
+    assert!(
+        remove_target(&mut owner, &phone(), &target, Some(at(NOON)), at(NOON)),
+        "in the same moment is not since then"
+    );
+    assert!(!remove_target(&mut owner, &phone(), &target, None, at(NOON)), "gone already");
 }
 
 fn carried(shopper: &str, until: Option<i64>) -> Registration {

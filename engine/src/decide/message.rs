@@ -8,7 +8,7 @@ use crate::{
     gates::Case,
     id::{DeviceId, NotificationId, OrderId, RegionId, stable_hash},
     matching::{Transition, TransitionKind},
-    notification::{Body, Cause, Channel, Notification, Origin, Recipient},
+    notification::{Body, Cause, Channel, Live, Notification, Origin, Recipient},
     order::{Arrival, Order},
     region::Region,
     shopper::{Device, Shopper},
@@ -28,6 +28,8 @@ pub(crate) struct Round<'a> {
     /// What tells this visit from the next one.
     visit: Timestamp,
     channel: Option<Channel>,
+    /// What a stored message shows all the time.
+    live: Option<&'a Live>,
 }
 
 impl<'a> Round<'a> {
@@ -52,6 +54,7 @@ impl<'a> Round<'a> {
             observed_at: transition.at,
             visit: transition.entered_at.unwrap_or(transition.at),
             channel: None,
+            live: None,
         }
     }
 
@@ -85,13 +88,14 @@ impl<'a> Round<'a> {
             observed_at: order.at,
             visit: order.at,
             channel: None,
+            live: None,
         }
     }
 
     pub(crate) fn of_notification(
         world: &'a World,
         shopper: &Shopper,
-        (notification, cause): (&Notification, &Cause),
+        (notification, cause): (&'a Notification, &Cause),
         now: Timestamp,
     ) -> Round<'a> {
         let (region, _, order) = parts(cause);
@@ -108,6 +112,10 @@ impl<'a> Round<'a> {
             observed_at: notification.observed_at,
             visit: notification.observed_at,
             channel: Some(notification.channel),
+            live: match &notification.body {
+                Body::Live(live) => Some(live),
+                Body::Content(_) | Body::Custom(_) | Body::Fact(_) => None,
+            },
         }
     }
 
@@ -121,6 +129,7 @@ impl<'a> Round<'a> {
             device_id: self.device.as_ref(),
             device: self.device.as_ref().and_then(|id| shopper.devices.get(id)),
             channel: self.channel,
+            live: self.live,
             store: self.store,
             region: self.region,
             order: order.and_then(|order| shopper.orders.get(order)),
@@ -136,19 +145,29 @@ impl<'a> Round<'a> {
         Decision { campaign: campaign.spec.id.clone(), device: self.device.clone(), cause, verdict }
     }
 
+    /// The same cause, on another device of the shopper's.
+    pub(crate) fn on(self, device: &DeviceId) -> Round<'a> {
+        Round { device: Some(device.clone()), ..self }
+    }
+
     pub(crate) fn message(&self, case: &Case<'_>, not_before: Timestamp) -> Verdict {
         let (region, transition, _) = parts(&self.cause);
         let facts = Facts { case, region, transition };
         let profile = &case.shopper.profile;
         let wanted = [case.device.and_then(|device| device.locale.as_deref()), profile.locale.as_deref()];
-        let target = case.device.and_then(|device| device.target.as_ref()).zip(case.device_id);
-        let rendered = case.campaign.templates.render(&wanted, &facts);
-        let (content, (target, device)) = match (rendered, target) {
-            (Ok(content), Some(target)) => (content, target),
-            (Err(detail), _) => return Verdict::Suppress(unrenderable(detail)),
-            (Ok(_), None) => return Verdict::Suppress(unrenderable("nobody to send it to".to_owned())),
-        };
-        Verdict::Send(Box::new(Notification {
+        match case.campaign.templates.render(&wanted, &facts) {
+            Ok(content) => match self.notification(case, Body::Content(content), not_before) {
+                Some(message) => Verdict::Send(Box::new(message)),
+                None => Verdict::Suppress(unrenderable("nobody to send it to".to_owned())),
+            },
+            Err(detail) => Verdict::Suppress(unrenderable(detail)),
+        }
+    }
+
+    /// A message with this body; none without a target.
+    pub(crate) fn notification(&self, case: &Case<'_>, body: Body, not_before: Timestamp) -> Option<Notification> {
+        let (target, device) = case.device.and_then(|device| device.target.as_ref()).zip(case.device_id)?;
+        Some(Notification {
             id: self.id(case),
             shopper: case.shopper.id.clone(),
             recipient: Recipient::Device(device.clone()),
@@ -160,13 +179,13 @@ impl<'a> Round<'a> {
                 cause: self.cause.clone(),
             },
             replays: None,
-            body: Body::Content(content),
+            body,
             collapse: collapse(case),
             observed_at: case.observed_at,
             decided_at: case.now,
             not_before,
             expires_at: case.expires_at,
-        }))
+        })
     }
 
     fn id(&self, case: &Case<'_>) -> NotificationId {
@@ -208,16 +227,24 @@ fn unrenderable(detail: String) -> Suppression {
     Suppression::Unrenderable { detail }
 }
 
-/// Eleven base64url characters, the same on every node.
+/// What messages about an order share: a newer one replaces an older one.
+pub(crate) fn order_key(shopper: &Shopper, order: &OrderId) -> String {
+    key(stable_hash(&["order", order.as_str(), shopper.id.as_str()]))
+}
+
 fn collapse(case: &Case<'_>) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (shopper, campaign) = (case.shopper.id.as_str(), case.campaign.spec.id.as_str());
     let store = case.store.map_or("", |store| store.spec.id.as_str());
     let order = case.order.map_or("", |order| order.id.as_str());
-    let hash = match case.campaign.collapse {
+    key(match case.campaign.collapse {
         Collapse::Campaign => stable_hash(&["campaign", campaign, shopper]),
         Collapse::Store => stable_hash(&["store", store, shopper]),
         Collapse::Order => stable_hash(&["order", order, shopper]),
-    };
+    })
+}
+
+/// Eleven base64url characters, the same on every node.
+fn key(hash: u64) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     (0..11).map(|at| char::from(ALPHABET[(hash >> (6 * at)) as usize & 63])).collect()
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     fixture::*,
-    id::DeviceId,
+    id::{DeviceId, OrderId},
     matching::TransitionKind,
     schedule::{self, QuietAction, QuietHours},
     shopper::PresenceState,

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use crate::{
     campaign::Campaign,
     id::DeviceId,
-    notification::{Cause, Channel},
+    notification::{Cause, Channel, Live},
     order::{Order, OrderState},
     region::Region,
     schedule::Hours,
@@ -32,6 +32,8 @@ pub struct Case<'a> {
     pub device: Option<&'a Device>,
     /// The service that a stored message was made for.
     pub channel: Option<Channel>,
+    /// What a stored message shows all the time.
+    pub live: Option<&'a Live>,
     /// In which shop.
     pub store: Option<&'a Store>,
     /// In which region.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Arrival, Arrived, Change, Order, OrderEvent, OrderState, Rank, Told};
 use crate::{
     decide::Suppression,
-    id::OrderId,
+    id::{EventId, NotificationId, OrderId},
     matching::{Transition, TransitionKind},
     notification::{Notification, Purpose},
     problem::Problem,
@@ -58,13 +58,18 @@ impl Order {
         self.lines.iter().filter_map(name).collect()
     }
 
-    /// Remembers what the shopper is told of what the order is now.
+    /// Remembers what an event led to, as long as the event itself is remembered.
+    pub(crate) fn answer(&mut self, event: &EventId, notifications: &[NotificationId]) {
+        if !notifications.is_empty() && self.events.contains_key(event) {
+            self.notifications.insert(event.clone(), notifications.to_vec());
+        }
+    }
+
+    /// Remembers that the shopper is told what the order is now.
     pub(crate) fn tell(&mut self, messages: &[&Notification]) {
-        let Some((_, _, event)) = &self.newest else { return };
         if messages.is_empty() {
             return;
         }
-        self.notifications.insert(event.clone(), messages.iter().map(|message| message.id).collect());
         let known = self.told.get(&self.state);
         let told_before = known.is_some_and(|known| !known.offer_only && known.eta == self.eta);
         let offer_only = !told_before && messages.iter().all(|message| message.purpose() == Some(Purpose::Offer));

@@ -81,7 +81,7 @@ fn in_the_end(run: &Run, story: &Story<'_>) -> Vec<String> {
                 }
                 Input::Erase => last.clear(),
                 Input::Register { .. } | Input::Deregister { .. } | Input::Observed { .. } | Input::Wake => {}
-                Input::Order { .. } | Input::Signal(_) | Input::Unregistered { .. } => {}
+                Input::Order { .. } | Input::Signal(_) | Input::Unregistered { .. } | Input::Live { .. } => {}
             }
         }
         for one in last.values() {
@@ -123,7 +123,7 @@ fn is_stored(story: &Story<'_>, done: &Done<'_>, shopper: &Shopper) -> bool {
         Input::Deregister { device } => !shopper.devices.contains_key(device),
         Input::Erase => shopper.devices.is_empty() && shopper.sends.is_empty(),
         Input::Observed { .. } | Input::Order { .. } => true,
-        Input::Wake | Input::Signal(_) | Input::Unregistered { .. } => true,
+        Input::Wake | Input::Signal(_) | Input::Unregistered { .. } | Input::Live { .. } => true,
     }
 }
 
@@ -259,7 +259,7 @@ fn beginnings(story: &Story<'_>) -> Beginnings {
                 Input::Erase => true,
                 Input::Register { device: of, .. } | Input::Deregister { device: of } => of == device,
                 Input::Observed { .. } | Input::Wake | Input::Order { .. } => false,
-                Input::Signal(_) | Input::Unregistered { .. } => false,
+                Input::Signal(_) | Input::Unregistered { .. } | Input::Live { .. } => false,
             };
             if anew {
                 beginnings.entry(device.clone()).or_default().push((done.asked, done.answered));

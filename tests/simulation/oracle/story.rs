@@ -178,7 +178,8 @@ impl<'a> Story<'a> {
                 | Input::Order { .. }
                 | Input::Profile(_)
                 | Input::Signal(_)
-                | Input::Unregistered { .. } => {}
+                | Input::Unregistered { .. }
+                | Input::Live { .. } => {}
             }
         }
         self.moves.values_mut().for_each(|moves| moves.sort_by_key(|it| it.asked));
