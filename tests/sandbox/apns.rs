@@ -12,7 +12,7 @@ use crate::{
     signing,
 };
 
-const TOPIC: &str = "com.example.shop";
+pub(crate) const TOPIC: &str = "com.example.shop";
 const ID: &str = "eabeae54-14a8-11e5-b60b-1697f925ec7b";
 
 struct Fixture {
@@ -22,7 +22,7 @@ struct Fixture {
     jwt: String,
 }
 
-fn jwt(sandbox: &Sandbox, key: &ApnsKey, issued_at: i64) -> String {
+pub(crate) fn jwt(sandbox: &Sandbox, key: &ApnsKey, issued_at: i64) -> String {
     let header = json!({ "alg": "ES256", "kid": key.key_id });
     let claims = json!({ "iss": sandbox.apns_team_id(), "iat": issued_at });
     signing::es256(&key.pem, &header, &claims)
@@ -32,7 +32,7 @@ fn payload() -> Value {
     json!({ "aps": { "alert": { "title": "Order ready", "body": "Bay 3" } }, "deep_link": "https://shop.example/o/1" })
 }
 
-fn push(token: &str, jwt: &str) -> Ask {
+pub(crate) fn push(token: &str, jwt: &str) -> Ask {
     Ask::post(&format!("/3/device/{token}"), payload().to_string())
         .with("authorization", format!("bearer {jwt}"))
         .with("apns-topic", TOPIC)

@@ -1,6 +1,13 @@
 //! A bare HTTP/2 client over TLS, and a stopped clock that can be moved.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
@@ -10,15 +17,20 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use parvis::{
     clock::Clock,
     entropy::Entropy,
-    sandbox::{Options, Sandbox},
+    sandbox::{ApnsCertificate, Options, Sandbox},
 };
 use parvis_engine::time::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use serde_json::Value;
-use tokio::{net::TcpStream, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_rustls::TlsConnector;
 
 /// A sandbox at noon of a winter's day, the same in every run but for its keys and ports.
@@ -96,18 +108,56 @@ pub(crate) struct Client {
     pub(crate) connection: JoinHandle<()>,
     /// How many streams the server allows.
     pub(crate) streams: watch::Receiver<usize>,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+/// Writes down what is read.
+struct Tap<S> {
+    inner: S,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
+    fn poll_read(self: Pin<&mut Self>, task: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = out.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(task, out))?;
+        this.heard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&out.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(task, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(task)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(task)
+    }
 }
 
 impl Client {
     pub(crate) async fn connect(url: &str, sandbox: &Sandbox) -> Client {
+        Client::connect_as(url, sandbox, None).await
+    }
+
+    /// Shows a certificate.
+    pub(crate) async fn connect_as(url: &str, sandbox: &Sandbox, certificate: Option<&ApnsCertificate>) -> Client {
         let authority = url.strip_prefix("https://").expect("an https URL").to_owned();
         let socket = TcpStream::connect(&authority).await.expect("the port is open");
         let name = ServerName::try_from("127.0.0.1").expect("a name");
-        let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), "h2")));
+        let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), "h2", certificate)));
         let tls = tls.connect(name, socket).await.expect("the certificate is good");
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
+        let tap = Tap { inner: tls, heard: Arc::clone(&heard) };
         let (sender, mut connection) =
-            handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("the server speaks HTTP/2");
+            handshake(TokioExecutor::new(), TokioIo::new(tap)).await.expect("the server speaks HTTP/2");
         let (allowed, streams) = watch::channel(usize::MAX);
         let connection = tokio_util::task::TaskTracker::new().spawn(async move {
             let driven = poll_fn(|task| {
@@ -118,7 +168,13 @@ impl Client {
             // How it ended shows in the requests.
             let _ = driven.await;
         });
-        Client { authority, sender, connection, streams }
+        Client { authority, sender, connection, streams, heard }
+    }
+
+    /// Whether these bytes came.
+    pub(crate) fn heard(&self, bytes: &[u8]) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.windows(bytes.len()).any(|window| window == bytes)
     }
 
     pub(crate) async fn ask(&self, ask: Ask) -> Answer {
@@ -150,19 +206,26 @@ impl Client {
 pub(crate) async fn agreed(url: &str, sandbox: &Sandbox, protocol: &str) -> Option<Vec<u8>> {
     let socket = TcpStream::connect(url.strip_prefix("https://").expect("an https URL")).await.expect("open");
     let name = ServerName::try_from("localhost").expect("a name");
-    let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), protocol))).connect(name, socket).await.ok()?;
+    let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), protocol, None))).connect(name, socket).await.ok()?;
     tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
 }
 
-fn trusting(ca_pem: &str, protocol: &str) -> ClientConfig {
+fn trusting(ca_pem: &str, protocol: &str, certificate: Option<&ApnsCertificate>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("a certificate")).expect("a CA");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(ApnsCertificate { certificate_pem, key_pem }) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate_pem.as_bytes()).expect("a certificate")];
+            let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).expect("a key");
+            builder.with_client_auth_cert(chain, key).expect("they belong together")
+        }
+    };
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     config
 }
