@@ -163,7 +163,7 @@ impl Http {
     /// # Errors
     /// Everything that is wrong, with paths below the delivery section.
     pub fn new(config: &Config, base: &Path) -> Result<Http, Vec<Problem>> {
-        let public_only = config.webpush.as_ref().is_none_or(|webpush| !webpush.allow_private);
+        let public_only = !config.allows_private();
         let allow = if public_only { Allow::Public } else { Allow::Any };
         Ok(Http {
             origins: Origins::default(),
