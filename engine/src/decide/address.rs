@@ -23,7 +23,7 @@ pub fn address(shopper: &Shopper, notification: &Notification) -> Option<Address
             }
         }
         Recipient::Address(address) => (**address).clone(),
-        Recipient::Endpoint(_) => return None,
+        Recipient::Endpoint(endpoint) => Address::Endpoint(endpoint.clone()),
     };
     (address.channel() == notification.channel).then_some(address)
 }
