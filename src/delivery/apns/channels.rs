@@ -186,7 +186,8 @@ struct Ask<'a> {
 }
 
 fn named(channel: &str) -> Result<(&'static str, String), Error> {
-    let fits = !channel.is_empty() && channel.len() <= ID_BYTES_MAX && channel.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits =
+        !channel.is_empty() && channel.len() <= ID_BYTES_MAX && channel.bytes().all(|byte| byte.is_ascii_graphic());
     if fits { Ok((ID_HEADER, channel.to_owned())) } else { Err(Error::BadId) }
 }
 

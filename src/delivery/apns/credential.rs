@@ -92,15 +92,18 @@ fn id((path, id): Named<'_, String>, missing: &str, problems: &mut Vec<Problem>)
     None
 }
 
-fn key_file((path, file): Named<'_, PathBuf>, missing: &str, base: &Path, problems: &mut Vec<Problem>) -> Option<Es256> {
+fn key_file(
+    (path, file): Named<'_, PathBuf>,
+    missing: &str,
+    base: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<Es256> {
     let Some(file) = file else {
         problems.push(Problem::new(path, missing));
         return None;
     };
     let pem = read(base, file, path, problems)?;
-    Es256::from_pem(&pem)
-        .map_err(|error| problems.push(Problem::new(path, format!("{} {error}", file.display()))))
-        .ok()
+    Es256::from_pem(&pem).map_err(|error| problems.push(Problem::new(path, format!("{} {error}", file.display())))).ok()
 }
 
 fn certificate(config: &Config, base: &Path, problems: &mut Vec<Problem>) -> Option<Arc<Identity>> {
@@ -216,7 +219,8 @@ mod tests {
         assert_eq!((production.key_id.as_str(), sandbox.key_id.as_str()), ("ABC123DEFG", "BBC123DEFG"));
         assert_eq!(sandbox.team_id, "DEF123GHIJ");
         assert_ne!(production.key.public(), sandbox.key.public());
-        for certificate in ["certificate = \"cert.pem\"\ncertificate_key = \"cert-key.pem\"", "certificate = \"both.pem\""]
+        for certificate in
+            ["certificate = \"cert.pem\"\ncertificate_key = \"cert-key.pem\"", "certificate = \"both.pem\""]
         {
             let Ok(Credential::Certificate(identity)) = loaded(certificate) else { panic!("{certificate}") };
             assert!(identity.not_after() > testing::now());

@@ -4,7 +4,7 @@
 //! its own, so that it lives as long and is grouped as it would be there.
 
 use parvis_engine::{
-    notification::{Body, Content, Custom, Live, Notification, Priority, PushKind, Purpose},
+    notification::{Body, Content, Custom, Live, Notification, Priority, Purpose, PushKind},
     retry::Outcome,
     time::Timestamp,
 };
@@ -53,11 +53,8 @@ pub(super) fn bytes(message: &Map<String, Value>) -> usize {
         let block = message.get(platform);
         names.iter().filter_map(|name| block?.get(*name)).map(weight).sum()
     };
-    let own = [
-        of("android", &["data", "notification"]),
-        of("apns", &["payload"]),
-        of("webpush", &["data", "notification"]),
-    ];
+    let own =
+        [of("android", &["data", "notification"]), of("apns", &["payload"]), of("webpush", &["data", "notification"])];
     common + own.into_iter().max().unwrap_or(0)
 }
 

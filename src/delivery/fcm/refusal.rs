@@ -36,9 +36,7 @@ pub(super) fn read(reply: &Reply, now: Timestamp) -> Meaning {
         // What Firebase is to show Apple or a browser's push service is missing or wrong; Android is not concerned.
         Some("THIRD_PARTY_AUTH_ERROR") => Meaning::unavailable(Blame::Setup, asked, reason),
         Some("QUOTA_EXCEEDED") => Meaning::throttled(refusal.quota, at_least(QUOTA_WAIT), reason),
-        Some("UNAVAILABLE" | "INTERNAL") => {
-            Meaning::unavailable(Blame::Provider, at_least(SERVER_ERROR_WAIT), reason)
-        }
+        Some("UNAVAILABLE" | "INTERNAL") => Meaning::unavailable(Blame::Provider, at_least(SERVER_ERROR_WAIT), reason),
         Some(_) | None if reply.status == StatusCode::TOO_MANY_REQUESTS => {
             Meaning::throttled(refusal.quota, at_least(QUOTA_WAIT), reason)
         }

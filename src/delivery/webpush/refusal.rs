@@ -58,7 +58,9 @@ impl Said {
         // Google answers with a page that has the word for its title.
         let google = text.contains("UnauthorizedRegistration").then(|| "UnauthorizedRegistration".to_owned());
         let is_token_fault = google.is_some()
-            || apple.as_deref().is_some_and(|reason| ["Jwt", "Vapid", "ProviderToken"].iter().any(|it| reason.contains(it)));
+            || apple
+                .as_deref()
+                .is_some_and(|reason| ["Jwt", "Vapid", "ProviderToken"].iter().any(|it| reason.contains(it)));
         let is_key_mismatch = text.contains("do not correspond to the credentials used to create the subscription")
             || text.contains("VapidPkHashMismatch")
             || mozilla.is_some() && text.to_ascii_lowercase().contains("mismatch");
