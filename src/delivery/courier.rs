@@ -303,7 +303,10 @@ impl Delivery<'_> {
         let bearer = credentials.current(self.address).await.map_err(|outcome| match outcome {
             // The target may not be called, which the provider has no part in.
             Outcome::Rejected { .. } => Attempted { outcome, answer: Answer::Says },
-            outcome => Attempted::failed(outcome),
+            Outcome::Accepted
+            | Outcome::Unregistered { .. }
+            | Outcome::Throttled { .. }
+            | Outcome::Unavailable { .. } => Attempted::failed(outcome),
         })?;
         let reply = self.send(&bearer).await?;
         if !provider.wants_new_credential(&reply) {
