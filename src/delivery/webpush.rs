@@ -62,6 +62,9 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 pub struct Config {
     /// The PEM file of the VAPID key, P-256.
     pub key: PathBuf,
+    /// The public half that web pages subscribe with, base64url; if it is given, the key must be its other half.
+    #[serde(default)]
+    pub public_key: Option<String>,
     /// Whom a push service can write to: `mailto:` or `https:`.
     pub subject: String,
     /// What opens on a tap where a message has no `https` link of its own. Without it such messages need a service
