@@ -85,6 +85,9 @@ impl Drop for Stream {
             if state.failures > 0 && condition.answers() > 0 {
                 state.failures = 0;
             }
+            if !condition.is_open() {
+                self.origin.forget(&mut state, condition);
+            }
             if !state.waiting.is_empty() {
                 self.origin.give_out(&mut state);
             }
@@ -147,24 +150,7 @@ impl Origin {
     /// Forgets a connection that takes no more streams.
     pub(super) fn remove(&self, condition: &Arc<Condition>) {
         let mut state = self.lock();
-        let before = state.connections.len();
-        state.connections.retain(|connection| !Arc::ptr_eq(connection.condition(), condition));
-        if state.connections.len() == before {
-            return;
-        }
-        if condition.answers() > 0 {
-            state.failures = 0;
-        } else if condition.farewell().is_some() || condition.is_owing() {
-            // Opened, asked, and ended without an answer: once may be chance, more often is how a peer refuses.
-            state.failures += 1;
-            if state.failures > 1 && matches!(state.dialing, Dialing::No) {
-                let why = match condition.farewell() {
-                    Some(word) => Error::GoAway { word: word.to_owned(), may_have_acted: false },
-                    None => Error::Connect("the peer closes connections without an answer".to_owned()),
-                };
-                self.pause(&mut state, why);
-            }
-        }
+        self.forget(&mut state, condition);
         self.give_out(&mut state);
     }
 
@@ -200,6 +186,27 @@ impl Origin {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, state: &mut State, condition: &Arc<Condition>) {
+        let before = state.connections.len();
+        state.connections.retain(|connection| !Arc::ptr_eq(connection.condition(), condition));
+        if state.connections.len() == before {
+            return;
+        }
+        if condition.answers() > 0 {
+            state.failures = 0;
+        } else if condition.farewell().is_some() || condition.is_owing() {
+            // Opened, asked, and ended without an answer: once may be chance, more often is how a peer refuses.
+            state.failures += 1;
+            if state.failures > 1 && matches!(state.dialing, Dialing::No) {
+                let why = match condition.farewell() {
+                    Some(word) => Error::GoAway { word: word.to_owned(), may_have_acted: false },
+                    None => Error::Connect("the peer answers on no connection".to_owned()),
+                };
+                self.pause(state, why);
+            }
+        }
     }
 
     /// The first connection with room: few connections under little load.
