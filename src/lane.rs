@@ -34,7 +34,7 @@ pub use self::{lanes::Lanes, settler::Settler};
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    delivery::{Couriers, Route, breaker, courier::Attempted},
+    delivery::{Couriers, Route, breaker},
     entropy::Entropy,
     pipeline,
     report::{Event, Reporter},
@@ -257,11 +257,11 @@ impl Lane {
     pub async fn deliver(&self, pass: Pass, leased: &Leased, address: &Address) -> Outcome {
         let Tools { couriers, reporter, clock, entropy, .. } = &self.tools;
         let notification = &leased.entry.notification;
-        let Attempted { outcome, answer } = couriers.attempt(notification, address).await;
+        let attempted = couriers.attempt(notification, address).await;
         let now = clock.now();
-        self.health.record(pass, answer, outcome == Outcome::Accepted, now, entropy.unit());
-        reporter.outcome(notification, &outcome, now);
-        outcome
+        self.health.record(pass, &attempted, now, entropy.unit());
+        reporter.outcome(notification, &attempted.outcome, now);
+        attempted.outcome
     }
 
     /// Waits for the attempts that are under way.

@@ -10,10 +10,11 @@ use parvis::{
     clock::Clock,
     config::Source,
     entropy::Entropy,
-    store::{Change, Claim, Commit, Committed, Durable, Store},
+    store::{Change, Claim, Commit, Committed, Durable, Queue, Store},
 };
 use parvis_engine::{
-    notification::{Address, Channel, Notification, Recipient},
+    id::AppId,
+    notification::{Address, Channel, Notification, Purpose, Recipient},
     shopper::{ApnsEnvironment, Consent, Device, PushTarget, Shopper},
     time::Timestamp,
 };
@@ -81,8 +82,11 @@ fn play(due: usize, backlog: usize) -> Played {
     });
     Runtime::new().expect("a runtime").block_on(async {
         let store = open(folder.path()).await;
-        let claim = store.claim(Channel::Apns, Clock::System.now(), 1, Duration::from_secs(60)).await;
-        assert!(matches!(claim, Ok(Claim::NothingUntil(_))), "everything that was due is settled");
+        for purpose in [Purpose::Order, Purpose::Offer] {
+            let queue = Queue::new(Channel::Apns, AppId::DEFAULT, Some(purpose));
+            let claim = store.claim(queue, Clock::System.now(), 1, Duration::from_secs(60)).await;
+            assert!(matches!(claim, Ok(Claim::NothingUntil(_))), "everything that was due is settled");
+        }
         store.close().await.expect("closes");
     });
     played

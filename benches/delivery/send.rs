@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parvis::{
     clock::Clock,
     delivery::{
-        self, Config, Couriers,
+        self, Config, Couriers, Tools,
         transport::{Http, Peer, Transport},
     },
     entropy::Entropy,
@@ -114,8 +114,8 @@ fn measure(
 }
 
 fn couriers(config: &Config, folder: &Path, transport: Arc<dyn Transport>) -> Couriers {
-    delivery::build(config, folder, Clock::System, Entropy::System, transport)
-        .unwrap_or_else(|problems| panic!("{problems:?}"))
+    let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None };
+    delivery::build(config, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 pub(crate) fn config(folder: &Path, certificate: &Certificate, sinks: &[Sink], concurrency: usize) -> Config {

@@ -336,7 +336,10 @@ impl Delivery<'_> {
         let bearer = credentials.current(self.address).await.map_err(|outcome| match outcome {
             // The target may not be called, which the provider has no part in.
             Outcome::Rejected { .. } => Attempted { outcome, answer: Answer::Says },
-            outcome => Attempted::failed(outcome),
+            Outcome::Accepted
+            | Outcome::Unregistered { .. }
+            | Outcome::Throttled { .. }
+            | Outcome::Unavailable { .. } => Attempted::failed(outcome),
         })?;
         let reply = self.send(&bearer).await?;
         if !provider.wants_new_credential(&reply) {
@@ -349,14 +352,17 @@ impl Delivery<'_> {
     }
 
     async fn send(&self, bearer: &str) -> Result<Reply, Attempted> {
-        let Courier { provider, peer, .. } = self.courier;
+        let Courier { provider, credentials, peer, .. } = self.courier;
         let now = self.clock.now();
         let unasked = |outcome| Attempted { outcome, answer: Answer::Says };
         if now >= self.notification.expires_at {
             return Err(unasked(unavailable(EXPIRED)));
         }
-        let request: Request<Bytes> =
+        let mut request: Request<Bytes> =
             provider.request(self.notification, self.address, bearer, now).map_err(unasked)?;
+        if let Some(party) = credentials.party(self.address) {
+            party.present(&mut request);
+        }
         self.transport.send(request, *peer).await.map_err(|error| {
             tracing::debug!(channel = provider.channel().name(), %error, "no answer");
             match error {

@@ -36,10 +36,8 @@ use message::Style;
 /// A token that is refused although it has just been replaced will not be helped by a third.
 pub(super) const TOKEN_LIMITS: Limits = Limits { age_min: Duration::ZERO, gap_min: Duration::from_secs(60) };
 
-/// Google's limit for notification and data together.
+/// Google's limit for what a platform gets; its documents say half of that for topics, its answers do not.
 const PAYLOAD_BYTES_MAX: usize = 4096;
-/// The same for a topic or a condition.
-const TOPIC_PAYLOAD_BYTES_MAX: usize = 2048;
 /// The longest topic name that Google's clients take.
 const TOPIC_BYTES_MAX: usize = 900;
 /// Google's limit.
@@ -188,9 +186,9 @@ impl Provider for Fcm {
         bearer: &str,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let (kind, name, bytes_max) = target(address)?;
+        let (kind, name) = target(address)?;
         let mut message = message::of(notification, &self.style, now)?;
-        if message::bytes(&message) > bytes_max {
+        if message::bytes(&message) > PAYLOAD_BYTES_MAX {
             return Err(rejected("payload_too_large"));
         }
         message.insert(kind.to_owned(), json!(name));
@@ -218,19 +216,17 @@ impl Provider for Fcm {
     }
 }
 
-/// The member of the message that names the target, its value, and how much may be sent there.
-fn target(address: &Address) -> Result<(&'static str, &str, usize), Outcome> {
+/// The member of the message that names the target, and its value.
+fn target(address: &Address) -> Result<(&'static str, &str), Outcome> {
     match address {
-        Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => Ok(("token", token, PAYLOAD_BYTES_MAX)),
-        Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => Ok(("fid", fid, PAYLOAD_BYTES_MAX)),
+        Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => Ok(("token", token)),
+        Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => Ok(("fid", fid)),
         Address::Target(PushTarget::Fcm { .. }) => {
             Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() })
         }
-        Address::FcmTopic { topic } if is_topic(topic) => Ok(("topic", topic, TOPIC_PAYLOAD_BYTES_MAX)),
+        Address::FcmTopic { topic } if is_topic(topic) => Ok(("topic", topic)),
         Address::FcmTopic { .. } => Err(rejected("bad_topic_name")),
-        Address::FcmCondition { condition } if is_condition(condition) => {
-            Ok(("condition", condition, TOPIC_PAYLOAD_BYTES_MAX))
-        }
+        Address::FcmCondition { condition } if is_condition(condition) => Ok(("condition", condition)),
         Address::FcmCondition { .. } => Err(rejected("bad_condition")),
         Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
         | Address::ApnsChannel { .. }
@@ -253,11 +249,18 @@ fn is_condition(condition: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use parvis_engine::notification::{Body, Custom, LiveEvent, Priority, PushKind};
+    use serde_json::Value;
+
     use super::*;
     use crate::delivery::testing;
 
     fn provider() -> Fcm {
-        Fcm { url: "https://fcm.googleapis.com/v1/projects/shop/messages:send".to_owned() }
+        Fcm {
+            url: "https://fcm.googleapis.com/v1/projects/shop/messages:send".to_owned(),
+            validate_only: false,
+            style: Style::default(),
+        }
     }
 
     fn target(token: Option<&str>, fid: Option<&str>) -> Address {
@@ -268,29 +271,76 @@ mod tests {
         target(Some("registration:token"), None)
     }
 
-    #[test]
-    fn an_offer_on_the_wire() {
-        let request = provider().request(&testing::offer(), &by_token(), "ya29", testing::now()).expect("a request");
-        assert_eq!(
-            testing::wire(&request),
-            "POST https://fcm.googleapis.com/v1/projects/shop/messages:send\n\
-             authorization: Bearer ya29\n\
-             content-type: application/json\n\
-             \n\
-             {\"message\":{\"android\":{\"collapse_key\":\"b2ZmZXI\",\"notification\":{\"tag\":\"b2ZmZXI\"},\
-             \"priority\":\"HIGH\",\"ttl\":\"3600s\"},\"data\":{\"aisle\":\"7\",\
-             \"deep_link\":\"https://shop.example/offers/7\",\
-             \"notification_id\":\"018bcfe5-6800-8dcb-a1e1-cbecb54e57cf\"},\
-             \"notification\":{\"body\":\"Aujourd’hui −20 %\",\"title\":\"Bienvenue\"},\"token\":\"registration:token\"}}"
-        );
+    fn sent(notification: &Notification) -> Result<Value, String> {
+        let request = provider().request(notification, &by_token(), "ya29", testing::now());
+        let request = request.map_err(|outcome| testing::meaning(&outcome).1.to_owned())?;
+        let body: Value = serde_json::from_slice(request.body()).expect("JSON");
+        Ok(body["message"].clone())
+    }
+
+    fn custom(custom: Custom) -> Notification {
+        Notification { body: Body::Custom(Box::new(custom)), ..testing::offer() }
+    }
+
+    fn patch(value: Value) -> Option<serde_json::Map<String, Value>> {
+        let Value::Object(patch) = value else { panic!("an object") };
+        Some(patch)
     }
 
     #[test]
-    fn an_installation_id_is_a_target_of_its_own() {
-        let target = target(None, Some("fid-1"));
-        let request = provider().request(&testing::offer(), &target, "ya29", testing::now()).expect("a request");
-        let body: Value = serde_json::from_slice(request.body()).expect("JSON");
-        assert_eq!((&body["message"]["fid"], &body["message"]["token"]), (&json!("fid-1"), &Value::Null));
+    fn each_kind_on_the_wire() {
+        let wire = |notification: &Notification, address: &Address| {
+            testing::wire(&provider().request(notification, address, "ya29", testing::now()).expect("a request"))
+        };
+        insta::assert_snapshot!("offer", wire(&testing::offer(), &by_token()));
+        insta::assert_snapshot!("fid", wire(&testing::offer(), &target(None, Some("fid-1"))));
+        let topic = Address::FcmTopic { topic: "news.fr".to_owned() };
+        insta::assert_snapshot!("topic", wire(&testing::offer(), &topic));
+        let condition = Address::FcmCondition { condition: "'a' in topics && 'b' in topics".to_owned() };
+        insta::assert_snapshot!("condition", wire(&testing::offer(), &condition));
+        insta::assert_snapshot!("live", wire(&testing::live(LiveEvent::Start), &by_token()));
+        let background = custom(Custom { push: PushKind::Background, ..Custom::default() });
+        insta::assert_snapshot!("background", wire(&background, &by_token()));
+        let patched = custom(Custom {
+            content: testing::offer().content().cloned(),
+            priority: Priority::Normal,
+            fcm: patch(json!({
+                "android": { "notification": { "image": "https://shop.example/7.png" }, "ttl": "5s" },
+                "webpush": null,
+                "fcm_options": { "analytics_label": "week-7" },
+            })),
+            ..Custom::default()
+        });
+        insta::assert_snapshot!("patched", wire(&patched, &by_token()));
+        let styled = Fcm {
+            validate_only: true,
+            style: Style {
+                package: Some("com.example.shop".to_owned()),
+                direct_boot: true,
+                offer_channel: Some("offers".to_owned()),
+                order_channel: Some("orders".to_owned()),
+            },
+            ..provider()
+        };
+        let request = styled.request(&testing::offer(), &by_token(), "ya29", testing::now()).expect("a request");
+        insta::assert_snapshot!("styled", testing::wire(&request));
+    }
+
+    #[test]
+    fn news_of_an_order_are_data_and_urgent_ones_wake_the_phone() {
+        let mut notification = testing::live(LiveEvent::Update);
+        let message = sent(&notification).expect("a message");
+        assert_eq!((&message["android"]["priority"], message.get("notification")), (&json!("NORMAL"), None));
+        let data = message["data"].as_object().expect("data");
+        assert!(data.values().all(Value::is_string), "{data:?}");
+        assert_eq!(
+            (&data["kind"], &data["event"], &data["step"]),
+            (&json!("order_progress"), &json!("update"), &json!("3"))
+        );
+        assert!(!data.contains_key("title"), "nothing is said beside it");
+        let Body::Live(live) = &mut notification.body else { panic!("live") };
+        live.urgent = true;
+        assert_eq!(sent(&notification).expect("a message")["android"]["priority"], "HIGH");
     }
 
     #[test]
@@ -298,8 +348,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Notification)| {
             let mut notification = testing::offer();
             change(&mut notification);
-            let outcome = provider().request(&notification, &by_token(), "ya29", testing::now()).err();
-            outcome.map(|outcome| testing::meaning(&outcome).1.to_owned())
+            sent(&notification).err()
         };
         let large = refused(&|notification| testing::content(notification).body = "x".repeat(4096));
         assert_eq!(large.as_deref(), Some("payload_too_large"));
@@ -309,20 +358,57 @@ mod tests {
             });
             assert_eq!(reserved.as_deref(), Some("reserved_data_key"), "{key}");
         }
-        let both = target(Some("a"), Some("b"));
-        let outcome = provider().request(&testing::offer(), &both, "ya29", testing::now()).err();
-        assert!(matches!(outcome, Some(Outcome::Unregistered { .. })));
+        let refused = |given: Custom| sent(&custom(given)).expect_err("refused");
+        assert_eq!(refused(Custom::default()), "no_content");
+        assert_eq!(refused(Custom { push: PushKind::Voip, ..Custom::default() }), "push_type_of_apple");
+        let with = |fcm| Custom { fcm: patch(fcm), ..Custom::default() };
+        assert_eq!(refused(with(json!({ "token": "other" }))), "target_in_message");
+        assert_eq!(refused(with(json!({ "data": { "from": "x" } }))), "reserved_data_key");
+        assert_eq!(refused(with(json!({ "data": { "number": 7 } }))), "data_not_text");
+        assert_eq!(refused(with(json!({ "apns": { "payload": { "x": "x".repeat(4096) } } }))), "payload_too_large");
+
+        let refused = |address: &Address| {
+            let outcome = provider().request(&testing::offer(), address, "ya29", testing::now()).expect_err("refused");
+            testing::meaning(&outcome).1.to_owned()
+        };
+        assert_eq!(refused(&target(Some("a"), Some("b"))), "neither_token_nor_fid");
+        assert_eq!(refused(&target(None, None)), "neither_token_nor_fid");
+        for topic in ["", "/topics/a", "bad#topic!name", &"x".repeat(901)] {
+            assert_eq!(refused(&Address::FcmTopic { topic: topic.to_owned() }), "bad_topic_name");
+        }
+        let six = (0..6).map(|number| format!("'{number}' in topics")).collect::<Vec<_>>().join(" && ");
+        for condition in ["", "'a' in topics && '", "a in topics", &six] {
+            assert_eq!(refused(&Address::FcmCondition { condition: condition.to_owned() }), "bad_condition");
+        }
+        let channel = Address::ApnsChannel {
+            bundle: "com.example.shop".to_owned(),
+            channel: "c".to_owned(),
+            environment: parvis_engine::shopper::ApnsEnvironment::Production,
+            stored: false,
+        };
+        assert_eq!(refused(&channel), "wrong_channel");
+    }
+
+    #[test]
+    fn a_patch_takes_away_no_id() {
+        let message = sent(&custom(Custom {
+            fcm: patch(json!({ "data": { "notification_id": "mine", "x": "y" } })),
+            ..Custom::default()
+        }));
+        let id = testing::offer().id.to_string();
+        assert_eq!(message.expect("a message")["data"], json!({ "notification_id": id, "x": "y" }));
     }
 
     #[test]
     fn the_time_to_live_ends_with_the_message_and_within_four_weeks() {
         let ttl = |expires_at| {
-            let notification = Notification { expires_at, ..testing::offer() };
-            let request = provider().request(&notification, &by_token(), "ya29", testing::now()).expect("a request");
-            let body: Value = serde_json::from_slice(request.body()).expect("JSON");
-            body["message"]["android"]["ttl"].as_str().map(str::to_owned)
+            let message = sent(&Notification { expires_at, ..testing::offer() }).expect("a message");
+            message["android"]["ttl"].as_str().map(str::to_owned)
         };
-        assert_eq!(ttl(testing::now().plus(Duration::from_millis(1_999))).as_deref(), Some("1s"));
+        let after = |millis| testing::now().plus(Duration::from_millis(millis));
+        assert_eq!(ttl(after(3_500)).as_deref(), Some("3.5s"));
+        assert_eq!(ttl(after(1_009)).as_deref(), Some("1.009s"));
+        assert_eq!(ttl(after(10_000)).as_deref(), Some("10s"));
         assert_eq!(ttl(testing::now().minus(Duration::from_secs(1))).as_deref(), Some("0s"));
         assert_eq!(ttl(Timestamp::MAX).as_deref(), Some("2419200s"));
     }
@@ -335,48 +421,77 @@ mod tests {
         .to_string()
     }
 
+    fn quota(description: &str) -> String {
+        json!({ "error": { "status": "RESOURCE_EXHAUSTED", "details": [
+            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "QUOTA_EXCEEDED" },
+            { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{ "description": description }] },
+        ] } })
+        .to_string()
+    }
+
     #[test]
     fn replies_have_a_meaning() {
+        use Blame::{Message, Operator, Provider as Service, Setup};
         let general = |status: &str| json!({ "error": { "status": status } }).to_string();
         let table = [
-            (200, r#"{"name":"projects/shop/messages/1"}"#.to_owned(), "accepted", ""),
-            (400, refusal("INVALID_ARGUMENT", "INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT"),
-            (400, general("INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT"),
-            (401, refusal("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"), "unavailable", "THIRD_PARTY_AUTH_ERROR"),
-            (401, general("UNAUTHENTICATED"), "unavailable", "UNAUTHENTICATED"),
-            (403, refusal("PERMISSION_DENIED", "SENDER_ID_MISMATCH"), "unregistered", "SENDER_ID_MISMATCH"),
-            (403, general("PERMISSION_DENIED"), "unavailable", "PERMISSION_DENIED"),
-            (404, refusal("NOT_FOUND", "UNREGISTERED"), "unregistered", "UNREGISTERED"),
-            (404, general("NOT_FOUND"), "unavailable", "NOT_FOUND"),
-            (404, "<html>".to_owned(), "unavailable", "http_404"),
-            (429, refusal("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), "throttled", "QUOTA_EXCEEDED"),
-            (429, String::new(), "throttled", "http_429"),
-            (500, refusal("INTERNAL", "INTERNAL"), "unavailable", "INTERNAL"),
-            (503, refusal("UNAVAILABLE", "UNAVAILABLE"), "unavailable", "UNAVAILABLE"),
-            (502, "<html>".to_owned(), "unavailable", "http_502"),
-            (400, refusal("INVALID_ARGUMENT", "SOMETHING_NEW"), "rejected", "SOMETHING_NEW"),
-            (503, format!("[{}]", refusal("UNAVAILABLE", "UNAVAILABLE")), "unavailable", "UNAVAILABLE"),
+            (200, r#"{"name":"projects/shop/messages/1"}"#.to_owned(), "accepted", "", None),
+            (400, refusal("INVALID_ARGUMENT", "INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT", Some(Message)),
+            (400, general("INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT", Some(Message)),
+            (
+                401,
+                refusal("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"),
+                "unavailable",
+                "THIRD_PARTY_AUTH_ERROR",
+                Some(Setup),
+            ),
+            (401, general("UNAUTHENTICATED"), "unavailable", "UNAUTHENTICATED", Some(Operator)),
+            (
+                403,
+                refusal("PERMISSION_DENIED", "SENDER_ID_MISMATCH"),
+                "unregistered",
+                "SENDER_ID_MISMATCH",
+                Some(Message),
+            ),
+            (403, general("PERMISSION_DENIED"), "unavailable", "PERMISSION_DENIED", Some(Operator)),
+            (404, refusal("NOT_FOUND", "UNREGISTERED"), "unregistered", "UNREGISTERED", Some(Message)),
+            (404, general("NOT_FOUND"), "unavailable", "NOT_FOUND", Some(Operator)),
+            (404, "<html>".to_owned(), "unavailable", "http_404", Some(Operator)),
+            (429, refusal("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), "throttled", "QUOTA_EXCEEDED", Some(Service)),
+            (429, quota("Message rate exceeded."), "throttled", "QUOTA_EXCEEDED", Some(Service)),
+            (429, quota("Device message rate exceeded."), "throttled", "QUOTA_EXCEEDED", Some(Message)),
+            (429, quota("Topic message rate exceeded."), "throttled", "QUOTA_EXCEEDED", Some(Message)),
+            (429, String::new(), "throttled", "http_429", Some(Service)),
+            (500, refusal("INTERNAL", "INTERNAL"), "unavailable", "INTERNAL", Some(Service)),
+            (503, refusal("UNAVAILABLE", "UNAVAILABLE"), "unavailable", "UNAVAILABLE", Some(Service)),
+            (502, "<html>".to_owned(), "unavailable", "http_502", Some(Service)),
+            (400, refusal("INVALID_ARGUMENT", "SOMETHING_NEW"), "rejected", "SOMETHING_NEW", Some(Message)),
+            (500, refusal("INTERNAL", "UNSPECIFIED_ERROR"), "unavailable", "UNSPECIFIED_ERROR", Some(Service)),
+            (503, format!("[{}]", refusal("UNAVAILABLE", "UNAVAILABLE")), "unavailable", "UNAVAILABLE", Some(Service)),
         ];
-        for (status, body, meaning, word) in table {
-            let outcome = provider().outcome(&testing::reply(status, &[], &body), testing::now());
-            let word = if meaning == "accepted" { "" } else { word };
+        for (status, body, meaning, word, blame) in table {
+            let reply = testing::reply(status, &[], &body);
+            let outcome = provider().outcome(&reply, testing::now());
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {body}");
+            assert_eq!(provider().blame(&reply), blame, "{status} {body}");
         }
     }
 
     #[test]
     fn recorded_answers_have_a_meaning() {
         let table = [
-            (include_str!("testdata/fcm_invalid_token.json"), "unregistered"),
-            (include_str!("testdata/fcm_invalid_condition.json"), "rejected"),
-            (include_str!("testdata/fcm_invalid_topic_name.json"), "rejected"),
-            (include_str!("testdata/fcm_no_target.json"), "rejected"),
-            (include_str!("testdata/fcm_oversized_payload.json"), "rejected"),
-            (include_str!("testdata/fcm_webpush_invalid_ttl.json"), "rejected"),
+            (200, r#"{"name":"projects/shop/messages/7351694482102284041"}"#, "accepted"),
+            (400, include_str!("testdata/fcm_invalid_token.json"), "unregistered"),
+            (400, include_str!("testdata/fcm_invalid_condition.json"), "rejected"),
+            (400, include_str!("testdata/fcm_invalid_topic_name.json"), "rejected"),
+            (400, include_str!("testdata/fcm_no_target.json"), "rejected"),
+            (400, include_str!("testdata/fcm_oversized_payload.json"), "rejected"),
+            (400, include_str!("testdata/fcm_webpush_invalid_ttl.json"), "rejected"),
         ];
-        for (body, meaning) in table {
-            let outcome = provider().outcome(&testing::reply(400, &[], body), testing::now());
-            assert_eq!(testing::meaning(&outcome), (meaning, "INVALID_ARGUMENT"), "{body}");
+        for (status, body, meaning) in table {
+            let reply = testing::reply(status, &[], body);
+            let word = if status == 200 { "" } else { "INVALID_ARGUMENT" };
+            assert_eq!(testing::meaning(&provider().outcome(&reply, testing::now())), (meaning, word), "{body}");
+            assert!(!provider().blame(&reply).is_some_and(Blame::trips), "{body}");
         }
     }
 
@@ -414,5 +529,7 @@ mod tests {
     #[test]
     fn any_target_is_a_request_or_an_outcome() {
         testing::any_target_is_a_request_or_an_outcome(&provider(), |word| target(Some(&word), None));
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |topic| Address::FcmTopic { topic });
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |condition| Address::FcmCondition { condition });
     }
 }

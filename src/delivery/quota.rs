@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_devices_that_are_remembered_are_bounded_and_the_busy_ones_among_them() {
+    fn the_devices_that_are_remembered_are_bounded() {
         let mut quota = Quota::new(Limits { device_per_minute: 4, ..Limits::default() });
         let now = testing::now();
         for _ in 0..4 {

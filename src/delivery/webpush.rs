@@ -247,7 +247,8 @@ fn decode(keys: &SubscriptionKeys) -> Option<ece::Keys> {
 mod tests {
     use std::time::Duration;
 
-    use parvis_engine::notification::Origin;
+    use parvis_engine::notification::{Custom, LiveEvent, Origin};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::delivery::testing;
@@ -323,25 +324,85 @@ mod tests {
         assert_eq!(message, expected);
     }
 
+    /// What the browser reads.
+    fn read(provider: &WebPush, notification: &Notification, endpoint: &str) -> Value {
+        let address = testing::browser_target(endpoint);
+        let request = provider.request(notification, &address, "JWT", testing::now()).expect("a request");
+        serde_json::from_slice(&testing::browser().decrypt(request.body())).expect("JSON")
+    }
+
     #[test]
     fn a_message_without_a_page_is_left_to_the_service_worker() {
         let mut notification = testing::offer();
         testing::content(&mut notification).deep_link = Some("shop://offers/7".to_owned());
-        let read = |navigate| -> Value {
-            serde_json::from_slice(&payload(&notification, notification.content().expect("words"), navigate))
-                .expect("JSON")
-        };
-        assert!(read(None).get("web_push").is_none());
-        assert_eq!(read(Some("https://shop.example/"))["notification"]["navigate"], "https://shop.example/");
+        assert!(read(&provider(), &notification, ENDPOINT).get("web_push").is_none());
+        let provider = WebPush { navigate: Some("https://shop.example/".to_owned()), ..provider() };
+        assert_eq!(read(&provider, &notification, ENDPOINT)["notification"]["navigate"], "https://shop.example/");
+    }
+
+    #[test]
+    fn news_of_an_order_are_told_if_there_are_words() {
+        let told = read(&provider(), &testing::live(LiveEvent::Start), ENDPOINT);
+        assert_eq!(told["notification"]["body"], "En route");
+        let outcome =
+            request(&testing::live(LiveEvent::Update), &testing::browser_target(ENDPOINT)).expect_err("silent");
+        assert_eq!(testing::meaning(&outcome), ("rejected", "no_content"));
+    }
+
+    fn custom(priority: Priority, given: &Value) -> Notification {
+        let webpush = given.as_object().cloned();
+        let custom = Custom { priority, webpush, ..Custom::default() };
+        Notification { body: Body::Custom(Box::new(custom)), ..testing::offer() }
+    }
+
+    #[test]
+    fn what_a_back_end_wrote_is_sent_as_it_is() {
+        let given = json!({ "web_push": 8030, "notification": { "title": "t", "navigate": "https://shop.example/" } });
+        for (priority, urgency) in [(Priority::High, "high"), (Priority::Normal, "normal"), (Priority::Low, "low")] {
+            let notification = custom(priority, &given);
+            assert_eq!(read(&provider(), &notification, ENDPOINT), given);
+            assert!(head(&notification).contains(&format!("urgency: {urgency}\n")));
+        }
+        let large = custom(Priority::High, &json!({ "x": "x".repeat(4000) }));
+        let outcome = request(&large, &testing::browser_target(ENDPOINT)).expect_err("refused");
+        assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large_4096"), "never cut");
+    }
+
+    #[test]
+    fn a_large_message_loses_the_apps_data_and_then_text() {
+        let body = |message: &Value| message["notification"]["body"].as_str().expect("text").to_owned();
+        let mut notification = testing::offer();
+        testing::content(&mut notification).data.insert("blob".to_owned(), "x".repeat(3900));
+        let shown = read(&provider(), &notification, ENDPOINT);
+        assert_eq!(body(&shown), "Aujourd’hui −20 %");
+        let keys: Vec<_> = shown["notification"]["data"].as_object().expect("data").keys().cloned().collect();
+        assert_eq!(keys, ["deep_link", "notification_id"]);
+        // Characters of several bytes, and such as JSON escapes.
+        testing::content(&mut notification).body = "€\"\n".repeat(2000);
+        for (endpoint, body_max) in [(ENDPOINT, 4096), ("https://updates.push.services.mozilla.com/wpush/v2/g", 2744)] {
+            let address = testing::browser_target(endpoint);
+            let request = request(&notification, &address).expect("a request");
+            let length = request.body().len();
+            assert!(length <= body_max && length > body_max - 16, "{length} of {body_max}");
+            let text = body(&read(&provider(), &notification, endpoint));
+            assert!(text.starts_with("€\"\n€") && text.ends_with('…'), "{text}");
+        }
+        testing::content(&mut notification).title = "x".repeat(4000);
+        let outcome = request(&notification, &testing::browser_target(ENDPOINT)).expect_err("refused");
+        assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large_4096"));
+    }
+
+    #[test]
+    fn the_longest_name_that_fits_has_the_limit() {
+        let payload_max = [("example.com", 1000), ("push.example.com", 2000)];
+        let payload_max = payload_max.map(|(name, bytes)| (name.to_owned(), bytes)).into();
+        let provider = WebPush { payload_max, ..provider() };
+        let hosts = ["example.com", "a.Push.example.com", "xpush.example.com", "myexample.com", ""];
+        assert_eq!(hosts.map(|host| provider.body_max(host)), [1000, 2000, 1000, 4096, 4096]);
     }
 
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
-        let mut large = testing::offer();
-        testing::content(&mut large).body = "x".repeat(ece::PLAINTEXT_BYTES_MAX);
-        let outcome = request(&large, &testing::browser_target(ENDPOINT)).expect_err("refused");
-        assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large"));
-
         let changed = |change: &dyn Fn(&mut parvis_engine::shopper::Subscription)| {
             let Address::Target(PushTarget::WebPush { mut subscription }) = testing::browser_target(ENDPOINT) else {
                 panic!("a browser's target")
@@ -366,28 +427,52 @@ mod tests {
 
     #[test]
     fn replies_have_a_meaning() {
+        use Blame::{Message, Operator, Provider as Service, Setup};
         let mozilla = |errno: u32| json!({ "code": 0, "errno": errno, "error": "e", "message": "m" }).to_string();
+        let mismatch = json!({ "code": 401, "errno": 109, "message": "VAPID public key mismatch" }).to_string();
+        let apple = |reason: &str| json!({ "reason": reason }).to_string();
+        let google = "the VAPID credentials in the authorization header do not correspond to the credentials used to \
+                      create the subscriptions.\n";
+        let page = "<HTML><HEAD><TITLE>UnauthorizedRegistration</TITLE></HEAD></HTML>";
+        let gone = "push subscription has unsubscribed or expired.\n";
         let table = [
-            (201, String::new(), "accepted", ""),
-            (202, String::new(), "accepted", ""),
-            (301, String::new(), "rejected", "http_301"),
-            (400, mozilla(111), "rejected", "errno_111"),
-            (400, r#"{"reason":"BadJwtToken"}"#.to_owned(), "unavailable", "BadJwtToken"),
-            (400, r#"{"reason":"BadWebPushTopic"}"#.to_owned(), "rejected", "BadWebPushTopic"),
-            (401, mozilla(109), "unavailable", "errno_109"),
-            (403, r#"{"reason":"BadJwtToken"}"#.to_owned(), "unavailable", "BadJwtToken"),
-            (404, mozilla(102), "unregistered", "errno_102"),
-            (405, String::new(), "rejected", "http_405"),
-            (410, mozilla(103), "unregistered", "errno_103"),
-            (410, "push subscription has unsubscribed or expired.\n".to_owned(), "unregistered", "http_410"),
-            (413, mozilla(104), "rejected", "errno_104"),
-            (429, String::new(), "throttled", "http_429"),
-            (500, mozilla(999), "unavailable", "errno_999"),
-            (503, mozilla(201), "unavailable", "errno_201"),
+            (301, String::new(), "rejected", "http_301", Message),
+            (400, mozilla(101), "rejected", "errno_101", Message),
+            (400, mozilla(108), "rejected", "errno_108", Message),
+            (400, mozilla(110), "rejected", "errno_110", Message),
+            (400, mozilla(111), "rejected", "errno_111", Message),
+            (400, mozilla(112), "rejected", "errno_112", Message),
+            (400, mozilla(113), "rejected", "errno_113", Message),
+            (400, apple("BadJwtToken"), "unavailable", "BadJwtToken", Operator),
+            (400, apple("VapidPkHashMismatch"), "unavailable", "vapid_key_mismatch", Setup),
+            (400, apple("BadWebPushTopic"), "rejected", "BadWebPushTopic", Message),
+            (400, page.to_owned(), "unavailable", "UnauthorizedRegistration", Operator),
+            (401, mozilla(109), "unavailable", "errno_109", Operator),
+            (401, mismatch, "unavailable", "vapid_key_mismatch", Setup),
+            (403, apple("BadJwtToken"), "unavailable", "BadJwtToken", Operator),
+            (403, google.to_owned(), "unavailable", "vapid_key_mismatch", Setup),
+            (404, mozilla(102), "unregistered", "errno_102", Message),
+            (405, String::new(), "rejected", "http_405", Message),
+            (406, String::new(), "throttled", "http_406", Service),
+            (410, mozilla(103), "unregistered", "errno_103", Message),
+            (410, mozilla(105), "unregistered", "errno_105", Message),
+            (410, mozilla(106), "unregistered", "errno_106", Message),
+            (410, gone.to_owned(), "unregistered", "http_410", Message),
+            (413, mozilla(104), "rejected", "payload_too_large", Message),
+            (429, String::new(), "throttled", "http_429", Message),
+            (500, mozilla(999), "unavailable", "errno_999", Service),
+            (503, mozilla(201), "unavailable", "errno_201", Service),
+            (503, mozilla(202), "unavailable", "errno_202", Service),
         ];
-        for (status, body, meaning, word) in table {
-            let outcome = provider().outcome(&testing::reply(status, &[], &body), testing::now());
+        for (status, body, meaning, word, blame) in table {
+            let reply = testing::reply(status, &[], &body);
+            let outcome = provider().outcome(&reply, testing::now());
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {body}");
+            assert_eq!(provider().blame(&reply), Some(blame), "{status} {body}");
+        }
+        for status in [201, 202] {
+            let reply = testing::reply(status, &[], "");
+            assert_eq!(provider().outcome(&reply, testing::now()), Outcome::Accepted);
         }
         let throttled = testing::reply(429, &[("retry-after", "20")], "");
         let retry_after = Some(Duration::from_secs(20));

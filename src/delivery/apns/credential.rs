@@ -31,6 +31,7 @@ const TOKEN_RENEWAL: Duration = Duration::from_secs(40 * 60);
 const TOKEN_LIFE: Duration = Duration::from_secs(55 * 60);
 
 /// What the daemon shows.
+#[allow(clippy::large_enum_variant, reason = "there is one for each app, and it is taken apart at once")]
 pub enum Credential {
     /// Tokens, which go into a header.
     Keys {

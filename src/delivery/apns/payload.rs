@@ -52,7 +52,8 @@ pub(super) fn for_channel(notification: &Notification, attributes_type: &str) ->
         Body::Live(live) if live.event == LiveEvent::Start => Err(cannot_start()),
         Body::Live(live) => activity(notification, live, attributes_type),
         Body::Custom(custom) if custom.push == PushKind::LiveActivity => {
-            let starts = custom.apns.as_ref().is_some_and(|given| given["aps"]["event"] == "start");
+            let starts =
+                custom.apns.as_ref().and_then(|given| given.get("aps")).is_some_and(|aps| aps["event"] == "start");
             if starts { Err(cannot_start()) } else { custom_push(notification, custom) }
         }
         Body::Content(_) | Body::Custom(_) | Body::Fact(_) => Err(rejected("not_a_live_activity")),
@@ -79,7 +80,7 @@ fn activity(notification: &Notification, live: &Live, attributes_type: &str) -> 
     aps.insert("content-state".to_owned(), content_state(&live.state));
     // Of several activities the phone puts that on top which is nearest to its end.
     let (step, steps) = (u32::from(live.state.step), u32::from(live.state.steps.max(1)));
-    aps.insert("relevance-score".to_owned(), json!(step * 100 / steps));
+    aps.insert("relevance-score".to_owned(), json!((step * 100 / steps).min(100)));
     let dates = [("stale-date", live.stale_at), ("dismissal-date", live.dismiss_at)];
     for (name, at) in dates {
         if let Some(at) = at {

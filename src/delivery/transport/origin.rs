@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Error, Identity, Peer, Standing,
+    Caller, Error, Peer, Standing,
     condition::Condition,
     connection::{Connection, Speech},
     dial::{Dial, Wire},
@@ -31,11 +31,11 @@ pub(super) struct Bounds {
     pub(super) connect_timeout: Duration,
 }
 
-/// All connections to one origin with one identity.
+/// All connections to one origin for one caller.
 pub(super) struct Origin {
     pub(super) peer: Peer,
     pub(super) authority: String,
-    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) caller: Option<Caller>,
     /// When it was last used, as a number that grows with every use of any origin.
     pub(super) used: AtomicU64,
     dialer: Box<dyn Dial>,
@@ -99,14 +99,14 @@ impl Origin {
     pub(super) fn new(
         peer: Peer,
         authority: String,
-        identity: Option<Arc<Identity>>,
+        caller: Option<Caller>,
         dialer: Box<dyn Dial>,
         bounds: Bounds,
     ) -> Arc<Origin> {
         Arc::new_cyclic(|this| Origin {
             peer,
             authority,
-            identity,
+            caller,
             used: AtomicU64::new(0),
             dialer,
             bounds,
@@ -157,8 +157,7 @@ impl Origin {
     /// Whether an idle connection is to stay; if not, it takes no more streams.
     pub(super) fn wants(&self, condition: &Condition, rest: Rest) -> bool {
         let _nobody_takes_one_meanwhile = self.lock();
-        // Nobody else knows an identity that has been replaced.
-        let is_replaced = self.identity.as_ref().is_some_and(|identity| Arc::strong_count(identity) == 1);
+        let is_replaced = self.caller.as_ref().is_some_and(Caller::is_replaced);
         if condition.in_use() > 0 || (rest == Rest::Stay && !is_replaced) {
             return true;
         }

@@ -1,5 +1,6 @@
 //! The transport against servers.
 
+mod callers;
 mod frames;
 mod goodbyes;
 mod identities;
