@@ -301,7 +301,10 @@ mod tests {
             live.as_mut().map(shows);
             orders
         };
-        assert_eq!([go("t0", true), go("t0", true), go("t1", true)], [Some((true, 0)), Some((true, 1)), Some((true, 0))]);
+        assert_eq!(
+            [go("t0", true), go("t0", true), go("t1", true)],
+            [Some((true, 0)), Some((true, 1)), Some((true, 0))]
+        );
         let fcm_only = report(&mut shopper, &phone(), &Report::Activity(order("O-2"), token("b0")), at(NOON));
         assert_eq!(fcm_only, Err(Refusal::NoApnsTarget));
         let unknown = report(&mut shopper, &"other".parse().expect("an id"), &Report::NoStart, at(NOON));
