@@ -53,6 +53,9 @@ mod tests {
         settings.presence.exit_probability = 0.45;
         settings.presence.timeout = Duration::from_secs(600);
         settings.observations.skew_max = Duration::from_secs(90_000);
+        settings.live.dismiss_after = Duration::from_secs(5 * 3_600);
+        settings.live.stale_after = Duration::ZERO;
+        settings.live.urgent_per_hour = 61;
         let paths: Vec<String> = problems(&settings).into_iter().map(|problem| problem.path).collect();
         let expected = [
             "/observations/skew_max",
@@ -60,6 +63,9 @@ mod tests {
             "/presence/enter_probability",
             "/presence/exit_probability",
             "/presence/timeout",
+            "/live/stale_after",
+            "/live/dismiss_after",
+            "/live/urgent_per_hour",
         ];
         assert_eq!(paths, expected);
     }

@@ -17,6 +17,7 @@ mod hurried;
 mod input;
 mod life;
 mod lifecycle;
+mod live;
 mod orders;
 mod providers;
 mod radio;

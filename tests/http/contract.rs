@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use http::Method;
 use parvis::http::{Config, problem::Kind};
 use parvis_engine::{
-    change::{Registration, Signal},
+    change::{Registration, Signal, live::Token},
+    notification::LiveState,
     observation::{Observation, Rejection},
     order::OrderEvent,
     registry::{BeaconRegionSpec, BeaconSpec, ScannerSpec, ZoneSpec},
@@ -54,6 +55,8 @@ async fn every_call_of_the_contract_is_there() {
         .collect();
     let others = "POST /v1/geofences, POST /v1/beacons, PUT /v1/beacons/{id}/link, GET /v1/beacons/{id}/link, \
         DELETE /v1/beacons/{id}/link, GET /v1/around, PUT /v1/devices/{device}, GET /v1/devices/{device}, DELETE /v1/devices/{device}, \
+        PUT /v1/devices/{device}/live-activities/start-token, DELETE /v1/devices/{device}/live-activities/start-token, \
+        PUT /v1/devices/{device}/live-activities/{order}, DELETE /v1/devices/{device}/live-activities/{order}, \
         PUT /v1/shoppers/{shopper}, GET /v1/shoppers/{shopper}, DELETE /v1/shoppers/{shopper}, \
         POST /v1/shoppers/{shopper}/signals, POST /v1/observations, POST /v1/orders/{order}/events, \
         GET /v1/orders/{order}, GET /v1/notifications, GET /v1/notifications/{id}, \
@@ -81,8 +84,12 @@ async fn the_shapes_are_those_that_are_read() {
         &document,
         "Registration",
         json!({"shopper": "C-1", "platform": "ios", "locale": "fr",
-        "target": {"channel": "fcm", "token": "t"}, "time_zone": "Europe/Paris", "preferred": true, "consents": consents}),
+        "target": {"channel": "fcm", "token": "t"}, "time_zone": "Europe/Paris", "preferred": true, "consents": consents,
+        "progress": true}),
     );
+    agree::<Token>(&document, "LiveToken", json!({"token": "ab"}));
+    let live = json!({"state": "delayed", "step": 3, "steps": 5, "fulfilment": "delivery", "eta": NOW, "store": "s", "at": NOW});
+    agree::<LiveState>(&document, "LiveState", live);
     agree::<Signal>(&document, "Signal", json!({"interest": "tv", "weight": 1.0, "source": "mail", "at": NOW}));
     agree::<OrderEvent>(
         &document,

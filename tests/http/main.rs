@@ -6,6 +6,7 @@ mod beacons;
 mod catalog;
 mod contract;
 mod formats;
+mod live;
 mod observations;
 mod people;
 mod repeats;

@@ -195,3 +195,128 @@ fn tidy(device: &mut Device) {
         device.live = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{change::register, decide::Settings, fixture::*, shopper::ApnsEnvironment};
+
+    fn phone() -> DeviceId {
+        "phone".parse().expect("an id")
+    }
+
+    fn order(name: &str) -> OrderId {
+        name.parse().expect("an id")
+    }
+
+    fn token(text: &str) -> Token {
+        Token { token: text.to_owned() }
+    }
+
+    fn apns(token: &str) -> PushTarget {
+        let (token, topic) = (token.to_owned(), "com.example.shop".to_owned());
+        PushTarget::Apns { token, topic, environment: ApnsEnvironment::Production }
+    }
+
+    /// A registration of the phone for this shopper, or for nobody.
+    fn registration(shopper: Option<&str>, target: PushTarget, progress: bool) -> Registration {
+        let json = serde_json::json!({"shopper": shopper, "platform": "phone", "target": target, "progress": progress});
+        serde_json::from_value(json).expect("well formed")
+    }
+
+    /// A shopper whose app has reported a start token and the activity of an order.
+    fn following(shopper: &str) -> Shopper {
+        let mut shopper = Shopper::new(shopper.parse().expect("an id"));
+        let owner = (!shopper.id.is_anonymous()).then(|| shopper.id.to_string());
+        let first = registration(owner.as_deref(), apns("d0"), false);
+        register(&mut shopper, None, (&phone(), first), &Settings::default(), at(NOON));
+        for said in [Report::Start(token("a0")), Report::Activity(order("O-1"), token("b0"))] {
+            assert_eq!(report(&mut shopper, &phone(), &said, at(NOON)), Ok(true));
+            assert_eq!(report(&mut shopper, &phone(), &said, at(NOON)), Ok(false), "a repeat is harmless");
+        }
+        shopper
+    }
+
+    fn live(shopper: &Shopper) -> Option<&Following> {
+        shopper.devices.get("phone").and_then(|device| device.live.as_deref())
+    }
+
+    /// Whether there is a start token, which orders are followed, and how many of them can be changed.
+    fn sums(shopper: &Shopper) -> (bool, Vec<&str>, usize) {
+        let Some(live) = live(shopper) else { return (false, Vec::new(), 0) };
+        let orders = live.orders.keys().map(OrderId::as_str).collect();
+        (live.start.is_some(), orders, live.orders.values().filter(|it| it.token.is_some()).count())
+    }
+
+    #[test]
+    fn an_app_that_announces_itself_again_keeps_its_tokens_and_an_installed_one_has_none() {
+        let settings = Settings::default();
+        let mut shopper = following("C-1");
+        let same = registration(Some("C-1"), apns("d0"), false);
+        register(&mut shopper, None, (&phone(), same), &settings, at(NOON));
+        assert_eq!(sums(&shopper), (true, vec!["O-1"], 1));
+        let installed = registration(Some("C-1"), apns("d1"), false);
+        register(&mut shopper, None, (&phone(), installed), &settings, at(NOON));
+        assert_eq!(sums(&shopper), (false, vec!["O-1"], 0), "it is not begun a second time");
+    }
+
+    #[test]
+    fn what_a_device_shows_goes_with_the_orders() {
+        let (settings, mut known) = (Settings::default(), Shopper::new("C-2".parse().expect("an id")));
+        let claim = || registration(Some("C-2"), apns("d0"), false);
+        let mut anonymous = following("~phone");
+        register(&mut known, Some(&mut anonymous), (&phone(), claim()), &settings, at(NOON));
+        assert_eq!(sums(&known), (true, vec!["O-1"], 1), "an anonymous shopper's orders come along");
+        let (mut other, mut next) = (following("C-1"), Shopper::new("C-2".parse().expect("an id")));
+        register(&mut next, Some(&mut other), (&phone(), claim()), &settings, at(NOON));
+        assert_eq!(sums(&next), (true, Vec::new(), 0), "another shopper's do not");
+        let mut nobody = Shopper::new("~phone".parse().expect("an id"));
+        let logged_out = registration(None, apns("d0"), false);
+        register(&mut nobody, Some(&mut next), (&phone(), logged_out), &settings, at(NOON));
+        assert_eq!(sums(&nobody), (true, Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_gone_device_takes_every_token_along() {
+        let mut shopper = following("C-1");
+        assert!(super::super::remove_target(&mut shopper, &phone(), &apns("d0"), None, at(NOON)));
+        assert_eq!(sums(&shopper), (false, vec!["O-1"], 0));
+        let refused = report(&mut shopper, &phone(), &Report::Start(token("a1")), at(NOON));
+        assert_eq!(refused, Err(Refusal::NoApnsTarget));
+    }
+
+    #[test]
+    fn progress_is_for_data_messages_and_begins_anew_with_another_installation() {
+        let fcm = |token: &str| PushTarget::Fcm { token: Some(token.to_owned()), fid: None };
+        let wrong = registration(Some("C-1"), apns(&"d0".repeat(32)), true).problems();
+        assert_eq!(wrong.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["/progress"]);
+        let (settings, mut shopper) = (Settings::default(), Shopper::new("C-1".parse().expect("an id")));
+        let mut go = |token: &str, progress: bool| {
+            let registration = registration(Some("C-1"), fcm(token), progress);
+            assert_eq!(registration.problems(), []);
+            register(&mut shopper, None, (&phone(), registration), &settings, at(NOON));
+            let live = &mut shopper.devices.get_mut("phone").expect("a phone").live;
+            let orders = live.as_ref().map(|it| (it.progress, it.orders.len()));
+            let shows = |it: &mut Box<Following>| it.orders.insert(order("O-1"), Activity::new(at(NOON)));
+            live.as_mut().map(shows);
+            orders
+        };
+        assert_eq!(
+            [go("t0", true), go("t0", true), go("t1", true)],
+            [Some((true, 0)), Some((true, 1)), Some((true, 0))]
+        );
+        let fcm_only = report(&mut shopper, &phone(), &Report::Activity(order("O-2"), token("b0")), at(NOON));
+        assert_eq!(fcm_only, Err(Refusal::NoApnsTarget));
+        let unknown = report(&mut shopper, &"other".parse().expect("an id"), &Report::NoStart, at(NOON));
+        assert_eq!(unknown, Err(Refusal::UnknownDevice));
+    }
+
+    #[test]
+    fn a_token_is_hexadecimal() {
+        let wrong = |text: &str| Token { token: text.to_owned() }.problems().len();
+        assert_eq!(wrong(&"80ab".repeat(40)), 0);
+        for text in ["", "80ab", "80AB80AB80AB80AB80AB80AB80AB80ABC", &"xy".repeat(40), &"80".repeat(257)] {
+            assert_eq!(wrong(text), 1, "{text}");
+        }
+    }
+}

@@ -65,3 +65,16 @@ fn what_does_not_trigger_is_said() {
     let why = decide::Suppression::AlreadyTold { state: crate::order::OrderState::Shipped, at: at(NOON) };
     assert_eq!((explanation.triggered, explanation.verdict), (true, Verdict::Suppress { why }));
 }
+
+#[test]
+fn news_say_whether_they_go_with_what_the_phone_shows() {
+    let mut shopper = shopper("C-1");
+    let id = "O-1".parse().expect("an id");
+    decide::order(&world(Vec::new()), &mut shopper, &id, &event("E", NOON, "shipped"), at(NOON));
+    let told = world(vec![news("n", r#""shipped""#)]);
+    let verdict = |shopper: &Shopper| explained(&told, shopper, "n", "rivoli").verdict;
+    assert_eq!(verdict(&shopper), Verdict::Send { not_before: at(NOON), live: None });
+    let device = std::sync::Arc::make_mut(&mut shopper).devices.get_mut("phone").expect("a phone");
+    device.live = Some(Box::new(crate::shopper::Following { progress: true, ..Default::default() }));
+    assert_eq!(verdict(&shopper), Verdict::Send { not_before: at(NOON), live: Some(LiveEvent::Start) });
+}
