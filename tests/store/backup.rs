@@ -143,17 +143,25 @@ impl Chance {
                 _ => replaced(version, self.shopper(&id), wake),
             };
             let channel = Channel::PUSH[usize::try_from(self.below(3)).expect("small")];
-            let outbox = (0..self.below(3)).map(|_| message(self.second(), &id, channel)).collect();
+            let plain = (0..self.below(3)).map(|_| message(self.second(), &id, channel));
+            let outbox = plain.chain((0..self.below(2)).map(|_| varied(self.second(), &id))).collect();
             let events = (0..self.below(4)).map(|_| self.event(&id)).collect();
             let commit = Commit { changes: vec![change], outbox, events, ..Commit::default() };
             store.commit(commit).await.expect("available");
             let entries = claim(store, self.second(), 2).await;
-            let end = if self.below(2) == 0 { accepted(1) } else { again(self.second(), 1) };
+            let end = match self.below(4) {
+                0 => again(self.second(), 1),
+                1 => dead(1),
+                _ => accepted(1),
+            };
             let settlements = entries.iter().map(|entry| settled(entry, self.second(), end.clone())).collect();
             store.settle(settlements).await.expect("available");
             let body = (0..self.below(50)).map(|_| self.0.bits() as u8).collect();
             let answer = Answer { status: 200, content_type: "x".to_owned(), body, request_hash: self.0.bits() };
             store.keep_answer(&format!("k-{n}"), answer, at(self.second())).await.expect("available");
+            let note = format!("note-{}", self.below(4));
+            let version = store.note(&note).await.expect("available").map_or(0, |note| note.version);
+            store.keep_note(&note, self.0.bits().to_le_bytes().to_vec(), version).await.expect("available");
             let campaign = name(&format!("c-{}", self.below(5)));
             store.lease_budget(&campaign, 1_000, self.below(3) + 1).await.expect("available");
             let generation = store.catalog().await.expect("available").generation;
@@ -335,7 +343,7 @@ fn assert_one_moment(rows: &[Row], before: u64) {
                 counted.entry(shopper.to_string()).or_default().1 += 1;
             }
             Row::Event(event) => counted.entry(event.shopper.to_string()).or_default().2 += 1,
-            Row::Generation(_) | Row::Object(_) | Row::Budget(_) | Row::Answer(_) => {}
+            Row::Generation(_) | Row::Object(_) | Row::Note(_) | Row::Budget(_) | Row::Answer(_) => {}
         }
     }
     assert_eq!(counted.len(), WRITERS * usize::try_from(EACH).expect("small"));
