@@ -23,3 +23,4 @@ mod radio;
 mod restart;
 mod rig;
 mod scanners;
+mod submit;

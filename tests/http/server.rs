@@ -23,6 +23,7 @@ use hyper_util::{
 use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
+    delivery::{self, Couriers, transport::Http},
     entropy::Entropy,
     fleet::{self, Fleet},
     http::{
@@ -31,6 +32,7 @@ use parvis::{
         health::Readiness,
     },
     report::{self, Reporter},
+    sandbox::{Options, Sandbox},
     shard::{Answer, Input, Job, Observed, Refusal, Shards},
     store::{Change, Commit, Committed, Durable, Store, memory::Memory},
 };
@@ -69,13 +71,23 @@ pub(crate) struct Wanted {
     pub(crate) jwks: Option<String>,
     pub(crate) keys: Vec<KeyRecord>,
     pub(crate) stream: usize,
+    /// Whether push services are configured.
+    pub(crate) delivers: bool,
     /// Files of the catalog, by name.
     pub(crate) files: Vec<(&'static str, String)>,
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16, files: Vec::new() }
+        Wanted {
+            config: Config::default(),
+            inbox: 64,
+            jwks: None,
+            keys: Vec::new(),
+            stream: 16,
+            delivers: false,
+            files: Vec::new(),
+        }
     }
 }
 
@@ -87,6 +99,10 @@ pub(crate) struct Server {
     pub(crate) ready: watch::Sender<Readiness>,
     pub(crate) owner: Arc<Owner>,
     pub(crate) shutdown: CancellationToken,
+    /// Places for handed-in messages.
+    pub(crate) sending: Arc<Semaphore>,
+    /// Push services, if they are configured; nothing is ever sent to them.
+    pub(crate) sandbox: Option<Sandbox>,
     keys: BTreeMap<Scope, String>,
     client: Client<HttpConnector, Sent>,
     _folder: TempDir,
@@ -141,6 +157,11 @@ impl Server {
             keys.insert(scope, key);
             records.push(record);
         }
+        let sandbox = match wanted.delivers {
+            true => Some(Sandbox::start(Options::default()).await.expect("free ports on loopback")),
+            false => None,
+        };
+        let sending = Arc::new(Semaphore::new(wanted.config.sending_max));
         let ready = watch::Sender::new(Readiness::Ready);
         let reporter = Reporter::new(&report::Config { stream_max: wanted.stream });
         let services = Services {
@@ -148,6 +169,8 @@ impl Server {
             store: Arc::new(store.clone()),
             catalog,
             fleet: Fleet::new(fleet::Config::default()),
+            couriers: Arc::new(couriers(folder.path(), sandbox.as_ref())),
+            sending: sending.clone(),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             reporter: reporter.clone(),
@@ -165,7 +188,7 @@ impl Server {
         let (router, stop, config) = (edge::router(services), shutdown.clone(), wanted.config);
         tasks.spawn(async move { edge::serve(listener, router, &config, stop, &Clock::System).await });
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Server { address, store, reporter, ready, owner, shutdown, keys, client, _folder: folder }
+        Server { address, store, reporter, ready, owner, shutdown, sending, sandbox, keys, client, _folder: folder }
     }
 
     pub(crate) fn key(&self, scope: Scope) -> &str {
@@ -232,6 +255,20 @@ impl Server {
     pub(crate) fn carried_out(&self) -> usize {
         self.owner.done.load(SeqCst)
     }
+}
+
+/// The way to the sandbox's push services, or to none.
+fn couriers(folder: &std::path::Path, sandbox: Option<&Sandbox>) -> Couriers {
+    let config = sandbox.map_or_else(delivery::Config::default, |sandbox| {
+        let credentials = sandbox.write_credentials(folder).expect("writable");
+        let text = std::fs::read_to_string(credentials.fragment).expect("readable");
+        let mut fragment: toml::Table = toml::from_str(&text).expect("a fragment of a configuration");
+        fragment.remove("delivery").expect("a section").try_into().expect("a configuration")
+    });
+    let transport = Http::new(&config, folder).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let clock = Clock::simulated(now());
+    let tools = delivery::Tools { clock, entropy: Entropy::System, transport: Arc::new(transport), store: None };
+    delivery::build(&config, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// A whole answer.

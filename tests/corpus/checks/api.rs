@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
+    delivery::{self, Couriers, transport::Http},
     entropy::Entropy,
     fleet::{self, Fleet},
     http::{
@@ -165,17 +167,36 @@ async fn node() -> Router {
         store,
         catalog,
         fleet: Fleet::new(fleet::Config::default()),
+        couriers: couriers(),
         clock,
         keys: ring().keys.clone(),
         reporter,
         ready: watch::Sender::new(Readiness::Ready).subscribe(),
         readers: Arc::new(Semaphore::new(config.readers_max)),
+        sending: Arc::new(Semaphore::new(config.sending_max)),
         backups: Arc::new(Semaphore::new(1)),
         config,
         node: "node".to_owned(),
         tasks,
         running: Running::default(),
     })
+}
+
+/// No push service is configured.
+fn couriers() -> Arc<Couriers> {
+    static NONE: OnceLock<Arc<Couriers>> = OnceLock::new();
+    let build = || {
+        let (config, folder) = (delivery::Config::default(), Path::new("no-such-folder"));
+        let transport = Http::new(&config, folder).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let tools = delivery::Tools {
+            clock: Clock::System,
+            entropy: Entropy::System,
+            transport: Arc::new(transport),
+            store: None,
+        };
+        Arc::new(delivery::build(&config, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}")))
+    };
+    NONE.get_or_init(build).clone()
 }
 
 async fn ask(node: &Router, request: Request<Body>) -> bool {
