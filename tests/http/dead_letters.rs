@@ -199,8 +199,10 @@ async fn sums_agree_with_what_was_stored() {
     assert_eq!(sums["channels"]["fcm"], with(&[("stored", 6), ("waiting", 3), ("accepted", 3)]));
     assert_eq!(sums["channels"]["apns"], with(&[("stored", 1), ("waiting", 1)]));
     assert_eq!(sums["channels"]["webpush"], zero);
-    let metric = |became: &str| server.metric(&format!(r#"parvis_outbox_messages{{channel="fcm",became="{became}"}}"#));
-    assert_eq!((metric("stored").await, metric("waiting").await, metric("accepted").await), (6, 3, 3));
+    for (became, count) in [("stored", 6), ("waiting", 3), ("accepted", 3)] {
+        let name = format!(r#"parvis_outbox_messages{{channel="fcm",became="{became}"}}"#);
+        assert_eq!(server.metric(&name).await, count, "{became}");
+    }
     let erased = server.call(Scope::Admin, Method::DELETE, "/v1/shoppers/C-1", &Value::Null).await;
     assert_eq!(erased.status, StatusCode::NO_CONTENT);
     let sums = server.call(Scope::Send, Method::GET, path, &Value::Null).await.json();
