@@ -34,7 +34,7 @@ pub use self::{lanes::Lanes, settler::Settler};
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    delivery::{Couriers, Route, breaker, courier::Attempted},
+    delivery::{Couriers, Route, breaker},
     entropy::Entropy,
     pipeline,
     report::Reporter,
@@ -237,7 +237,9 @@ impl Lane {
     pub fn permit(&self, leased: &Leased, address: &Address) -> Result<Pass, Timestamp> {
         let Entry { notification, attempts, .. } = &leased.entry;
         let (now, jitter) = (self.tools.clock.now(), self.tools.entropy.unit());
-        let at = match self.health.permit(*attempts, now, jitter) {
+        let quota =
+            self.tools.couriers.take(&notification.app, address).inspect_err(|_| self.health.postponed("quota"));
+        let at = match quota.and_then(|()| self.health.permit(*attempts, now, jitter)) {
             Ok(pass) => return Ok(pass),
             Err(at) => at,
         };
@@ -249,11 +251,11 @@ impl Lane {
     pub async fn deliver(&self, pass: Pass, leased: &Leased, address: &Address) -> Outcome {
         let Tools { couriers, reporter, clock, entropy, .. } = &self.tools;
         let notification = &leased.entry.notification;
-        let Attempted { outcome, answer } = couriers.attempt(notification, address).await;
+        let attempted = couriers.attempt(notification, address).await;
         let now = clock.now();
-        self.health.record(pass, answer, outcome == Outcome::Accepted, now, entropy.unit());
-        reporter.outcome(notification, &outcome, now);
-        outcome
+        self.health.record(pass, &attempted, now, entropy.unit());
+        reporter.outcome(notification, &attempted.outcome, now);
+        attempted.outcome
     }
 
     /// Waits for the attempts that are under way.

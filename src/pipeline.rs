@@ -92,7 +92,8 @@ pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
         Err(at) => return Verdict::Postponed(at),
     };
     let outcome = lane.deliver(pass, leased, &address).await;
-    let attempt = Attempt { count: attempts + 1, ended_at: lane.tools.clock.now(), expires_at: notification.expires_at };
+    let attempt =
+        Attempt { count: attempts + 1, ended_at: lane.tools.clock.now(), expires_at: notification.expires_at };
     Verdict::Tried(retry::next(outcome, attempt, &lane.patience, lane.tools.entropy.unit()))
 }
 

@@ -3,16 +3,22 @@
 //! A credential is known by what it is, not by the app that names it: Apple counts new tokens for each team, so two apps
 //! of one team have one token, and a reload keeps every token whose key is still the same.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use parvis_engine::{id::AppId, notification::Channel, problem::Problem};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Tools, apns,
+    Config, Tools,
+    apns::{self, TeamKey},
     courier::{self, Courier, Credentials},
     fcm,
+    quota::Quota,
     token::{Kept, Shared},
     transport::Peer,
     webpush,
@@ -55,6 +61,8 @@ pub(super) struct Known {
     apns: BTreeMap<String, Arc<Shared>>,
     fcm: BTreeMap<String, Arc<Shared>>,
     vapid: BTreeMap<String, Arc<Vapid>>,
+    /// What was sent to each project.
+    quotas: BTreeMap<String, Arc<Mutex<Quota>>>,
 }
 
 impl Known {
@@ -96,7 +104,8 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     for (index, part) in parts.iter().enumerate().skip(1) {
         let queue = |id: &AppId| Queue::new(Channel::Apns, id.as_str(), None);
         if let Some(other) = parts[..index].iter().find(|other| queue(&other.id) == queue(&part.id)) {
-            let message = format!("would share its place in the outbox with the app {}; give it another name", other.id);
+            let message =
+                format!("would share its place in the outbox with the app {}; give it another name", other.id);
             problems.push(Problem::new(part.prefix.clone(), message));
         }
         if part.apns.is_none() && part.fcm.is_none() && part.webpush.is_none() {
@@ -166,6 +175,9 @@ pub(super) fn remarks(config: &Config, base: &Path) -> Vec<Problem> {
     remarks
 }
 
+/// Where a key and its id stand: the key's path in the section, its file, its id.
+type KeyFile<'a> = (&'static str, Option<&'a PathBuf>, Option<&'a String>);
+
 struct Builder<'a> {
     base: &'a Path,
     tools: &'a Tools,
@@ -177,25 +189,45 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn apns(&mut self, part: &apns::Config) -> Result<Courier, Vec<Problem>> {
-        let (provider, source) = apns::build(part, self.base, self.tools.clock.clone())?;
-        let name = format!("{}/{}", part.team_id, part.key_id);
-        let key = self.hash(&part.key, "/key")?;
-        if self.keys.entry(name.clone()).or_insert_with(|| key.clone()) != &key {
-            let message = format!("is another key than another app has for the key id {}", part.key_id);
-            return Err(vec![Problem::new("/key", message)]);
+        let apns::Built { provider, credential } = apns::build(part, self.base, self.tools.clock.clone())?;
+        let credentials = match credential {
+            apns::Credential::Certificate(identity) => Credentials::Certificate(identity),
+            apns::Credential::Keys { production, sandbox } => {
+                let production = self.team(part, ("/key", part.key.as_ref(), part.key_id.as_ref()), production)?;
+                match sandbox {
+                    None => Credentials::Shared(production),
+                    Some(sandbox) => {
+                        let place = ("/sandbox_key", part.sandbox_key.as_ref(), part.sandbox_key_id.as_ref());
+                        Credentials::Environments { production, sandbox: self.team(part, place, sandbox)? }
+                    }
+                }
+            }
+        };
+        Ok(Courier::new(Box::new(provider), credentials, Peer::Apns, part.concurrency))
+    }
+
+    /// The token of a team's key, shared by all apps that have it.
+    fn team(&mut self, part: &apns::Config, key: KeyFile<'_>, source: TeamKey) -> Result<Arc<Shared>, Vec<Problem>> {
+        let (path, file, key_id) = key;
+        let missing = || vec![Problem::new(path, "is missing")];
+        let (file, key_id) = (file.ok_or_else(missing)?, key_id.ok_or_else(missing)?);
+        let name = format!("{}/{key_id}", part.team_id.as_ref().ok_or_else(missing)?);
+        let hash = self.hash(file, path)?;
+        if self.keys.entry(name.clone()).or_insert_with(|| hash.clone()) != &hash {
+            let message = format!("is another key than the one that stands elsewhere for the key id {key_id}");
+            return Err(vec![Problem::new(path, message)]);
         }
-        let known = format!("{name}/{key}");
+        let known = format!("{name}/{hash}");
         let before = self.known.apns.get(&known).or_else(|| self.before.apns.get(&known)).cloned();
         let tokens = before.unwrap_or_else(|| {
             let tokens = Shared::new(Box::new(source), self.tools.clock.clone(), apns::TOKEN_LIMITS);
-            let note = |store: &Arc<_>| Kept::new(Arc::clone(store), format!("apns-token/{name}"), key.clone());
-            Arc::new(match self.tools.store.as_ref().map(note) {
-                Some(kept) => tokens.kept(kept),
+            Arc::new(match self.tools.store.clone() {
+                Some(store) => tokens.kept(Kept::new(store, format!("apns-token/{name}"), hash)),
                 None => tokens,
             })
         });
         self.known.apns.insert(known, Arc::clone(&tokens));
-        Ok(Courier::new(Box::new(provider), Credentials::Shared(tokens), Peer::Apns, part.concurrency))
+        Ok(tokens)
     }
 
     fn fcm(&mut self, part: &fcm::Config) -> Result<Courier, Vec<Problem>> {
@@ -205,8 +237,14 @@ impl Builder<'_> {
         let before = self.known.fcm.get(&known).or_else(|| self.before.fcm.get(&known)).cloned();
         let fresh = || Arc::new(Shared::new(Box::new(source), clock.clone(), fcm::TOKEN_LIMITS));
         let tokens = before.unwrap_or_else(fresh);
-        self.known.fcm.insert(known, Arc::clone(&tokens));
-        Ok(Courier::new(Box::new(provider), Credentials::Shared(tokens), Peer::Fcm, part.concurrency))
+        self.known.fcm.insert(known.clone(), Arc::clone(&tokens));
+        let limits = part.quota();
+        let project = format!("{known} {:?} {limits:?}", part.project);
+        let before = self.known.quotas.get(&project).or_else(|| self.before.quotas.get(&project)).cloned();
+        let quota = before.unwrap_or_else(|| Arc::new(Mutex::new(Quota::new(limits))));
+        self.known.quotas.insert(project, Arc::clone(&quota));
+        let courier = Courier::new(Box::new(provider), Credentials::Shared(tokens), Peer::Fcm, part.concurrency);
+        Ok(courier.within(quota))
     }
 
     fn webpush(&mut self, part: &webpush::Config) -> Result<Courier, Vec<Problem>> {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use parvis_engine::{
     id::AppId,
-    notification::{Address, Channel, Notification},
+    notification::{Address, Cause, Channel, Notification, Origin},
     problem::{Problem, Requirements},
     retry::Outcome,
     time::Timestamp,
@@ -26,10 +26,12 @@ pub mod apns;
 pub mod apps;
 pub mod breaker;
 pub mod courier;
+mod credentials;
 pub mod expiry;
 pub mod fcm;
 pub mod key;
 pub mod network;
+pub mod quota;
 mod reply;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -39,6 +41,7 @@ pub mod webpush;
 
 pub use apps::App;
 pub use courier::{Couriers, Route};
+pub use reply::Blame;
 
 use crate::{clock::Clock, delivery::transport::Transport, entropy::Entropy, store::Store};
 
@@ -72,6 +75,9 @@ pub trait Provider: Send + Sync {
 
     /// What a reply means. Total: every reply is an outcome.
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome;
+
+    /// Whose fault a refusal is; none if the reply is a success. Total, like [`Provider::outcome`].
+    fn blame(&self, reply: &Reply) -> Option<Blame>;
 
     /// Whether the reply says that the credential has served its time and a new one may help.
     fn wants_new_credential(&self, reply: &Reply) -> bool;
@@ -203,6 +209,20 @@ fn app_data(notification: &Notification) -> BTreeMap<&str, String> {
     }
     data.insert("notification_id", notification.id.to_string());
     data
+}
+
+/// What messages are grouped by where a phone lists them: the order, else the campaign.
+fn thread(notification: &Notification) -> &str {
+    match &notification.origin {
+        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
+        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
+        Origin::Request { request, .. } => request,
+        Origin::Event { event } => event,
+    }
+}
+
+fn rejected(reason: &str) -> Outcome {
+    Outcome::Rejected { reason: reason.to_owned() }
 }
 
 /// Seconds since the epoch, rounded down.

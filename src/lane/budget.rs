@@ -163,7 +163,8 @@ mod tests {
     fn the_more_are_refused_the_longer_they_wait() {
         let mut budget = budget();
         assert_eq!(taken(&mut budget, 5, at(0)), 5);
-        let waits: Vec<u64> = (0..100).filter_map(|_| budget.repeat(at(0), 1.0).err()).map(|wait| wait.as_secs()).collect();
+        let waits: Vec<u64> =
+            (0..100).filter_map(|_| budget.repeat(at(0), 1.0).err()).map(|wait| wait.as_secs()).collect();
         assert_eq!((waits.len(), waits[0], waits[4], waits[99]), (100, 12, 60, 900));
         assert!(waits.is_sorted());
     }

@@ -2,13 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use parvis_engine::time::Timestamp;
+use parvis_engine::{retry::Outcome, time::Timestamp};
 
 use super::{Config, budget::Budget};
 use crate::{
     delivery::{
         Route,
-        breaker::{Answer, Breaker, Permission, Room, State},
+        breaker::{Breaker, Permission, Room, State},
+        courier::Attempted,
     },
     report::Reporter,
 };
@@ -87,12 +88,13 @@ impl Health {
     }
 
     /// Takes in what a provider said.
-    pub(super) fn record(&self, pass: Pass, answer: Answer, accepted: bool, now: Timestamp, jitter: f64) {
+    pub(super) fn record(&self, pass: Pass, attempted: &Attempted, now: Timestamp, jitter: f64) {
         let Pass { permission, repeats } = pass;
+        let Attempted { outcome, answer } = attempted;
         let mut standing = self.standing();
         let before = standing.breaker.state();
-        standing.breaker.record(permission, answer, now, jitter);
-        if repeats && accepted {
+        standing.breaker.record(permission, *answer, now, jitter);
+        if repeats && *outcome == Outcome::Accepted {
             standing.budget.give_back(now);
         }
         self.tell(before, standing.breaker.state());

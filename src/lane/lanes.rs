@@ -2,7 +2,11 @@
 //!
 //! What waits for an app that is not configured any more has a lane too, for every message ends with a named reason.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use parvis_engine::{id::AppId, notification::Channel};
 use tokio::sync::Mutex;
@@ -67,11 +71,10 @@ impl Lanes {
             stays
         });
         for (route, concurrency) in wanted {
-            if !running.routes.contains_key(&route) {
-                let stop = self.stop.child_token();
-                self.start(Queues::of(&route), Some(&route), &stop);
-                running.routes.insert(route, One { stop, concurrency });
-            }
+            let Entry::Vacant(place) = running.routes.entry(route) else { continue };
+            let stop = self.stop.child_token();
+            self.start(Queues::of(place.key()), Some(place.key()), &stop);
+            place.insert(One { stop, concurrency });
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) const TOPIC: &str = "com.example.shop";
 pub(crate) const SHOP: (f64, f64) = (48.8706, 2.3319);
 
 /// What every daemon is started with: patience that a test can wait for.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("http.listen", "127.0.0.1:0"),
     ("lanes.patience.attempts_max", "1000"),
     ("lanes.patience.backoff_min", "100ms"),
@@ -49,6 +49,7 @@ const SETTINGS: [(&str, &str); 9] = [
     ("lanes.retries.per_minute_min", "1000000"),
     ("delivery.request_timeout", "2s"),
     ("delivery.connect_timeout", "2s"),
+    ("delivery.apns.server_error_wait", "0s"),
 ];
 
 /// A configured daemon, running or not, and the providers that it sends to.

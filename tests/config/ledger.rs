@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use parvis::{
     report::Event,
     store::{
-        Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Error, Horizon, JournalQuery, Life, Note, Queue, Record, Settlement,
-        Sizes, Step, Store,
+        Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Error, Horizon, JournalQuery, Life, Note,
+        Queue, Record, Settlement, Sizes, Step, Store,
         rows::{Batch, Contents, Export},
     },
 };

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -23,7 +25,10 @@ use hyper_util::{
 use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
-    delivery::{self, Couriers, transport::Http},
+    delivery::{
+        self, Couriers,
+        transport::{self, Peer, Transport},
+    },
     entropy::Entropy,
     fleet::{self, Fleet},
     http::{
@@ -75,6 +80,8 @@ pub(crate) struct Wanted {
     pub(crate) delivers: bool,
     /// Files of the catalog, by name.
     pub(crate) files: Vec<(&'static str, String)>,
+    /// The apps and their push services; nothing is sent.
+    pub(crate) delivery: delivery::Config,
 }
 
 impl Default for Wanted {
@@ -87,8 +94,23 @@ impl Default for Wanted {
             stream: 16,
             delivers: false,
             files: Vec::new(),
+            delivery: delivery::Config::default(),
         }
     }
+}
+
+/// The apps' couriers, which reach nobody.
+fn couriers(config: &delivery::Config, folder: &Path) -> Couriers {
+    struct Nowhere;
+    #[async_trait]
+    impl Transport for Nowhere {
+        async fn send(&self, _: Request<Bytes>, _: Peer) -> Result<delivery::Reply, transport::Error> {
+            Err(transport::Error::Connect("nowhere".to_owned()))
+        }
+    }
+    let (clock, entropy, transport) = (Clock::simulated(now()), Entropy::seeded(1), Arc::new(Nowhere));
+    let built = delivery::build(config, folder, delivery::Tools { clock, entropy, transport, store: None });
+    built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// A running server.
@@ -161,6 +183,7 @@ impl Server {
             true => Some(Sandbox::start(Options::default()).await.expect("free ports on loopback")),
             false => None,
         };
+        let delivery = sandbox.as_ref().map_or(wanted.delivery, |sandbox| sandboxed(folder.path(), sandbox));
         let sending = Arc::new(Semaphore::new(wanted.config.sending_max));
         let ready = watch::Sender::new(Readiness::Ready);
         let reporter = Reporter::new(&report::Config { stream_max: wanted.stream });
@@ -169,7 +192,7 @@ impl Server {
             store: Arc::new(store.clone()),
             catalog,
             fleet: Fleet::new(fleet::Config::default()),
-            couriers: Arc::new(couriers(folder.path(), sandbox.as_ref())),
+            couriers: Arc::new(couriers(&delivery, folder.path())),
             sending: sending.clone(),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
@@ -257,18 +280,12 @@ impl Server {
     }
 }
 
-/// The way to the sandbox's push services, or to none.
-fn couriers(folder: &std::path::Path, sandbox: Option<&Sandbox>) -> Couriers {
-    let config = sandbox.map_or_else(delivery::Config::default, |sandbox| {
-        let credentials = sandbox.write_credentials(folder).expect("writable");
-        let text = std::fs::read_to_string(credentials.fragment).expect("readable");
-        let mut fragment: toml::Table = toml::from_str(&text).expect("a fragment of a configuration");
-        fragment.remove("delivery").expect("a section").try_into().expect("a configuration")
-    });
-    let transport = Http::new(&config, folder).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let clock = Clock::simulated(now());
-    let tools = delivery::Tools { clock, entropy: Entropy::System, transport: Arc::new(transport), store: None };
-    delivery::build(&config, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}"))
+/// The sandbox's push services.
+fn sandboxed(folder: &Path, sandbox: &Sandbox) -> delivery::Config {
+    let credentials = sandbox.write_credentials(folder).expect("writable");
+    let text = std::fs::read_to_string(credentials.fragment).expect("readable");
+    let mut fragment: toml::Table = toml::from_str(&text).expect("a fragment of a configuration");
+    fragment.remove("delivery").expect("a section").try_into().expect("a configuration")
 }
 
 /// A whole answer.

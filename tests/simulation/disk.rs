@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use parvis::store::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Durable, Error, Horizon, JournalQuery, Life, Note,
-    Queue, Record, Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Durable, Error, Horizon, JournalQuery, Life,
+    Note, Queue, Record, Settlement, Sizes, Step, Store,
     memory::Fault,
     rows::{Batch, Contents, Export},
 };

@@ -172,7 +172,8 @@ fn lane_config() -> lane::Config {
     let (backoff_min, backoff_max) = (BACKOFF_LEAST * 2, BACKOFF_MOST);
     let patience = Patience { attempts_max: ATTEMPTS_MOST as u32, backoff_min, backoff_max };
     // The oracle knows when a message must have been tried again, so nothing may put attempts off for longer.
-    let breaker = breaker::Config { failure_share: 1.0, recent: 10_000, recent_min: 10_000, ..breaker::Config::default() };
+    let breaker =
+        breaker::Config { failure_share: 1.0, recent: 10_000, recent_min: 10_000, ..breaker::Config::default() };
     let retries = budget::Config { per_minute_min: 1_000_000, ..budget::Config::default() };
     lane::Config { window: 6, lease: LEASE, patience, breaker, retries }
 }

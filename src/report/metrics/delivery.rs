@@ -46,7 +46,8 @@ impl OnRoute {
 
 impl Delivery {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "Whether a provider is asked: 0 closed (it is), 1 half open (with one message at a time), 2 open (not)";
+        let help =
+            "Whether a provider is asked: 0 closed (it is), 1 half open (with one message at a time), 2 open (not)";
         registry.register("breaker_state", help, self.breakers.clone());
         let help = "Attempts that were put off without asking a provider, by reason";
         registry.register("postponed", help, self.postponed.clone());

@@ -239,6 +239,9 @@ impl<'a, 't> Group<'a, 't> {
         if old.is_some_and(|(sequence, mark)| !self.is_void(mark, sequence)) {
             return Ok(());
         }
+        if old.is_some() {
+            self.forget_message(id)?;
+        }
         let mark = codec::mark(&message.shopper);
         self.tables.messages.insert(id, (*self.sequence, mark, body))?;
         let progress = codec::encode(&Progress::begin(message))?;

@@ -7,10 +7,14 @@ use parvis_engine::id::NotificationId;
 use super::{call::Call, hints, partition::Partition, reply, score, settle::read_life, shared::Shared};
 use crate::store::{Cursor, DeadQuery, Error, Life};
 
+/// How many of a partition are looked at where most are not wanted.
+const PAGE: usize = 128;
+
 impl Shared {
     pub(super) async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error> {
         let (mut lives, mut before) = (Vec::new(), query.before);
-        let mut asked = hints::look_at(query.limit, Partition::all().count());
+        // One more, for the last of the page before comes again.
+        let mut asked = hints::look_at(query.limit, Partition::all().count()) + 1;
         while lives.len() < query.limit {
             let (found, is_all) = self.newest(before, asked).await?;
             for life in self.lives(&found).await? {
@@ -21,11 +25,14 @@ impl Shared {
             if is_all {
                 break;
             }
-            match found.last() {
-                Some((last, _)) => before = Some(*last),
+            asked = match found.last() {
+                Some((last, _)) => {
+                    before = Some(*last);
+                    (2 * asked).min(PAGE.max(asked))
+                }
                 // More were given up in one millisecond than were looked at.
-                None => asked *= 4,
-            }
+                None => 2 * asked,
+            };
         }
         Ok(lives)
     }

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeSet,
-    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -19,7 +18,6 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
-    delivery::{self, Couriers, transport::Http},
     entropy::Entropy,
     fleet::{self, Fleet},
     http::{
@@ -39,7 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::now;
+use super::{now, providers};
 
 /// The most requests of one input.
 const REQUESTS_MAX: usize = 12;
@@ -167,7 +165,7 @@ async fn node() -> Router {
         store,
         catalog,
         fleet: Fleet::new(fleet::Config::default()),
-        couriers: couriers(),
+        couriers: Arc::new(providers::no_couriers()),
         clock,
         keys: ring().keys.clone(),
         reporter,
@@ -180,23 +178,6 @@ async fn node() -> Router {
         tasks,
         running: Running::default(),
     })
-}
-
-/// No push service is configured.
-fn couriers() -> Arc<Couriers> {
-    static NONE: OnceLock<Arc<Couriers>> = OnceLock::new();
-    let build = || {
-        let (config, folder) = (delivery::Config::default(), Path::new("no-such-folder"));
-        let transport = Http::new(&config, folder).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let tools = delivery::Tools {
-            clock: Clock::System,
-            entropy: Entropy::System,
-            transport: Arc::new(transport),
-            store: None,
-        };
-        Arc::new(delivery::build(&config, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}")))
-    };
-    NONE.get_or_init(build).clone()
 }
 
 async fn ask(node: &Router, request: Request<Body>) -> bool {
