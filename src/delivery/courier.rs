@@ -232,17 +232,6 @@ impl Couriers {
         .collect()
     }
 
-    /// Counts a message that is about to be sent, where the provider has quotas.
-    ///
-    /// # Errors
-    /// When it may be sent at the earliest, if not now; then it does not count.
-    pub fn take(&self, app: &AppId, address: &Address) -> Result<(), Timestamp> {
-        let set = self.current.load();
-        let quota = set.courier(app, address.channel()).and_then(|courier| courier.quota.as_ref());
-        let Some(quota) = quota else { return Ok(()) };
-        quota.lock().unwrap_or_else(PoisonError::into_inner).take(address, self.tools.clock.now())
-    }
-
     /// What would come of a delivery before anything is sent, by the form of message and address alone.
     ///
     /// # Errors
@@ -252,6 +241,17 @@ impl Couriers {
         let courier = set.courier(&notification.app, address.channel());
         let courier = courier.ok_or_else(|| unavailable("channel_not_configured"))?;
         courier.provider.request(notification, address, "", self.tools.clock.now()).map(drop)
+    }
+
+    /// Counts a message that is about to be sent, where the provider has quotas.
+    ///
+    /// # Errors
+    /// When it may be sent at the earliest, if not now; then it does not count.
+    pub fn take(&self, app: &AppId, address: &Address) -> Result<(), Timestamp> {
+        let set = self.current.load();
+        let quota = set.courier(app, address.channel()).and_then(|courier| courier.quota.as_ref());
+        let Some(quota) = quota else { return Ok(()) };
+        quota.lock().unwrap_or_else(PoisonError::into_inner).take(address, self.tools.clock.now())
     }
 
     /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has. Nothing

@@ -24,4 +24,5 @@ mod radio;
 mod restart;
 mod rig;
 mod scanners;
+mod submit;
 mod webhooks;

@@ -47,7 +47,7 @@ async fn every_path_of_the_api_asks_for_a_key_before_anything_else() {
 #[tokio::test]
 async fn a_scope_opens_its_paths_and_no_others() {
     let server = Server::start().await;
-    let cases: [(Method, &str, &[Scope]); 10] = [
+    let cases: [(Method, &str, &[Scope]); 15] = [
         (Method::POST, "/v1/observations", &[Scope::Ingest]),
         (Method::PUT, "/v1/shoppers/C-1", &[Scope::Ingest]),
         (Method::GET, "/v1/shoppers/C-1", &[Scope::Read]),
@@ -58,6 +58,11 @@ async fn a_scope_opens_its_paths_and_no_others() {
         (Method::PUT, "/v1/campaigns/tv", &[Scope::Marketing]),
         (Method::GET, "/v1/campaigns", &[Scope::Marketing, Scope::Read]),
         (Method::POST, "/v1/explain", &[Scope::Marketing]),
+        (Method::POST, "/v1/notifications", &[Scope::Send]),
+        (Method::GET, "/v1/notifications/sums", &[Scope::Read, Scope::Send]),
+        (Method::GET, "/v1/dead-letters", &[Scope::Read, Scope::Send]),
+        (Method::POST, "/v1/dead-letters/replay", &[Scope::Send]),
+        (Method::POST, "/v1/dead-letters/00000000-0000-8000-8000-000000000000/replay", &[Scope::Send]),
     ];
     for (method, path, scopes) in cases {
         for scope in Scope::ALL {

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use parvis::http::{Config, problem::Kind};
+use parvis::{
+    http::{Config, problem::Kind},
+    submit,
+};
 use parvis_engine::{
     change::{Registration, Signal, live::Token},
     notification::LiveState,
@@ -64,7 +67,8 @@ async fn every_call_of_the_contract_is_there() {
         GET /metrics, POST /v1/ingest/owntracks, POST /v1/ingest/overland, POST /v1/ingest/transistorsoft, \
         POST /v1/ingest/amazon, POST /v1/ingest/ranging, GET /v1/ingest/osmand, POST /v1/ingest/osmand, \
         POST /v1/ingest/scanners/{format}, GET /v1/fleet/scanners, GET /v1/fleet/beacons, GET /v1/fleet/unknown, \
-        GET /v1/backup";
+        GET /v1/backup, POST /v1/notifications, GET /v1/notifications/sums, GET /v1/dead-letters, \
+        POST /v1/dead-letters/{id}/replay, POST /v1/dead-letters/replay";
     expected.extend(others.split(", ").map(|call| call.trim().to_owned()));
     assert_eq!(calls, expected);
 }
@@ -83,7 +87,7 @@ async fn the_shapes_are_those_that_are_read() {
     agree::<Registration>(
         &document,
         "Registration",
-        json!({"shopper": "C-1", "platform": "ios", "locale": "fr",
+        json!({"shopper": "C-1", "platform": "ios", "app": "loyalty", "locale": "fr",
         "target": {"channel": "fcm", "token": "t"}, "time_zone": "Europe/Paris", "preferred": true, "consents": consents,
         "progress": true}),
     );
@@ -97,6 +101,14 @@ async fn the_shapes_are_those_that_are_read() {
         json!({"event": "E", "at": NOW, "state": "shipped", "shopper": "C-1",
         "fulfilment": "pickup", "store": "s", "eta": NOW, "lines": [1], "adviser": "a"}),
     );
+    agree::<submit::Message>(
+        &document,
+        "Message",
+        json!({"title": "t", "body": "b", "deep_link": "https://shop.example/", "data": {"k": "v"}, "locale": "fr",
+        "push": "alert", "priority": "low", "apns": {}, "fcm": {}, "webpush": {}}),
+    );
+    let reasons: Vec<_> = submit::Reason::ALL.into_iter().map(submit::Reason::name).collect();
+    assert_eq!(document["components"]["schemas"]["SubmitReason"]["enum"], json!(reasons));
     agree::<Observation>(
         &document,
         "Fix",

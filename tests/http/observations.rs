@@ -243,7 +243,8 @@ async fn a_stream_that_meets_a_refusal_says_where_to_go_on() {
 
 type Pieces = Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send + Sync>>;
 
-fn body() -> (mpsc::Sender<Bytes>, crate::server::Sent) {
+/// A body that arrives piece by piece.
+pub(crate) fn body() -> (mpsc::Sender<Bytes>, crate::server::Sent) {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let pieces: Pieces = Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|piece| (Ok(Frame::data(piece)), receiver))

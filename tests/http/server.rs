@@ -37,6 +37,7 @@ use parvis::{
         health::Readiness,
     },
     report::{self, Reporter},
+    sandbox::{Options, Sandbox},
     shard::{Answer, Input, Job, Observed, Refusal, Shards},
     store::{Change, Commit, Committed, Durable, Store, memory::Memory},
 };
@@ -75,6 +76,8 @@ pub(crate) struct Wanted {
     pub(crate) jwks: Option<String>,
     pub(crate) keys: Vec<KeyRecord>,
     pub(crate) stream: usize,
+    /// Whether push services are configured.
+    pub(crate) delivers: bool,
     /// Files of the catalog, by name.
     pub(crate) files: Vec<(&'static str, String)>,
     /// The apps and their push services; nothing is sent.
@@ -89,6 +92,7 @@ impl Default for Wanted {
             jwks: None,
             keys: Vec::new(),
             stream: 16,
+            delivers: false,
             files: Vec::new(),
             delivery: delivery::Config::default(),
         }
@@ -117,6 +121,10 @@ pub(crate) struct Server {
     pub(crate) ready: watch::Sender<Readiness>,
     pub(crate) owner: Arc<Owner>,
     pub(crate) shutdown: CancellationToken,
+    /// Places for handed-in messages.
+    pub(crate) sending: Arc<Semaphore>,
+    /// Push services, if they are configured; nothing is ever sent to them.
+    pub(crate) sandbox: Option<Sandbox>,
     keys: BTreeMap<Scope, String>,
     client: Client<HttpConnector, Sent>,
     _folder: TempDir,
@@ -171,6 +179,12 @@ impl Server {
             keys.insert(scope, key);
             records.push(record);
         }
+        let sandbox = match wanted.delivers {
+            true => Some(Sandbox::start(Options::default()).await.expect("free ports on loopback")),
+            false => None,
+        };
+        let delivery = sandbox.as_ref().map_or(wanted.delivery, |sandbox| sandboxed(folder.path(), sandbox));
+        let sending = Arc::new(Semaphore::new(wanted.config.sending_max));
         let ready = watch::Sender::new(Readiness::Ready);
         let reporter = Reporter::new(&report::Config { stream_max: wanted.stream });
         let services = Services {
@@ -178,7 +192,8 @@ impl Server {
             store: Arc::new(store.clone()),
             catalog,
             fleet: Fleet::new(fleet::Config::default()),
-            couriers: Arc::new(couriers(&wanted.delivery, folder.path())),
+            couriers: Arc::new(couriers(&delivery, folder.path())),
+            sending: sending.clone(),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             reporter: reporter.clone(),
@@ -197,7 +212,7 @@ impl Server {
         let (router, stop, config) = (edge::router(services), shutdown.clone(), wanted.config);
         tasks.spawn(async move { edge::serve(listener, router, &config, stop, &Clock::System).await });
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Server { address, store, reporter, ready, owner, shutdown, keys, client, _folder: folder }
+        Server { address, store, reporter, ready, owner, shutdown, sending, sandbox, keys, client, _folder: folder }
     }
 
     pub(crate) fn key(&self, scope: Scope) -> &str {
@@ -264,6 +279,14 @@ impl Server {
     pub(crate) fn carried_out(&self) -> usize {
         self.owner.done.load(SeqCst)
     }
+}
+
+/// The sandbox's push services.
+fn sandboxed(folder: &Path, sandbox: &Sandbox) -> delivery::Config {
+    let credentials = sandbox.write_credentials(folder).expect("writable");
+    let text = std::fs::read_to_string(credentials.fragment).expect("readable");
+    let mut fragment: toml::Table = toml::from_str(&text).expect("a fragment of a configuration");
+    fragment.remove("delivery").expect("a section").try_into().expect("a configuration")
 }
 
 /// A whole answer.

@@ -1,5 +1,7 @@
 //! Makes messages durable that nobody decides any more: whether their services would take them, and the commit.
 
+use std::collections::BTreeSet;
+
 use parvis_engine::{
     notification::{Address, Milestone, Notification, Recipient},
     retry::Outcome,
@@ -39,7 +41,7 @@ pub(in crate::http) fn check(
     services.couriers.check(notification, &address).map_err(|outcome| refusal(notification, outcome))
 }
 
-/// Makes messages durable and tells of them; those that are stored already are left out.
+/// Makes messages durable and tells of them, each once.
 ///
 /// # Errors
 /// If that is not possible now. Anything may have been stored; a repeat is harmless.
@@ -49,6 +51,8 @@ pub(in crate::http) async fn all(
     now: Timestamp,
 ) -> Result<(), Problem> {
     let Services { store, reporter, .. } = services;
+    let mut ids = BTreeSet::new();
+    outbox.retain(|notification| ids.insert(notification.id));
     for _ in 0..COMMITS_MAX {
         if outbox.is_empty() {
             return Ok(());

@@ -160,7 +160,7 @@ impl<'a> Sending<'a> {
         Ok(People { owners, shoppers: known.map(|(id, record)| (id, record.shopper)).collect() })
     }
 
-    /// Those of which nothing is stored, each once.
+    /// Those of which nothing is stored.
     async fn new_ones(&self, outbox: Vec<Notification>) -> Result<Vec<Notification>, Problem> {
         let store = &self.services.store;
         let looked_up = stream::iter(outbox).map(async |notification| {

@@ -173,6 +173,7 @@ async fn node() -> Router {
         webhooks: Default::default(),
         ready: watch::Sender::new(Readiness::Ready).subscribe(),
         readers: Arc::new(Semaphore::new(config.readers_max)),
+        sending: Arc::new(Semaphore::new(config.sending_max)),
         backups: Arc::new(Semaphore::new(1)),
         config,
         node: "node".to_owned(),
