@@ -16,7 +16,8 @@ const content = { en: { title: "Order {{ order.id }}", body: "is {{ order.state 
 const link = "https://shop.example/orders/{{ order.id }}";
 await node.put("/v1/stores/opera", { name: "Opera", time_zone: "Europe/Paris" });
 await node.put("/v1/campaigns/news", { purpose: "order", on: { order: ["confirmed", "shipped"] }, content, deep_link: link });
-await node.put("/v1/shoppers/C-1", { locale: "en-GB", time_zone: "Europe/Paris" });
+const consents = { orders: { granted: true, at: "2026-01-01T00:00:00Z" } };
+await node.put("/v1/shoppers/C-1", { locale: "en-GB", time_zone: "Europe/Paris", consents });
 
 const root = process.env.INTEROP_ROOT;
 const env = { ...process.env, PARVIS_URL: node.url, PARVIS_KEY: node.key, VAPID_KEY: join(box.dir, "vapid.pem"), PORT: "0" };
@@ -36,7 +37,8 @@ const browser = await puppeteer.launch({
     "dom.push.testing.ignorePermission": true,
     "permissions.default.desktop-notification": 1,
     "dom.webnotifications.requireuserinteraction": false,
-    "dom.serviceWorkers.testing.enabled": true,
+    // There is no desktop that could show them; Firefox has windows of its own for that.
+    "alerts.useSystemBackend": false,
   },
 });
 
@@ -63,7 +65,7 @@ try {
   equal("its endpoint", subscription.endpoint, connected.endpoints[0]);
   await node.put("/v1/devices/" + told, { shopper: "C-1", platform: "web", target: { channel: "webpush", subscription } });
 
-  const event = (id, state) => node.post("/v1/orders/A-1/events", { event: id, state, shopper: "C-1", fulfilment: "delivery" });
+  const event = (id, state) => node.post("/v1/orders/A-1/events", { event: id, at: new Date().toISOString(), state, shopper: "C-1", fulfilment: "delivery" });
   const shown = () => page.evaluate(async () => {
     const worker = await navigator.serviceWorker.ready;
     const all = await worker.getNotifications();

@@ -97,7 +97,8 @@ async fn an_activity_lives_from_start_to_end() {
     let activity = f.sandbox.activities().pop().expect("one");
     assert_eq!((activity.timestamp, activity.ended), (4, true));
     assert_eq!(activity.state, json!({ "step": "end" }));
-    let cards: Vec<String> = f.sandbox.received().iter().filter_map(|r| Some(r.message.activity.as_ref()?.card.clone())).collect();
+    let cards: Vec<String> =
+        f.sandbox.received().iter().filter_map(|r| Some(r.message.activity.as_ref()?.card.clone())).collect();
     assert_eq!(cards, vec![updating; 4], "one card");
 }
 
@@ -109,7 +110,10 @@ async fn each_token_takes_what_it_is_for() {
     let refused = f.send(&starting, &aps("update", 1, json!({}))).await;
     assert_refused(&refused, 400, "InvalidLiveActivity", "an update for a start token");
     assert_eq!(refused.json()["detail"], "event: not one of start");
-    let alert = f.push(&starting, &json!({ "aps": { "alert": "x" } })).with("apns-push-type", "alert").with("apns-topic", TOPIC);
+    let alert = f
+        .push(&starting, &json!({ "aps": { "alert": "x" } }))
+        .with("apns-push-type", "alert")
+        .with("apns-topic", TOPIC);
     assert_refused(&f.client.ask(alert).await, 400, "InvalidPushType", "an alert for a start token");
     for event in ["update", "end"] {
         assert_eq!(f.send(&device, &aps(event, 1, json!({}))).await.status.as_u16(), 200, "{event}");
@@ -148,15 +152,23 @@ async fn channels_are_made_read_listed_and_ended() {
 async fn every_fault_about_a_channel_has_its_reason() {
     let f = fixture().await;
     let channel = f.channel(0).await;
-    let settings = |policy: Value, push_type: Value| f.create(&json!({ "message-storage-policy": policy, "push-type": push_type }));
+    let settings = |policy: Value, push_type: Value| {
+        f.create(&json!({ "message-storage-policy": policy, "push-type": push_type }))
+    };
     let get = || f.channels(Method::GET, "channels");
-    let other = Ask { path: "/1/apps/com.example.nobody/channels".to_owned(), ..settings(json!(0), json!("LiveActivity")) };
+    let other =
+        Ask { path: "/1/apps/com.example.nobody/channels".to_owned(), ..settings(json!(0), json!("LiveActivity")) };
     let unknown = "dHN0LXNyY2gtY2hubA==";
     let cases = [
         ("no token", get().without("authorization"), 403, "MissingProviderToken"),
         ("another app", other, 400, "TopicDisallowed"),
         ("another method", Ask { method: Method::PUT, ..get() }, 405, "MethodNotAllowed"),
-        ("a list is read", Ask { method: Method::POST, ..f.channels(Method::GET, "all-channels") }, 405, "MethodNotAllowed"),
+        (
+            "a list is read",
+            Ask { method: Method::POST, ..f.channels(Method::GET, "all-channels") },
+            405,
+            "MethodNotAllowed",
+        ),
         ("another path", f.channels(Method::GET, "others"), 404, "BadPath"),
         ("no id", get(), 400, "MissingChannelId"),
         ("a bad id", get().with("apns-channel-id", "x"), 400, "BadChannelId"),

@@ -58,8 +58,9 @@ async fn a_certificate_is_for_what_stands_in_it() {
     assert_eq!(reason(&client.ask(own).await), refused(400, "DeviceTokenNotForTopic"));
     let certificate = sandbox.issue_apns_certificate(TOPIC, None).expect("a certificate");
     let client = connect(&sandbox, Production, &certificate).await;
-    let activity =
-        bare(&token).with("apns-push-type", "liveactivity").with("apns-topic", format!("{TOPIC}.push-type.liveactivity"));
+    let activity = bare(&token)
+        .with("apns-push-type", "liveactivity")
+        .with("apns-topic", format!("{TOPIC}.push-type.liveactivity"));
     assert_eq!(reason(&client.ask(activity).await), refused(400, "TopicDisallowed"), "tokens only");
     let channels = Ask { method: http::Method::GET, ..Ask::post(&format!("/1/apps/{TOPIC}/all-channels"), "") };
     assert_eq!(reason(&client.ask(channels).await), refused(403, "MissingProviderToken"), "tokens only");
@@ -70,7 +71,8 @@ async fn certificates_of_others_are_bad() {
     let sandbox = sandbox().await;
     let token = sandbox.register_apns(TOPIC, Production);
     let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new(vec![TOPIC.to_owned()]).expect("a name").self_signed(&key).expect("signed");
+    let certificate =
+        CertificateParams::new(vec![TOPIC.to_owned()]).expect("a name").self_signed(&key).expect("signed");
     let own = ApnsCertificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() };
     let client = connect(&sandbox, Production, &own).await;
     assert_eq!(reason(&client.ask(bare(&token)).await), refused(403, "BadCertificate"));

@@ -206,7 +206,8 @@ impl Client {
 pub(crate) async fn agreed(url: &str, sandbox: &Sandbox, protocol: &str) -> Option<Vec<u8>> {
     let socket = TcpStream::connect(url.strip_prefix("https://").expect("an https URL")).await.expect("open");
     let name = ServerName::try_from("localhost").expect("a name");
-    let tls = TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), protocol, None))).connect(name, socket).await.ok()?;
+    let tls =
+        TlsConnector::from(Arc::new(trusting(sandbox.ca_pem(), protocol, None))).connect(name, socket).await.ok()?;
     tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
 }
 

@@ -63,7 +63,9 @@ async fn one_apps_provider_fails_alone() {
     let theirs = signing::es256(&other.apns_key.pem, &header, &claims);
     let theirs = || push(&token, &theirs).with("apns-topic", "com.example.other");
     let (own_client, their_client) = (f.connect().await, f.connect().await);
-    let only = |scope: Scope| f.sandbox.set_fault("down", scope, Behaviour::Unavailable { times: None, retry_after_s: Some(9) });
+    let only = |scope: Scope| {
+        f.sandbox.set_fault("down", scope, Behaviour::Unavailable { times: None, retry_after_s: Some(9) })
+    };
     let text = |text: &str| Some(text.to_owned());
     for scope in [
         Scope { app: text("other"), ..Scope::default() },
@@ -147,11 +149,7 @@ async fn streams_are_few_until_a_token_was_accepted() {
 #[tokio::test]
 async fn goaway_comes_after_so_many_requests_and_says_why() {
     let f = fixture().await;
-    f.set(Conditions {
-        goaway_after: Some(3),
-        goaway_reason: Some("Shutdown".to_owned()),
-        ..Conditions::default()
-    });
+    f.set(Conditions { goaway_after: Some(3), goaway_reason: Some("Shutdown".to_owned()), ..Conditions::default() });
     let client = f.connect().await;
     for _ in 0..3 {
         assert_eq!(client.ask(f.push()).await.status.as_u16(), 200);

@@ -15,7 +15,8 @@ use crate::{
 
 /// Bytes without a pattern, the same in every run.
 fn noise(seed: u32, length: usize) -> Vec<u8> {
-    let blocks = (0_u32..).map(|block| digest::digest(&digest::SHA256, &[seed.to_be_bytes(), block.to_be_bytes()].concat()));
+    let blocks =
+        (0_u32..).map(|block| digest::digest(&digest::SHA256, &[seed.to_be_bytes(), block.to_be_bytes()].concat()));
     blocks.flat_map(|block| block.as_ref().to_vec()).take(length).collect()
 }
 
