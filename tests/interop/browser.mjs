@@ -2,13 +2,9 @@
 // Firefox decrypts, the worker shows, and a tap is reported back.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import puppeteer from "puppeteer-core";
+import { firefox } from "./firefox.mjs";
 import { daemon, equal, sandbox, say, until } from "./parvis.mjs";
-
-const FIREFOX = process.env.FIREFOX || ["/usr/bin/firefox-esr", "/usr/bin/firefox"].find((path) => existsSync(path));
-if (!FIREFOX) throw new Error("there is no Firefox; install Debian's firefox-esr, or name one in FIREFOX");
 
 const box = await sandbox();
 const node = await daemon(box.dir);
@@ -25,22 +21,7 @@ const server = spawn(process.execPath, [join(root, "examples/web/serve.mjs")], {
 process.on("exit", () => server.kill("SIGKILL"));
 const { value: page_url } = await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next();
 
-const browser = await puppeteer.launch({
-  browser: "firefox",
-  executablePath: FIREFOX,
-  headless: true,
-  extraPrefsFirefox: {
-    "dom.push.enabled": true,
-    "dom.push.connection.enabled": true,
-    "dom.push.serverURL": box.endpoints.autopush,
-    "dom.push.testing.allowInsecureServerURL": true,
-    "dom.push.testing.ignorePermission": true,
-    "permissions.default.desktop-notification": 1,
-    "dom.webnotifications.requireuserinteraction": false,
-    // There is no desktop that could show them; Firefox has windows of its own for that.
-    "alerts.useSystemBackend": false,
-  },
-});
+const browser = await firefox(box.endpoints.autopush);
 
 try {
   const page = await browser.newPage();

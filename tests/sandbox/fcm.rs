@@ -206,8 +206,8 @@ async fn every_fault_of_a_message_has_its_envelope() {
         ("a list as a map", to(json!({ "data": [] })), Some("message.data"), None),
         ("a text as a message", to(json!({ "notification": "x" })), Some("message.notification"), None),
         (
-            "a priority in lower case",
-            to(json!({ "android": { "priority": "high" } })),
+            "an unknown priority",
+            to(json!({ "android": { "priority": "urgent" } })),
             Some("message.android.priority"),
             None,
         ),
@@ -295,6 +295,7 @@ async fn blocks_of_the_platforms_are_looked_at() {
         (json!({ "android": { "direct_boot_ok": "yes" } }), Some("message.android.direct_boot_ok")),
         (json!({ "android": { "direct_boot_ok": true, "priority": 1, "restricted_package_name": "a.b" } }), None),
         (json!({ "android": { "priority": 2 } }), Some("message.android.priority")),
+        (json!({ "android": { "priority": "high" } }), None),
         (json!({ "android": { "ttl": "1.0000000001s" } }), Some("message.android.ttl")),
         (android(json!({ "color": "red" })), Some("message.android.notification.color")),
         (android(json!({ "color": "#12aBef" })), None),
