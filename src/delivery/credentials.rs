@@ -61,7 +61,7 @@ impl Credentials {
         match self {
             Credentials::Shared(tokens) => tokens.party(),
             Credentials::Environments { production, sandbox } => of_environment(production, sandbox, address).party(),
-            Credentials::Certificate(_) | Credentials::Vapid(_) => None,
+            Credentials::Certificate(_) | Credentials::Vapid(_) | Credentials::None => None,
         }
     }
 

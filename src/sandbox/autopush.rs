@@ -218,7 +218,7 @@ fn register(shared: &Shared, id: &str, channel_id: &str, key: Option<&str>) -> V
     let key = key.map(|key| key.trim_end_matches('=')).and_then(token::bytes);
     let app = key.and_then(|key| shared.apps.find(|app| app.vapid_public == key));
     let full = shared.browsers.with(id, |known| known.subscriptions.len() >= SUBSCRIPTIONS_MAX) != Some(false);
-    let (Some(app), false) = (app, full) else {
+    let (Some(app), false) = (app, full || shared.targets.problem().is_some()) else {
         return json!({ "messageType": "register", "channelID": channel_id, "status": 400 });
     };
     let endpoint = shared.targets.register_browser(&shared.entropy, &app, &shared.endpoints.webpush, channel_id);

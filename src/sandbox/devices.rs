@@ -166,6 +166,9 @@ impl Shared {
 
     pub(super) fn register(&self, new: NewTarget) -> Result<PushTarget, Error> {
         let (targets, entropy) = (&self.targets, &self.entropy);
+        if let Some(detail) = targets.problem() {
+            return Err(Error::App { detail });
+        }
         Ok(match new {
             NewTarget::Apns { app, topic, environment, purpose } => {
                 let app = self.app(app.as_deref())?;

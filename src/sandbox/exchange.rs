@@ -54,7 +54,7 @@ pub(super) async fn answer(
     if let Some(code) = conditions.failing {
         let (reply, _) = service.refuse(code, None, &shared);
         pause(&shared, delay_ms).await?;
-        return Ok(respond(reply.retry_after(conditions.retry_after_s)));
+        return Ok(respond(reply.retry_after(conditions.retry_after_s).named_as(&request.headers)));
     }
     let (reply, effect) = settle(service, &shared, &connection, &conditions, &request);
     pause(&shared, delay_ms).await?;
@@ -93,11 +93,11 @@ fn settle(
             Effect::RefuseStream => return (reply, effect),
             Effect::Refuse { status, reason, retry_after_s } => {
                 let (told, reason) = service.refuse(*status, reason.as_deref(), shared);
-                (reply, refusal) = (told.retry_after(*retry_after_s), Some(reason));
+                (reply, refusal) = (told.retry_after(*retry_after_s).named_as(&reply.headers), Some(reason));
             }
             Effect::Gone { since, expired } => {
                 let (told, reason) = service.gone(since.unwrap_or_else(|| shared.clock.now()), *expired);
-                (reply, refusal) = (told, Some(reason));
+                (reply, refusal) = (told.named_as(&reply.headers), Some(reason));
             }
             Effect::Garble { status: code, body } => {
                 (reply, refusal) = (Reply::html(status(*code), body.clone()), Some("garbled".to_owned()));

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::record::Message;
 
+/// What APNs names each answer by.
+const NAMES: [&str; 2] = ["apns-id", "apns-request-id"];
 const TOLD: [&str; 4] = ["ttl", "urgency", "topic", "content-encoding"];
 
 /// One request, read.
@@ -78,6 +80,16 @@ impl Reply {
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Reply {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    /// Takes the names of a request or of another answer to it.
+    pub(super) fn named_as(mut self, headers: &HeaderMap) -> Reply {
+        for name in NAMES {
+            if let Some(value) = headers.get(name) {
+                self.headers.insert(HeaderName::from_static(name), value.clone());
+            }
         }
         self
     }

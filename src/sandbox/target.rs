@@ -23,6 +23,8 @@ use crate::entropy::Entropy;
 
 /// What push services usually take (RFC 8030, section 7.2).
 pub(super) const BODY_BYTES_MAX: usize = 4_096;
+/// How many devices and browsers can be had over the control port.
+const TARGETS_MAX: usize = 2_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A target to be had, as `POST /sandbox/targets` takes it. Without `app` it belongs to the first one.
@@ -220,6 +222,12 @@ impl Targets {
         let subscriber = Subscriber::Connected { channel_id: channel_id.to_owned() };
         self.insert(endpoint.clone(), app, Kind::WebPush { subscriber, body_bytes_max: BODY_BYTES_MAX });
         endpoint
+    }
+
+    /// Why there can be no more, if so.
+    pub(super) fn problem(&self) -> Option<String> {
+        let full = self.known.read().unwrap_or_else(PoisonError::into_inner).len() >= TARGETS_MAX;
+        full.then(|| format!("there are {TARGETS_MAX} targets already"))
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Target>> {

@@ -2,13 +2,9 @@
 // Firefox decrypts, the worker shows, and a tap is reported back.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import puppeteer from "puppeteer-core";
+import { firefox } from "./firefox.mjs";
 import { daemon, equal, sandbox, say, until } from "./parvis.mjs";
-
-const FIREFOX = process.env.FIREFOX || ["/usr/bin/firefox-esr", "/usr/bin/firefox"].find((path) => existsSync(path));
-if (!FIREFOX) throw new Error("there is no Firefox; install Debian's firefox-esr, or name one in FIREFOX");
 
 const box = await sandbox();
 const node = await daemon(box.dir);
@@ -16,7 +12,8 @@ const content = { en: { title: "Order {{ order.id }}", body: "is {{ order.state 
 const link = "https://shop.example/orders/{{ order.id }}";
 await node.put("/v1/stores/opera", { name: "Opera", time_zone: "Europe/Paris" });
 await node.put("/v1/campaigns/news", { purpose: "order", on: { order: ["confirmed", "shipped"] }, content, deep_link: link });
-await node.put("/v1/shoppers/C-1", { locale: "en-GB", time_zone: "Europe/Paris" });
+const consents = { orders: { granted: true, at: "2026-01-01T00:00:00Z" } };
+await node.put("/v1/shoppers/C-1", { locale: "en-GB", time_zone: "Europe/Paris", consents });
 
 const root = process.env.INTEROP_ROOT;
 const env = { ...process.env, PARVIS_URL: node.url, PARVIS_KEY: node.key, VAPID_KEY: join(box.dir, "vapid.pem"), PORT: "0" };
@@ -24,21 +21,7 @@ const server = spawn(process.execPath, [join(root, "examples/web/serve.mjs")], {
 process.on("exit", () => server.kill("SIGKILL"));
 const { value: page_url } = await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next();
 
-const browser = await puppeteer.launch({
-  browser: "firefox",
-  executablePath: FIREFOX,
-  headless: true,
-  extraPrefsFirefox: {
-    "dom.push.enabled": true,
-    "dom.push.connection.enabled": true,
-    "dom.push.serverURL": box.endpoints.autopush,
-    "dom.push.testing.allowInsecureServerURL": true,
-    "dom.push.testing.ignorePermission": true,
-    "permissions.default.desktop-notification": 1,
-    "dom.webnotifications.requireuserinteraction": false,
-    "dom.serviceWorkers.testing.enabled": true,
-  },
-});
+const browser = await firefox(box.endpoints.autopush);
 
 try {
   const page = await browser.newPage();
@@ -63,7 +46,7 @@ try {
   equal("its endpoint", subscription.endpoint, connected.endpoints[0]);
   await node.put("/v1/devices/" + told, { shopper: "C-1", platform: "web", target: { channel: "webpush", subscription } });
 
-  const event = (id, state) => node.post("/v1/orders/A-1/events", { event: id, state, shopper: "C-1", fulfilment: "delivery" });
+  const event = (id, state) => node.post("/v1/orders/A-1/events", { event: id, at: new Date().toISOString(), state, shopper: "C-1", fulfilment: "delivery" });
   const shown = () => page.evaluate(async () => {
     const worker = await navigator.serviceWorker.ready;
     const all = await worker.getNotifications();

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import datetime
 import json
 import os
 import uuid
@@ -31,7 +32,8 @@ def shop(node, subscription):
     content = {"en": {"title": "Order ready", "body": "{{ order.id }}"}}
     node.put("/v1/campaigns/ready", {"purpose": "order", "on": {"order": ["confirmed"]}, "content": content,
                                      "deep_link": "https://shop.example/orders/{{ order.id }}"})
-    node.put("/v1/shoppers/C-1", {"locale": "en-GB", "time_zone": "Europe/Paris"})
+    consents = {"orders": {"granted": True, "at": "2026-01-01T00:00:00Z"}}
+    node.put("/v1/shoppers/C-1", {"locale": "en-GB", "time_zone": "Europe/Paris", "consents": consents})
     target = {"channel": "webpush", "subscription": subscription}
     node.put("/v1/devices/browser", {"shopper": "C-1", "platform": "web", "target": target})
 
@@ -48,9 +50,10 @@ async def main(box):
         endpoint = (await push.receive_json())["pushEndpoint"]
         with daemon(box) as node:
             shop(node, {"endpoint": endpoint, "keys": {"p256dh": text(point(own)), "auth": text(auth)}})
-            event = {"event": "E-1", "state": "confirmed", "shopper": "C-1", "fulfilment": "delivery"}
+            at = datetime.datetime.now(datetime.timezone.utc).isoformat()
+            event = {"event": "E-1", "at": at, "state": "confirmed", "shopper": "C-1", "fulfilment": "delivery"}
             node.post("/v1/orders/A-1/events", event)
-            message = await asyncio.wait_for(push.receive_json(), 30)
+            message = await asyncio.wait_for(push.receive_json(), 60)
         equal("the coding", message["headers"]["encoding"], "aes128gcm")
         body = data(message["data"])
         plain = http_ece.decrypt(body, private_key=own, auth_secret=auth, version="aes128gcm")

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import warnings
 
 from parvis import equal, sandbox, say
 
@@ -11,6 +12,8 @@ with sandbox() as box:
     import firebase_admin
     from firebase_admin import credentials, exceptions, messaging
 
+    # Tokens are on their way out; devices have them for years yet.
+    warnings.simplefilter("ignore", DeprecationWarning)
     base = box.endpoints["fcm"]
     messaging._MessagingService.FCM_URL = base + "/v1/projects/{0}/messages:send"
     # Retries of the client itself would only hide what was answered.
@@ -56,10 +59,13 @@ with sandbox() as box:
     for target in ({"topic": "sale"}, {"condition": "'sale' in topics && !('shoes' in topics)"}):
         name = messaging.send(messaging.Message(data={"a": "b"}, **target))
         equal("a number", name.rsplit("/", 1)[1].isdigit(), True)
+    fid = box.target(channel="fcm", fid=True)["fid"]
+    name = messaging.send(messaging.Message(fid=fid, data={"a": "b"}))
+    equal("an installation", (name.split("/")[3][:2], box.received()[-1]["target"]), ("0:", fid))
     dry = messaging.send(messaging.Message(token=token), dry_run=True)
     equal("a dry run", dry.rsplit("/", 1)[1], "fake_message_id")
-    equal("three were sent", len(box.received()), 3)
-    say("firebase-admin", "topic, condition and dry run were told apart")
+    equal("four were sent", len(box.received()), 4)
+    say("firebase-admin", "topic, condition, installation id and dry run were told apart")
 
     def refusal(**message):
         try:

@@ -37,3 +37,8 @@ fn others_decrypt_what_the_daemon_sends() {
 fn a_browser_shows_what_the_daemon_sends() {
     run("browser");
 }
+
+#[test]
+fn the_sandboxes_page_shows_what_a_phone_would() {
+    run("page");
+}

@@ -96,7 +96,7 @@ export async function daemon(dir) {
 }
 
 // Tries until something is there, which a deadline ends.
-export async function until(what, look, patience_ms = 30_000) {
+export async function until(what, look, patience_ms = 60_000) {
   const end = Date.now() + patience_ms;
   for (;;) {
     const found = await look();

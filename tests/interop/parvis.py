@@ -39,7 +39,7 @@ def start(args):
     return child
 
 
-def until(what, look, patience_s=30):
+def until(what, look, patience_s=60):
     end = time.monotonic() + patience_s
     while True:
         found = look()

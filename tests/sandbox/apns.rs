@@ -173,6 +173,35 @@ async fn what_is_just_allowed_is_accepted() {
 }
 
 #[tokio::test]
+async fn every_push_type_has_its_suffix() {
+    let f = fixture().await;
+    let types = [
+        ("alert", ""),
+        ("background", ""),
+        ("mdm", ""),
+        ("voip", ".voip"),
+        ("pushtotalk", ".voip-ptt"),
+        ("complication", ".complication"),
+        ("fileprovider", ".pushkit.fileprovider"),
+        ("location", ".location-query"),
+        ("widgets", ".push-type.widgets"),
+        ("controls", ".push-type.controls"),
+        ("liveactivity", ".push-type.liveactivity"),
+    ];
+    for (name, _) in types {
+        for (_, suffix) in types {
+            let body = json!({ "mdm": "x", "aps": { "event": "update", "timestamp": 1, "content-state": {} } });
+            let ask = Ask { body: body.to_string().into_bytes(), ..f.push() };
+            let ask = ask.with("apns-push-type", name).with("apns-topic", format!("{TOPIC}{suffix}"));
+            let answer = f.client.ask(ask.with("apns-priority", "5")).await;
+            let own = types.contains(&(name, suffix));
+            assert_eq!(answer.status.as_u16(), if own { 200 } else { 400 }, "{name} {suffix}");
+            assert_eq!(answer.json()["reason"].as_str(), (!own).then_some("InvalidPushType"), "{name} {suffix}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_checks_have_an_order() {
     let f = fixture().await;
     let mut spoilt = Ask::post("/3/device/xyz", "").with("apns-priority", "7").with("apns-id", "1");
@@ -291,7 +320,7 @@ async fn a_target_behaves_as_told() {
     for _ in 0..2 {
         let answer = f.client.ask(f.push()).await;
         assert_refused(&answer, 429, "TooManyRequests", "throttled");
-        assert_eq!(answer.header("retry-after"), Some("7"));
+        assert_eq!((answer.header("retry-after"), answer.header("apns-id")), (Some("7"), Some(ID)));
     }
     assert_eq!(f.client.ask(f.push()).await.status.as_u16(), 200);
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use parvis::sandbox::{Behaviour, Sandbox};
+use parvis_engine::shopper::PushTarget;
 use serde_json::{Value, json};
 
 use crate::{
@@ -108,7 +109,7 @@ async fn every_fault_of_an_assertion_has_its_error() {
         ("another algorithm", grant(&other_algorithm), "invalid_grant"),
         ("another signature", grant(&forged), "invalid_grant"),
         ("another account", with("iss", json!("somebody@example.com")), "invalid_grant"),
-        ("another audience", with("aud", json!("https://oauth2.googleapis.com/token")), "invalid_grant"),
+        ("another audience", with("aud", json!("https://shop.example/token")), "invalid_grant"),
         ("no expiry", with("exp", Value::Null), "invalid_grant"),
         ("too long", with("exp", json!(now + 3_601)), "invalid_grant"),
         ("expired", with("exp", json!(now - 400)), "invalid_grant"),
@@ -146,7 +147,9 @@ async fn a_good_message_is_accepted_and_recorded() {
         "notification": { "title": "Order ready", "body": "Bay 3" },
         "data": { "deep_link": "https://shop.example/o/1" },
         "android": { "priority": "HIGH", "ttl": "3.5s", "collapseKey": "order-1", "notification": { "tag": "order-1" } },
-        "apns": { "headers": { "apns-priority": "10" }, "payload": { "aps": {} }, "live_activity_token": "00" },
+        "apns": { "headers": { "apns-priority": "10" }, "payload": { "aps": {
+            "event": "update", "timestamp": 1, "content-state": {},
+        } }, "live_activity_token": "00" },
         "webpush": { "headers": { "TTL": "3600" }, "fcmOptions": { "link": "https://shop.example" } },
     });
     let answer = f.send_with(message).await;
@@ -203,8 +206,8 @@ async fn every_fault_of_a_message_has_its_envelope() {
         ("a list as a map", to(json!({ "data": [] })), Some("message.data"), None),
         ("a text as a message", to(json!({ "notification": "x" })), Some("message.notification"), None),
         (
-            "a priority in lower case",
-            to(json!({ "android": { "priority": "high" } })),
+            "an unknown priority",
+            to(json!({ "android": { "priority": "urgent" } })),
             Some("message.android.priority"),
             None,
         ),
@@ -239,36 +242,135 @@ async fn every_fault_of_a_message_has_its_envelope() {
 }
 
 #[tokio::test]
-async fn envelopes_have_the_captured_form() {
+async fn errors_are_those_that_the_real_service_was_seen_to_give() {
     let f = fixture().await;
-    let no_target = json!({ "error": {
-        "code": 400,
-        "message": "Recipient of the message is not set.",
-        "status": "INVALID_ARGUMENT",
-        "details": [
-            {
-                "@type": "type.googleapis.com/google.rpc.BadRequest",
-                "fieldViolations": [{ "field": "message", "description": "Recipient of the message is not set." }],
-            },
-            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "INVALID_ARGUMENT" },
-        ],
-    } });
-    assert_eq!(f.send(json!({ "message": { "data": {} } })).await.json(), no_target);
-    let condition = json!({ "error": {
-        "code": 400, "message": "Request contains an invalid argument.", "status": "INVALID_ARGUMENT",
-    } });
-    assert_eq!(f.send(json!({ "message": { "condition": "'a' in topics &&" } })).await.json(), condition);
-    let too_large = json!({ "error": {
-        "code": 400,
-        "message": "Message is too large. The maximum is 4K (4096 bytes).",
-        "status": "INVALID_ARGUMENT",
-        "details": [
-            { "@type": "type.googleapis.com/google.rpc.BadRequest" },
-            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "INVALID_ARGUMENT" },
-        ],
-    } });
-    let large = json!({ "message": { "topic": "a", "data": { "a": "x".repeat(8_192) } } });
-    assert_eq!(f.send(large).await.json(), too_large);
+    let captured: Value = serde_json::from_str(include_str!("captured.json")).expect("JSON");
+    for case in captured.as_array().expect("a list") {
+        let mut message = case["message"].clone();
+        if message["data"]["a"] == "8192 times x" {
+            message["data"]["a"] = "x".repeat(8_192).into();
+        }
+        for dry_run in [false, true] {
+            let answer = f.send(json!({ "validate_only": dry_run, "message": message })).await;
+            let told = (json!(answer.status.as_u16()), answer.json());
+            assert_eq!(told, (case["status"].clone(), json!({ "error": case["error"] })), "{}", case["case"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_have_the_form_that_was_seen() {
+    let f = fixture().await;
+    let name = async |message: Value, dry_run: bool| {
+        let answer = f.send(json!({ "validate_only": dry_run, "message": message })).await;
+        let name = answer.json()["name"].as_str().expect("a name").to_owned();
+        name.strip_prefix("projects/parvis-sandbox/messages/").expect("the project").to_owned()
+    };
+    for message in [
+        json!({ "topic": "sale" }),
+        json!({ "condition": "'a' in topics && 'b' in topics" }),
+        json!({ "topic": "sale", "notification": { "title": "x" } }),
+        json!({ "topic": "sale", "data": { "a": "x" } }),
+        json!({ "topic": "sale", "webpush": { "headers": { "TTL": "3600" }, "fcmOptions": { "link": "https://example.com" } } }),
+    ] {
+        for dry_run in [false, true] {
+            let local = name(message.clone(), dry_run).await;
+            assert!(local.parse::<u64>().is_ok(), "{message} {local}");
+        }
+    }
+    assert_eq!(name(json!({ "token": f.token }), true).await, "fake_message_id");
+}
+
+#[tokio::test]
+async fn blocks_of_the_platforms_are_looked_at() {
+    let f = fixture().await;
+    let activity = |more: Value| {
+        let mut aps = json!({ "event": "update", "timestamp": 1, "content-state": {} });
+        aps.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json!({ "apns": { "live_activity_token": "00", "payload": { "aps": aps } } })
+    };
+    let apns = |name: &str, value: &str| json!({ "apns": { "headers": { name: value } } });
+    let android = |more: Value| json!({ "android": { "notification": more } });
+    let cases = [
+        (json!({ "android": { "direct_boot_ok": "yes" } }), Some("message.android.direct_boot_ok")),
+        (json!({ "android": { "direct_boot_ok": true, "priority": 1, "restricted_package_name": "a.b" } }), None),
+        (json!({ "android": { "priority": 2 } }), Some("message.android.priority")),
+        (json!({ "android": { "priority": "high" } }), None),
+        (json!({ "android": { "ttl": "1.0000000001s" } }), Some("message.android.ttl")),
+        (android(json!({ "color": "red" })), Some("message.android.notification.color")),
+        (android(json!({ "color": "#12aBef" })), None),
+        (android(json!({ "visibility": "public" })), Some("message.android.notification.visibility")),
+        (android(json!({ "visibility": "PUBLIC", "notification_priority": "PRIORITY_HIGH", "proxy": "DENY" })), None),
+        (
+            android(json!({ "light_settings": { "color": { "red": "1" } } })),
+            Some("message.android.notification.light_settings.color.red"),
+        ),
+        (apns("apns-priority", "7"), Some("message.apns.headers.apns-priority")),
+        (apns("apns-expiration", "soon"), Some("message.apns.headers.apns-expiration")),
+        (apns("apns-collapse-id", &"x".repeat(65)), Some("message.apns.headers.apns-collapse-id")),
+        (apns("apns-priority", "5"), None),
+        (json!({ "apns": { "payload": { "aps": [] } } }), Some("message.apns.payload.aps")),
+        (activity(json!({})), None),
+        (activity(json!({ "event": "begin" })), Some("message.apns.payload.aps.event")),
+        (activity(json!({ "timestamp": "1" })), Some("message.apns.payload.aps.timestamp")),
+        (activity(json!({ "content-state": 1 })), Some("message.apns.payload.aps.content-state")),
+        (json!({ "webpush": { "headers": { "Urgency": "HIGH" } } }), Some("message.webpush.headers.Urgency")),
+        (
+            json!({ "webpush": { "fcm_options": { "link": "http://shop.example" } } }),
+            Some("message.webpush.fcm_options.link"),
+        ),
+        (json!({ "apns": { "payload": { "aps": {}, "x": "x".repeat(4_096) } } }), None),
+    ];
+    for (more, named) in cases {
+        let answer = f.send_with(more.clone()).await;
+        let too_large = more.pointer("/apns/payload/x").is_some();
+        let status = if named.is_some() || too_large { 400 } else { 200 };
+        assert_eq!(answer.status.as_u16(), status, "{more} {answer:?}");
+        assert_eq!(field(&answer.json()["error"]), named, "{more}");
+    }
+    let topic = |length: usize| json!({ "message": { "topic": "sale", "data": { "a": "x".repeat(length) } } });
+    assert_eq!(f.send(topic(2_047)).await.status.as_u16(), 200);
+    let refused = f.send(topic(2_048)).await.json();
+    assert_eq!(refused["error"]["message"], "Message is too large. The maximum is 2K (2048 bytes).");
+    let to_topic = json!({ "topic": "sale", "apns": activity(json!({}))["apns"] });
+    let refused = f.send(json!({ "message": to_topic })).await.json();
+    assert_eq!(field(&refused["error"]), Some("message.apns.live_activity_token"));
+}
+
+#[tokio::test]
+async fn projects_stay_apart() {
+    let f = fixture().await;
+    f.sandbox.add_app("other").await.expect("an app");
+    let new = parvis::sandbox::NewTarget::Fcm { app: Some("other".to_owned()), fid: false };
+    let Ok(PushTarget::Fcm { token: Some(token), .. }) = f.sandbox.register(new) else { panic!("a target") };
+    let answer = f.send(json!({ "message": { "token": token } })).await;
+    assert_eq!((answer.status.as_u16(), error_code(&answer.json()["error"])), (403, Some("SENDER_ID_MISMATCH")));
+    let account = f.sandbox.fcm_service_account_of("other").expect("an account");
+    let account: Value = serde_json::from_str(&account).expect("JSON");
+    let mut claims = claims(&f.sandbox);
+    claims["iss"] = account["client_email"].clone();
+    let key = account["private_key"].as_str().expect("a key");
+    let assertion = signing::rs256(key, &json!({ "alg": "RS256" }), &claims);
+    let granted = f.client.ask(grant(&assertion)).await.json();
+    let bearer = format!("Bearer {}", granted["access_token"].as_str().expect("a token"));
+    let ask = |path: &str| {
+        Ask::post(path, json!({ "message": { "token": token } }).to_string()).with("authorization", bearer.clone())
+    };
+    assert_eq!(f.client.ask(ask("/v1/projects/other-sandbox/messages:send")).await.status.as_u16(), 200);
+    assert_eq!(f.client.ask(ask(SEND)).await.json()["error"]["status"], "PERMISSION_DENIED");
+}
+
+#[tokio::test]
+async fn the_order_of_details_varies() {
+    let f = fixture().await;
+    let mut firsts = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        f.sandbox.set_behaviour(&f.token, Behaviour::Throttled { times: Some(1), retry_after_s: None });
+        let answer = f.send_with(json!({})).await.json();
+        assert_eq!(error_code(&answer["error"]), Some("QUOTA_EXCEEDED"));
+        firsts.insert(answer["error"]["details"][0]["@type"].as_str().expect("a type").to_owned());
+    }
+    assert_eq!(firsts.len(), 2);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use parvis::sandbox::{Behaviour, Sandbox};
-use parvis_engine::shopper::Subscription;
+use parvis_engine::shopper::{PushTarget, Subscription};
 use serde_json::{Value, json};
 
 use crate::{
@@ -250,4 +250,41 @@ async fn a_target_behaves_as_told() {
         assert_refused(&f.send(b"text").await, status, number, "failing");
     }
     assert_eq!(f.send(b"text").await.status.as_u16(), 201);
+}
+
+#[tokio::test]
+async fn some_services_take_less() {
+    let f = fixture().await;
+    let new = parvis::sandbox::NewTarget::WebPush { app: None, body_bytes_max: Some(2_744) };
+    let Ok(PushTarget::WebPush { subscription }) = f.sandbox.register(new) else { panic!("a target") };
+    let f = Fixture { subscription: *subscription, ..f };
+    // Salt, record size, key, delimiter and tag are 103 bytes.
+    assert_eq!(f.send(&[b'x'; 2_744 - 103]).await.status.as_u16(), 201);
+    assert_refused(&f.send(&[b'x'; 2_744 - 102]).await, 413, 104, "a byte more");
+}
+
+#[tokio::test]
+async fn subscriptions_are_bound_to_their_apps_key() {
+    let f = fixture().await;
+    let other = f.sandbox.add_app("other").await.expect("an app");
+    let new = parvis::sandbox::NewTarget::WebPush { app: Some("other".to_owned()), body_bytes_max: None };
+    let Ok(PushTarget::WebPush { subscription }) = f.sandbox.register(new) else { panic!("a target") };
+    let f = Fixture { subscription: *subscription, ..f };
+    assert_refused(&f.send(b"text").await, 403, 109, "the first app's key");
+    let push = f.push(sealed(&f.subscription, b"text"));
+    let push = push.with("authorization", vapid(&other.vapid_key_pem, &f.claims()));
+    assert_eq!(f.client.ask(push).await.status.as_u16(), 201);
+    assert_eq!(f.sandbox.received().last().expect("one").message.app.as_deref(), Some("other"));
+}
+
+#[tokio::test]
+async fn what_is_odd_about_a_message_is_remarked() {
+    let f = fixture().await;
+    let document = json!({ "web_push": 8030, "notification": { "title": "x", "app_badge": "1" } });
+    assert_eq!(f.send(document.to_string().as_bytes()).await.status.as_u16(), 201);
+    let received = f.sandbox.received();
+    let message = &received.last().expect("one").message;
+    assert_eq!((message.title.as_deref(), message.remarks.len()), (None, 2), "{:?}", message.remarks);
+    assert_eq!(message.headers.get("urgency").map(String::as_str), Some("high"));
+    assert_eq!(message.headers.get("authorization"), None);
 }

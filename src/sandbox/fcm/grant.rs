@@ -25,6 +25,8 @@ use super::{
 /// Where the endpoint is on FCM's listener.
 pub(in super::super) const TOKEN_PATH: &str = "/token";
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// Google's own client names Google's endpoint whatever the account says.
+const AUDIENCE: &str = "https://oauth2.googleapis.com/token";
 const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/firebase.messaging", "https://www.googleapis.com/auth/cloud-platform"];
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -110,7 +112,8 @@ fn check(shared: &Shared, request: &Request) -> Result<Arc<App>, (&'static str, 
     if !assertion.is_rs256_by(&app.fcm_public) {
         return Err(("invalid_grant", "Invalid JWT Signature."));
     }
-    if assertion.claim("aud") != Some(&shared.endpoints.fcm_token) {
+    let audience = assertion.claim("aud").unwrap_or_default();
+    if ![shared.endpoints.fcm_token.as_str(), AUDIENCE].contains(&audience) {
         return Err(("invalid_grant", "Invalid JWT: Failed audience check."));
     }
     let instant =

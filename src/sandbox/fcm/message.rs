@@ -120,7 +120,9 @@ fn check_content(message: &Map<String, Value>, bytes_max: usize) -> Result<(), R
         sizes(&[("webpush", "data"), ("webpush", "notification")]),
     ];
     let largest = common + own.into_iter().max().unwrap_or(0);
-    if largest > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
+    // Beyond both limits the real service names the larger one, to whomever the message goes.
+    let told = if largest > PAYLOAD_BYTES { PAYLOAD_BYTES } else { bytes_max };
+    if largest > bytes_max { Err(too_large(told)) } else { Ok(()) }
 }
 
 /// Names and values together, without JSON's own characters.

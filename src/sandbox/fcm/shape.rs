@@ -20,6 +20,8 @@ enum Kind {
     /// Any JSON object.
     Any,
     Choice(&'static [&'static str]),
+    /// A choice that Google's own clients write in lower case.
+    ChoiceInAnyCase(&'static [&'static str]),
     Object(&'static [Field]),
 }
 
@@ -43,7 +45,7 @@ const NOTIFICATION: &[Field] = &[("title", Kind::Text), ("body", Kind::Text), ("
 const LABEL: &[Field] = &[("analytics_label", Kind::Text)];
 const ANDROID: &[Field] = &[
     ("collapse_key", Kind::Text),
-    ("priority", Kind::Choice(&["NORMAL", "HIGH"])),
+    ("priority", Kind::ChoiceInAnyCase(&["NORMAL", "HIGH"])),
     ("ttl", Kind::Duration),
     ("restricted_package_name", Kind::Text),
     ("data", Kind::Texts),
@@ -183,7 +185,8 @@ fn value_of(value: Value, kind: &Kind, path: &str, violations: &mut Violations) 
         Kind::Duration => (is_duration(&value), "type.googleapis.com/google.protobuf.Duration"),
         Kind::TextList => (is_list(&value, Value::is_string), "TYPE_STRING"),
         Kind::DurationList => (is_list(&value, is_duration), "type.googleapis.com/google.protobuf.Duration"),
-        Kind::Choice(names) => (is_choice(&value, names), "TYPE_ENUM"),
+        Kind::Choice(names) => (is_choice(&value, names, |one, two| one == two), "TYPE_ENUM"),
+        Kind::ChoiceInAnyCase(names) => (is_choice(&value, names, str::eq_ignore_ascii_case), "TYPE_ENUM"),
     };
     if !fits {
         violations.push(fault(path, name, &value));
@@ -212,9 +215,9 @@ fn is_duration(value: &Value) -> bool {
 }
 
 /// The name, or, as the protobuf mapping allows, the number.
-fn is_choice(value: &Value, names: &[&str]) -> bool {
+fn is_choice(value: &Value, names: &[&str], same: impl Fn(&str, &str) -> bool) -> bool {
     let by_number = || value.as_u64().and_then(|number| names.get(usize::try_from(number).ok()?)).is_some();
-    value.as_str().map_or_else(by_number, |name| names.contains(&name))
+    value.as_str().map_or_else(by_number, |sent| names.iter().any(|name| same(name, sent)))
 }
 
 fn is_list(value: &Value, fits: impl Fn(&Value) -> bool) -> bool {
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn every_fault_is_named() {
         let found = violations(json!({ "message": {
-            "data": { "count": 5 }, "colour": "red", "android": { "priority": "high", "ttl": "5" }
+            "data": { "count": 5 }, "colour": "red", "android": { "priority": "urgent", "ttl": "5" }
         } }));
         let fields: Vec<&str> = found.as_array().expect("a list").iter().filter_map(|v| v["field"].as_str()).collect();
         assert_eq!(fields, ["message.android.priority", "message.android.ttl", "message", "message.data[0].value"]);
