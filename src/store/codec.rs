@@ -117,24 +117,25 @@ mod tests {
             presences: bits.maybe(presence).into_iter().collect(),
             left_at: bits.maybe(at),
             linked_until: bits.maybe(Box::new(at)),
-            live: bits.maybe(Box::new(following(bits, at))),
+            live: { let following = following(bits, at); bits.maybe(Box::new(following)) },
         }
     }
 
     fn following(bits: &mut Bits, at: Timestamp) -> Following {
         let token = || LiveToken { token: "b0".to_owned(), registered_at: at };
+        let shown = LiveState {
+            state: OrderState::Delayed,
+            step: 3,
+            steps: 5,
+            fulfilment: bits.maybe(Fulfilment::Delivery),
+            eta: bits.maybe(at),
+            store: bits.maybe("Opéra".to_owned()),
+            at,
+        };
         let activity = Activity {
             token: bits.maybe(token()),
             campaign: bits.maybe(name("c")),
-            shown: bits.maybe(LiveState {
-                state: OrderState::Delayed,
-                step: 3,
-                steps: 5,
-                fulfilment: bits.maybe(Fulfilment::Delivery),
-                eta: bits.maybe(at),
-                store: bits.maybe("Opéra".to_owned()),
-                at,
-            }),
+            shown: bits.maybe(shown),
             urgent: bits.maybe(at).into_iter().collect(),
             ended_at: bits.maybe(at),
             dismissed_at: bits.maybe(at),

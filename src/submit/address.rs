@@ -191,7 +191,7 @@ mod tests {
         );
         let channel = |bundle: &str, channel: &str| {
             let (bundle, channel) = (bundle.to_owned(), channel.to_owned());
-            check(&Address::ApnsChannel { bundle, channel, environment: ApnsEnvironment::Production })
+            check(&Address::ApnsChannel { bundle, channel, environment: ApnsEnvironment::Production, stored: false })
         };
         assert_eq!(channel("com.example.shop", "dHN0LXNyY2gtY2hubA=="), Ok(()));
         assert_eq!(channel("com example", "dHN0LXNyY2gtY2hubA==").expect_err("a space").0, "/bundle");
