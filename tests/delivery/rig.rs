@@ -91,7 +91,8 @@ impl Rig {
         for name in apps {
             let options = Options { apns_token_changes: 100, ..Options::default() };
             let sandbox = Sandbox::start(options).await.expect("free ports on loopback");
-            let key = sandbox.apns_key();
+            // The first key has the same id in every sandbox, and ids are unique at Apple.
+            let key = sandbox.issue_apns_key(None).expect("a key");
             services.insert(app(name), Service { sandbox, key });
         }
         let folder = tempfile::tempdir().expect("a folder");
