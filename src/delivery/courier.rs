@@ -319,14 +319,17 @@ impl Delivery<'_> {
     }
 
     async fn send(&self, bearer: &str) -> Result<Reply, Attempted> {
-        let Courier { provider, peer, .. } = self.courier;
+        let Courier { provider, credentials, peer, .. } = self.courier;
         let now = self.clock.now();
         let unasked = |outcome| Attempted { outcome, answer: Answer::Says };
         if now >= self.notification.expires_at {
             return Err(unasked(unavailable(EXPIRED)));
         }
-        let request: Request<Bytes> =
+        let mut request: Request<Bytes> =
             provider.request(self.notification, self.address, bearer, now).map_err(unasked)?;
+        if let Some(party) = credentials.party(self.address) {
+            party.present(&mut request);
+        }
         self.transport.send(request, *peer).await.map_err(|error| {
             tracing::debug!(channel = provider.channel().name(), %error, "no answer");
             match error {
