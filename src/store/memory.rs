@@ -20,8 +20,8 @@ use tokio::sync::watch;
 
 pub use self::faults::{Fault, Faults};
 use super::{
-    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Cursor, DeadQuery, Durable, End, Entry, Error,
-    Horizon, JournalQuery, Life, Loss, Note, Queue, Record, Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Cursor, DeadQuery, Durable, Error, Horizon,
+    JournalQuery, Life, Loss, Note, Queue, Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
     note,
