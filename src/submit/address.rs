@@ -57,7 +57,7 @@ pub(super) fn stand_in(address: &Address) -> ShopperId {
         Address::Target(PushTarget::WebPush { subscription }) => {
             ("webpush", [subscription.endpoint.clone(), String::new(), String::new()])
         }
-        Address::ApnsChannel { bundle, channel, environment } => {
+        Address::ApnsChannel { bundle, channel, environment, .. } => {
             ("channel", [bundle.clone(), channel.clone(), name(*environment).to_owned()])
         }
         Address::FcmTopic { topic } => ("topic", [topic.clone(), String::new(), String::new()]),
@@ -190,7 +190,7 @@ mod tests {
         );
         let channel = |bundle: &str, channel: &str| {
             let (bundle, channel) = (bundle.to_owned(), channel.to_owned());
-            check(&Address::ApnsChannel { bundle, channel, environment: ApnsEnvironment::Production })
+            check(&Address::ApnsChannel { bundle, channel, environment: ApnsEnvironment::Production, stored: false })
         };
         assert_eq!(channel("com.example.shop", "dHN0LXNyY2gtY2hubA=="), Ok(()));
         assert_eq!(channel("com example", "dHN0LXNyY2gtY2hubA==").expect_err("a space").0, "/bundle");

@@ -52,6 +52,8 @@ struct ApnsChannel {
     channel: String,
     #[serde(default)]
     environment: ApnsEnvironment,
+    #[serde(default)]
+    stored: bool,
 }
 
 impl Written {
@@ -62,8 +64,10 @@ impl Written {
         let which = self.devices.unwrap_or_default();
         let topic = |topic| Address::FcmTopic { topic };
         let condition = |condition| Address::FcmCondition { condition };
-        let channel =
-            |ApnsChannel { bundle, channel, environment }| Address::ApnsChannel { bundle, channel, environment };
+        let channel = |it: ApnsChannel| {
+            let ApnsChannel { bundle, channel, environment, stored } = it;
+            Address::ApnsChannel { bundle, channel, environment, stored }
+        };
         let address = |(name, address)| {
             address::check(&address)
                 .map_err(|(pointer, why)| Refusal::at(Reason::Invalid, format!("/{name}{pointer}"), why))?;
@@ -72,7 +76,7 @@ impl Written {
         let mut said = [
             self.device.map(|device| Ok(Target::Device(device))),
             self.shopper.map(|shopper| Ok(Target::Shopper(shopper, which))),
-            self.target.map(|target| read_push_target(target)),
+            self.target.map(read_push_target),
             self.fcm_topic.map(|text| address(("fcm_topic", topic(text)))),
             self.fcm_condition.map(|text| address(("fcm_condition", condition(text)))),
             self.apns_channel.map(|it| address(("apns_channel", channel(it)))),

@@ -145,8 +145,7 @@ async fn sums_agree_at_any_moment_and_every_life_ends_once_whatever_happens() {
 #[tokio::test]
 async fn a_repeat_after_a_crash_reaches_nobody_twice() {
     let mut rig = Rig::start().await;
-    let tokens: Vec<String> =
-        (0..30).map(|_| rig.sandbox.register_apns(TOPIC, ApnsEnvironment::Production)).collect();
+    let tokens: Vec<String> = (0..30).map(|_| rig.sandbox.register_apns(TOPIC, ApnsEnvironment::Production)).collect();
     let targets: Vec<Value> =
         tokens.iter().map(|token| json!({ "target": { "channel": "apns", "token": token, "topic": TOPIC } })).collect();
     let first = ids(&rig.post("/v1/notifications", call("r-1", &targets[..20])).await);
