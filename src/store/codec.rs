@@ -117,7 +117,10 @@ mod tests {
             presences: bits.maybe(presence).into_iter().collect(),
             left_at: bits.maybe(at),
             linked_until: bits.maybe(Box::new(at)),
-            live: { let following = following(bits, at); bits.maybe(Box::new(following)) },
+            live: {
+                let following = following(bits, at);
+                bits.maybe(Box::new(following))
+            },
         }
     }
 

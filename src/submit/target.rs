@@ -64,11 +64,9 @@ impl Written {
         let which = self.devices.unwrap_or_default();
         let topic = |topic| Address::FcmTopic { topic };
         let condition = |condition| Address::FcmCondition { condition };
-        let channel = |it: ApnsChannel| Address::ApnsChannel {
-            bundle: it.bundle,
-            channel: it.channel,
-            environment: it.environment,
-            stored: it.stored,
+        let channel = |it: ApnsChannel| {
+            let ApnsChannel { bundle, channel, environment, stored } = it;
+            Address::ApnsChannel { bundle, channel, environment, stored }
         };
         let address = |(name, address)| {
             address::check(&address)
@@ -78,7 +76,7 @@ impl Written {
         let mut said = [
             self.device.map(|device| Ok(Target::Device(device))),
             self.shopper.map(|shopper| Ok(Target::Shopper(shopper, which))),
-            self.target.map(|target| read_push_target(target)),
+            self.target.map(read_push_target),
             self.fcm_topic.map(|text| address(("fcm_topic", topic(text)))),
             self.fcm_condition.map(|text| address(("fcm_condition", condition(text)))),
             self.apns_channel.map(|it| address(("apns_channel", channel(it)))),

@@ -91,6 +91,9 @@ pub(crate) struct ApnsChannel {
     channel: String,
     /// `production` or `sandbox`.
     environment: Option<String>,
+    /// Whether the channel keeps its last message for phones that are away.
+    #[schema(required = false)]
+    stored: bool,
 }
 
 /// Why a target gets nothing.
