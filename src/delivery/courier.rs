@@ -631,8 +631,10 @@ mod tests {
             testing::meaning(&couriers.deliver(&testing::offer(), &apns_target()).await),
             ("unavailable", "channel_not_configured")
         );
-        let other =
-            alone.apps["loyalty"].apns.clone().map(|apns| apns::Config { key: Some("vapid.pem".into()), ..apns });
+        let other = alone.apps["loyalty"]
+            .apns
+            .clone()
+            .map(|apns| delivery::apns::Config { key: Some("vapid.pem".into()), ..apns });
         let mut other = Config { apns: other, ..alone };
         let wrong = couriers.prepare(&other, folder.path(), Arc::clone(&network)).err().expect("two keys with one id");
         assert_eq!(wrong[0].path, "/apps/loyalty/apns/key");
