@@ -398,7 +398,7 @@ mod tests {
     use super::*;
     use crate::{
         delivery::{
-            self, Config,
+            self, Config, breaker,
             testing::{
                 self,
                 server::{Answer, HTTP2, Server, ok},
@@ -605,7 +605,7 @@ mod tests {
         let attempted = couriers.attempt(&brief, &fcm_target()).await;
         assert_eq!(
             (testing::meaning(&attempted.outcome), attempted.answer),
-            (("unavailable", "expired"), Answer::Says)
+            (("unavailable", "expired"), breaker::Answer::Says)
         );
         assert_eq!(sent.load(Ordering::SeqCst), 0);
         assert_eq!(couriers.deliver(&testing::offer(), &fcm_target()).await, Outcome::Accepted);
@@ -624,12 +624,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attempt_says_of_the_provider_what_is_the_providers() {
         let table = [
-            (200, "", Answer::Works),
-            (410, r#"{"reason":"Unregistered","timestamp":1}"#, Answer::Works),
-            (400, r#"{"reason":"PayloadEmpty"}"#, Answer::Works),
-            (429, r#"{"reason":"TooManyRequests"}"#, Answer::Works),
-            (503, r#"{"reason":"Shutdown"}"#, Answer::Fails { wait: None }),
-            (403, r#"{"reason":"InvalidProviderToken"}"#, Answer::Fails { wait: None }),
+            (200, "", breaker::Answer::Works),
+            (410, r#"{"reason":"Unregistered","timestamp":1}"#, breaker::Answer::Works),
+            (400, r#"{"reason":"PayloadEmpty"}"#, breaker::Answer::Works),
+            (429, r#"{"reason":"TooManyRequests"}"#, breaker::Answer::Works),
+            (503, r#"{"reason":"Shutdown"}"#, breaker::Answer::Fails { wait: None }),
+            (403, r#"{"reason":"InvalidProviderToken"}"#, breaker::Answer::Fails { wait: None }),
         ];
         for (status, body, answer) in table {
             let network = testing::Scripted(move |_, _| Ok(testing::reply(status, &[], body)));
@@ -664,8 +664,10 @@ mod tests {
             testing::meaning(&couriers.deliver(&testing::offer(), &apns_target()).await),
             ("unavailable", "channel_not_configured")
         );
-        let other =
-            alone.apps["loyalty"].apns.clone().map(|apns| apns::Config { key: Some("vapid.pem".into()), ..apns });
+        let other = alone.apps["loyalty"]
+            .apns
+            .clone()
+            .map(|apns| delivery::apns::Config { key: Some("vapid.pem".into()), ..apns });
         let mut other = Config { apns: other, ..alone };
         let wrong = couriers.prepare(&other, folder.path(), Arc::clone(&network)).err().expect("two keys with one id");
         assert_eq!(wrong[0].path, "/apps/loyalty/apns/key");
