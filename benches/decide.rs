@@ -95,6 +95,7 @@ fn shopper() -> Arc<Shopper> {
     shopper.profile.segments.insert("newsletter".to_owned());
     let device = Device {
         platform: "android".into(),
+        app: None,
         target: Some(PushTarget::Fcm { token: Some("token".to_owned()), fid: None }),
         locale: Some("fr-FR".into()),
         time_zone: Some("Europe/Paris".into()),

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use divan::{Bencher, counter::ItemsCount};
 use parvis::store::{Claim, Commit, Config, End, Settlement, Store};
 use parvis_engine::{
-    id::{NotificationId, RegionId},
+    id::{AppId, NotificationId, RegionId},
     matching::TransitionKind,
-    notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
+    notification::{Body, Cause, Channel, Content, Milestone, Notification, Origin, Purpose, Recipient},
     time::Timestamp,
 };
 use tokio::runtime::Runtime;
@@ -107,18 +107,22 @@ fn message(round: i64, n: i64) -> Notification {
     Notification {
         id: NotificationId::derive(at(round), &name(&shopper), &["televisions", &shopper]),
         shopper: name(&shopper),
-        device: name("phone"),
+        recipient: Recipient::Device(name("phone")),
         channel: Channel::Fcm,
-        purpose: Purpose::Offer,
-        campaign: name("televisions"),
-        cause: Cause::Transition { transition: TransitionKind::Enter, region: name::<RegionId>("shop-117") },
-        content: Content {
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: name("televisions"),
+            purpose: Purpose::Offer,
+            cause: Cause::Transition { transition: TransitionKind::Enter, region: name::<RegionId>("shop-117") },
+        },
+        replays: None,
+        body: Body::Content(Content {
             title: "Votre prochain téléviseur".to_owned(),
             body: "Les modèles que vous regardiez hier sont en magasin, à deux pas d'ici.".to_owned(),
             deep_link: Some("https://shop.example/televisions".to_owned()),
             data: BTreeMap::new(),
             locale: "fr-FR".to_owned(),
-        },
+        }),
         collapse: "televisions".to_owned(),
         observed_at: at(round),
         decided_at: at(round),

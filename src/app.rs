@@ -196,7 +196,7 @@ fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entr
     out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(retention::run(store.clone(), config.store.clone(), clock.clone(), out.stop.clone()));
     let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
-    for channel in Channel::ALL {
+    for channel in Channel::PUSH {
         let (lane, settler) = Lane::new(channel, &config.lanes, tools.clone(), out.stop.clone());
         out.tasks.spawn(pipeline::run_lane(lane));
         out.tasks.spawn(settler.run());

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use parvis_engine::{
     decide::Suppression,
-    id::{DeviceId, ShopperId},
-    notification::{Channel, Milestone, Notification},
+    id::ShopperId,
+    notification::{Address, Channel, Milestone, Notification, Recipient},
     problem::{Problem, Requirements},
     retry::{Next, Patience},
-    shopper::{PushTarget, Shopper},
+    shopper::Shopper,
     time::Timestamp,
     world::World,
 };
@@ -117,9 +117,14 @@ pub struct Leased {
 
 impl Leased {
     /// Where the message goes.
-    pub fn target(&self) -> Option<&PushTarget> {
-        let target = self.shopper.devices.get(&self.entry.notification.device)?.target.as_ref()?;
-        (target.channel() == self.entry.notification.channel).then_some(target)
+    pub fn address(&self) -> Option<Address> {
+        let notification = &self.entry.notification;
+        let address = match &notification.recipient {
+            Recipient::Device(device) => Address::Target(self.shopper.devices.get(device)?.target.clone()?),
+            Recipient::Address(address) => (**address).clone(),
+            Recipient::Endpoint(_) => return None,
+        };
+        (address.channel() == notification.channel).then_some(address)
     }
 }
 
@@ -229,7 +234,7 @@ impl Lane {
     }
 
     async fn settlement(&self, leased: &Leased, verdict: Verdict) -> Settlement {
-        let Notification { id, shopper, device, channel, .. } = &leased.entry.notification;
+        let Notification { id, shopper, channel, .. } = &leased.entry.notification;
         let tried = leased.entry.attempts + 1;
         let over = |milestone, detail, attempts| End::Terminal { milestone, detail, attempts };
         let end = match verdict {
@@ -244,7 +249,7 @@ impl Lane {
             Verdict::Tried(Next::Dead { reason }) => over(Milestone::Dead, Some(reason), tried),
             Verdict::Tried(Next::Expired { reason }) => over(Milestone::Expired, Some(reason), tried),
             Verdict::Tried(Next::Unregistered { since, reason }) => {
-                self.remove_target(shopper, device, leased.target(), since).await;
+                self.remove_target(leased, since).await;
                 over(Milestone::Unregistered, Some(reason), tried)
             }
         };
@@ -259,14 +264,10 @@ impl Lane {
     }
 
     /// A target that is gone is removed before its message is settled, so that a crash in between repeats both.
-    async fn remove_target(
-        &self,
-        shopper: &ShopperId,
-        device: &DeviceId,
-        target: Option<&PushTarget>,
-        since: Option<Timestamp>,
-    ) {
-        let Some(target) = target.cloned() else { return };
+    async fn remove_target(&self, leased: &Leased, since: Option<Timestamp>) {
+        let Notification { shopper, .. } = &leased.entry.notification;
+        let Some(device) = leased.entry.notification.device() else { return };
+        let Some(Address::Target(target)) = leased.address() else { return };
         let input = Input::Unregistered { device: device.clone(), target, since };
         if self.shards.tell(shopper.clone(), input).await.is_err() {
             tracing::info!(device.id = %device, "the node is closing; a gone target stays until its next message");

@@ -86,8 +86,8 @@ pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
         Wanted::NotBefore(at) => return Verdict::Postponed(at),
         Wanted::Yes => {}
     }
-    let Some(target) = leased.target() else { return Verdict::Suppressed(Suppression::NoTarget) };
-    let outcome = lane.couriers.deliver(notification, target).await;
+    let Some(address) = leased.address() else { return Verdict::Suppressed(Suppression::NoTarget) };
+    let outcome = lane.couriers.deliver(notification, &address).await;
     lane.reporter.outcome(notification, &outcome, lane.clock.now());
     let attempt = Attempt { count: attempts + 1, ended_at: lane.clock.now(), expires_at: notification.expires_at };
     Verdict::Tried(retry::next(outcome, attempt, &lane.patience, lane.entropy.unit()))

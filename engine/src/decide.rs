@@ -19,7 +19,7 @@ use crate::{
     gates::{self, Answer, Case, Gate},
     id::{CampaignId, NotificationId, OrderId},
     matching::{Transition, TransitionCause, TransitionKind},
-    notification::{Notification, Purpose},
+    notification::{Notification, Origin, Purpose},
     order::{self, Change, Order, OrderEvent},
     shopper::Shopper,
     time::Timestamp,
@@ -99,15 +99,36 @@ pub fn order(
 /// Whether a stored message is still to be sent when its turn has come. Caps, cooldown, holdout and budget were
 /// settled when it was decided.
 pub fn still_wanted(world: &World, shopper: &Shopper, notification: &Notification, now: Timestamp) -> Wanted {
-    let Some(campaign) = world.campaigns.get(&notification.campaign) else {
-        return Wanted::No(Suppression::Withdrawn);
+    let (campaign, cause) = match &notification.origin {
+        Origin::Campaign { campaign, cause, .. } => (world.campaigns.get(campaign), cause),
+        Origin::Request { purpose, .. } => return requested(shopper, notification, *purpose, now),
+        Origin::Event { .. } => return in_time(notification, now),
     };
-    let round = Round::of_notification(world, shopper, notification, now);
+    let Some(campaign) = campaign else { return Wanted::No(Suppression::Withdrawn) };
+    let round = Round::of_notification(world, shopper, (notification, cause), now);
     let case = Case { expires_at: notification.expires_at, ..round.case(shopper, campaign, &Budgets::new()) };
     match gates::judge(&case, |gate: &Gate| gate.when_sent) {
         Answer::Pass => Wanted::Yes,
         Answer::Defer(until) => Wanted::NotBefore(until),
         Answer::Suppress(reason) => Wanted::No(reason),
+    }
+}
+
+/// Whether what a back end handed in is still to be sent. For whom it names by an address it answers itself; a
+/// registered device is a shopper's, and the shopper's word counts.
+fn requested(shopper: &Shopper, notification: &Notification, purpose: Purpose, now: Timestamp) -> Wanted {
+    if notification.device().is_some() && !shopper.profile.consents.allow(purpose) {
+        return Wanted::No(gates::no_consent(gates::consent_to(purpose)));
+    }
+    in_time(notification, now)
+}
+
+fn in_time(notification: &Notification, now: Timestamp) -> Wanted {
+    let Notification { not_before, expires_at, .. } = *notification;
+    match gates::expired(expires_at, now) {
+        Some(expired) => Wanted::No(expired),
+        None if now < not_before => Wanted::NotBefore(not_before),
+        None => Wanted::Yes,
     }
 }
 

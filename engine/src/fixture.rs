@@ -87,6 +87,7 @@ pub(crate) fn shopper(id: &str) -> Arc<Shopper> {
 pub(crate) fn device(token: &str, registered_at: &str) -> Device {
     Device {
         platform: "android".into(),
+        app: None,
         target: Some(PushTarget::Fcm { token: Some(token.to_owned()), fid: None }),
         locale: None,
         time_zone: None,

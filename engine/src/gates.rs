@@ -137,17 +137,14 @@ fn consent(case: &Case<'_>, notes: &mut Notes) -> Answer {
         Cause::Transition { .. } | Cause::Pickup { .. } => true,
         Cause::Order { .. } => false,
     };
-    let purpose = match case.campaign.spec.purpose {
-        Purpose::Offer => "offers",
-        Purpose::Order => "orders",
-    };
+    let purpose = consent_to(case.campaign.spec.purpose);
     let missing = if located && !consents.allow_location() {
         Some("location")
     } else {
         (!consents.allow(case.campaign.spec.purpose)).then_some(purpose)
     };
     notes.add(|| missing.map_or(format!("yes to {purpose}"), |missing| format!("no yes to {missing}")));
-    missing.map_or(Answer::Pass, |to| Answer::Suppress(Suppression::NoConsent { to: to.to_owned() }))
+    missing.map_or(Answer::Pass, |to| Answer::Suppress(no_consent(to)))
 }
 
 /// "From Monday until the sale is over."
@@ -167,7 +164,11 @@ fn active(case: &Case<'_>, notes: &mut Notes) -> Answer {
 fn expiry(case: &Case<'_>, notes: &mut Notes) -> Answer {
     let expires_at = case.expires_at;
     notes.add(|| format!("of use until {expires_at}"));
-    if case.now >= expires_at { Answer::Suppress(Suppression::Expired { expires_at }) } else { Answer::Pass }
+    expired(expires_at, case.now).map_or(Answer::Pass, Answer::Suppress)
+}
+
+pub(crate) fn expired(expires_at: Timestamp, now: Timestamp) -> Option<Suppression> {
+    (now >= expires_at).then_some(Suppression::Expired { expires_at })
 }
 
 /// "Only to a device that can be reached."
@@ -228,6 +229,18 @@ fn audience(case: &Case<'_>, notes: &mut Notes) -> Answer {
         return Answer::Pass;
     }
     Answer::Suppress(Suppression::NotInAudience { condition: audience.describe(who) })
+}
+
+pub(crate) fn no_consent(to: &str) -> Suppression {
+    Suppression::NoConsent { to: to.to_owned() }
+}
+
+/// The consent that a purpose needs.
+pub(crate) fn consent_to(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Offer => "offers",
+        Purpose::Order => "orders",
+    }
 }
 
 /// "In an aisle only once they linger, and once on a visit."

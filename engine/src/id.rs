@@ -1,7 +1,12 @@
 //! Identifiers. Names given by others are checked text; ids made here are stable hashes, so that deciding
 //! twice gives the same id.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
@@ -96,6 +101,28 @@ names! {
     OrderId,
     /// One event of an order, unique within it.
     EventId,
+    /// One of the retailer's apps, as the configuration names it.
+    AppId,
+    /// Where webhooks go, as the configuration names it.
+    EndpointId,
+}
+
+impl AppId {
+    /// The app of whoever names none.
+    pub const DEFAULT: &str = "default";
+
+    /// Whether it is the app of whoever names none.
+    pub fn is_default(&self) -> bool {
+        self.as_str() == AppId::DEFAULT
+    }
+}
+
+impl Default for AppId {
+    fn default() -> AppId {
+        // One allocation for all: nearly every message is of this app.
+        static NAME: LazyLock<AppId> = LazyLock::new(|| AppId(AppId::DEFAULT.into()));
+        NAME.clone()
+    }
 }
 
 impl ShopperId {

@@ -1,17 +1,23 @@
 //! One decided message for one device, and what becomes of it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+mod body;
+mod recipient;
+mod written;
+
+pub use self::{
+    body::{Body, Content, Custom, Fact, Live, LiveEvent, LiveState, Priority, PushKind},
+    recipient::{Address, Recipient},
+};
 use crate::{
-    id::{CampaignId, DeviceId, NotificationId, OrderId, RegionId, ShopperId},
+    id::{AppId, CampaignId, DeviceId, NotificationId, OrderId, RegionId, ShopperId},
     matching::TransitionKind,
     order::OrderState,
     time::Timestamp,
 };
 
-/// A push service.
+/// How a message leaves: a push service, or a call to the retailer's own systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
@@ -21,11 +27,16 @@ pub enum Channel {
     Fcm,
     /// Web Push.
     WebPush,
+    /// A webhook of the retailer's.
+    Webhook,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Channel; 3] = [Channel::Apns, Channel::Fcm, Channel::WebPush];
+    pub const ALL: [Channel; 4] = [Channel::Apns, Channel::Fcm, Channel::WebPush, Channel::Webhook];
+
+    /// Those that reach people.
+    pub const PUSH: [Channel; 3] = [Channel::Apns, Channel::Fcm, Channel::WebPush];
 
     /// The name in the API and in metrics.
     pub fn name(self) -> &'static str {
@@ -33,6 +44,7 @@ impl Channel {
             Channel::Apns => "apns",
             Channel::Fcm => "fcm",
             Channel::WebPush => "webpush",
+            Channel::Webhook => "webhook",
         }
     }
 }
@@ -76,42 +88,55 @@ pub enum Cause {
     },
 }
 
-/// What the shopper reads, rendered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Content {
-    /// First line.
-    pub title: String,
-    /// The text.
-    pub body: String,
-    /// What opens on a tap: an `https:` or app URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deep_link: Option<String>,
-    /// For the app.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub data: BTreeMap<String, String>,
-    /// BCP 47 tag of the language that was chosen.
-    pub locale: String,
+/// Where a message comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// A campaign that answered something.
+    Campaign {
+        /// The campaign.
+        campaign: CampaignId,
+        /// Offer or order news.
+        purpose: Purpose,
+        /// What it answers.
+        cause: Cause,
+    },
+    /// A back end that handed in the message as it is.
+    Request {
+        /// What the back end calls its request.
+        request: String,
+        /// Offer or order news, as the back end says.
+        purpose: Purpose,
+    },
+    /// Something has happened that a webhook is to tell.
+    Event {
+        /// The name of its kind, such as `order.shipped`.
+        event: String,
+    },
 }
 
-/// One decided message for one device.
+/// One message for one recipient.
+///
+/// It is kept and shown with `device`, `address` or `endpoint` for its recipient, with `campaign` and `cause`, `request`,
+/// or `event` for its origin, and with `content`, `live`, `custom` or `fact` for its body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "written::Written", into = "written::Written")]
 pub struct Notification {
     /// Derived from the cause; the same decision gives the same id.
     pub id: NotificationId,
-    /// For whom.
+    /// For whom, or whom it is about.
     pub shopper: ShopperId,
-    /// On which device.
-    pub device: DeviceId,
+    /// Where it goes.
+    pub recipient: Recipient,
     /// Through which service.
     pub channel: Channel,
-    /// Offer or order news.
-    pub purpose: Purpose,
-    /// The campaign that it came from.
-    pub campaign: CampaignId,
-    /// What it answers.
-    pub cause: Cause,
-    /// What the shopper reads.
-    pub content: Content,
+    /// In the name of which app.
+    pub app: AppId,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The message that was given up and that this one tries anew.
+    pub replays: Option<NotificationId>,
+    /// What it says.
+    pub body: Body,
     /// Messages with the same key replace one another on the device; at most 32 base64url characters, so
     /// that every service takes it.
     pub collapse: String,
@@ -123,6 +148,45 @@ pub struct Notification {
     pub not_before: Timestamp,
     /// Worthless afterwards.
     pub expires_at: Timestamp,
+}
+
+impl Notification {
+    /// The device, if it is for a registered one.
+    pub fn device(&self) -> Option<&DeviceId> {
+        match &self.recipient {
+            Recipient::Device(device) => Some(device),
+            Recipient::Address(_) | Recipient::Endpoint(_) => None,
+        }
+    }
+
+    /// The campaign, if it comes from one.
+    pub fn campaign(&self) -> Option<&CampaignId> {
+        match &self.origin {
+            Origin::Campaign { campaign, .. } => Some(campaign),
+            Origin::Request { .. } | Origin::Event { .. } => None,
+        }
+    }
+
+    /// What it answers, if it comes from a campaign.
+    pub fn cause(&self) -> Option<&Cause> {
+        match &self.origin {
+            Origin::Campaign { cause, .. } => Some(cause),
+            Origin::Request { .. } | Origin::Event { .. } => None,
+        }
+    }
+
+    /// Offer or order news; none of what the shopper never sees.
+    pub fn purpose(&self) -> Option<Purpose> {
+        match self.origin {
+            Origin::Campaign { purpose, .. } | Origin::Request { purpose, .. } => Some(purpose),
+            Origin::Event { .. } => None,
+        }
+    }
+
+    /// What the shopper reads, if anything.
+    pub fn content(&self) -> Option<&Content> {
+        self.body.content()
+    }
 }
 
 /// A step in a notification's life. `accepted`, `unregistered`, `dead`, `expired` and `suppressed` end it.

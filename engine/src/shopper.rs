@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::volatile::{Calm, Mark, Radio, Source, SourceName, Stretch, Track, Whereabouts};
 use crate::{
-    id::{CampaignId, NotificationId, OrderId, RegionId, ShopperId},
+    id::{AppId, CampaignId, NotificationId, OrderId, RegionId, ShopperId},
     notification::{Channel, Purpose},
     order::Order,
     per_device::PerDevice,
@@ -219,6 +219,9 @@ impl Interest {
 pub struct Device {
     /// The kind of phone or browser, such as `ios`.
     pub platform: Box<str>,
+    /// The app that is installed; the default app if absent. In a box because it is rare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<Box<AppId>>,
     /// Where its messages go; none once a provider has said that the target is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<PushTarget>,
@@ -250,6 +253,7 @@ impl Device {
     pub fn new(platform: impl Into<Box<str>>, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
         Device {
             platform: platform.into(),
+            app: None,
             target,
             locale: None,
             time_zone: None,
@@ -259,6 +263,11 @@ impl Device {
             left_at: None,
             linked_until: None,
         }
+    }
+
+    /// The app that is installed.
+    pub fn app(&self) -> AppId {
+        self.app.as_deref().cloned().unwrap_or_default()
     }
 }
 
@@ -408,7 +417,7 @@ mod tests {
     fn one_phone_costs_little_memory() {
         let record = size_of::<Shopper>() + size_of::<(DeviceId, Device)>();
         let track = size_of::<(DeviceId, Track)>();
-        assert!(record <= 400, "{record} bytes, besides the texts of ids and tokens");
+        assert!(record <= 416, "{record} bytes, besides the texts of ids and tokens");
         assert!(track <= 144, "{track} bytes");
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use parvis_engine::{
-    notification::{Cause, Channel, Notification},
+    notification::{Address, Cause, Channel, Content, Notification, Origin},
     problem::Problem,
     retry::Outcome,
     shopper::{ApnsEnvironment, PushTarget},
@@ -150,11 +150,11 @@ impl Provider for Apns {
     fn request(
         &self,
         notification: &Notification,
-        target: &PushTarget,
+        address: &Address,
         bearer: &str,
         _now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let PushTarget::Apns { token, topic, environment } = target else {
+        let Address::Target(PushTarget::Apns { token, topic, environment }) = address else {
             return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
         };
         if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -164,7 +164,8 @@ impl Provider for Apns {
         if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
             return Err(Outcome::Rejected { reason: "BadCollapseId".to_owned() });
         }
-        let body = payload(notification);
+        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
+        let body = payload(notification, content);
         if body.len() > PAYLOAD_BYTES_MAX {
             return Err(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() });
         }
@@ -219,12 +220,13 @@ struct Refusal {
     timestamp: Option<i64>,
 }
 
-fn payload(notification: &Notification) -> Vec<u8> {
-    let thread = match &notification.cause {
-        Cause::Transition { .. } => notification.campaign.as_str(),
-        Cause::Order { order, .. } | Cause::Pickup { order, .. } => order.as_str(),
+fn payload(notification: &Notification, content: &Content) -> Vec<u8> {
+    let thread = match &notification.origin {
+        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
+        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
+        Origin::Request { request, .. } => request,
+        Origin::Event { event } => event,
     };
-    let content = &notification.content;
     let payload = json!({
         "aps": {
             "alert": { "title": content.title, "body": content.body },
@@ -239,7 +241,7 @@ fn payload(notification: &Notification) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-    use parvis_engine::{id::OrderId, order::OrderState};
+    use parvis_engine::{id::OrderId, notification::Purpose, order::OrderState};
 
     use super::*;
     use crate::delivery::testing;
@@ -250,8 +252,8 @@ mod tests {
         Apns { production_url: production_url(), sandbox_url: sandbox_url() }
     }
 
-    fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> PushTarget {
-        PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment }
+    fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> Address {
+        Address::Target(PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment })
     }
 
     fn request(notification: &Notification) -> Result<Request<Bytes>, Outcome> {
@@ -283,7 +285,11 @@ mod tests {
     fn order_news_are_grouped_by_order_and_development_builds_go_to_the_sandbox() {
         let mut notification = testing::offer();
         let order: OrderId = "O-7".parse().expect("an id");
-        notification.cause = Cause::Order { order, state: OrderState::Shipped };
+        notification.origin = Origin::Campaign {
+            campaign: "order-news".parse().expect("an id"),
+            purpose: Purpose::Order,
+            cause: Cause::Order { order, state: OrderState::Shipped },
+        };
         let target = target(TOKEN, "com.example.shop", ApnsEnvironment::Sandbox);
         let request = provider().request(&notification, &target, "JWT", testing::now()).expect("a request");
         assert_eq!(request.uri().host(), Some("api.sandbox.push.apple.com"));
@@ -294,13 +300,13 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
         let mut large = testing::offer();
-        large.content.body = "x".repeat(PAYLOAD_BYTES_MAX);
+        testing::content(&mut large).body = "x".repeat(PAYLOAD_BYTES_MAX);
         assert_eq!(request(&large).err(), Some(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() }));
         let mut fits = testing::offer();
-        let rest = PAYLOAD_BYTES_MAX - payload(&fits).len();
-        fits.content.body.push_str(&"x".repeat(rest));
+        let rest = PAYLOAD_BYTES_MAX - request(&fits).expect("fits").body().len();
+        testing::content(&mut fits).body.push_str(&"x".repeat(rest));
         assert_eq!(request(&fits).expect("fits").body().len(), PAYLOAD_BYTES_MAX);
-        fits.content.body.push('x');
+        testing::content(&mut fits).body.push('x');
         assert!(request(&fits).is_err());
 
         for token in ["", "../../evil", "zz", "0 1", &"0".repeat(TOKEN_DIGITS_MAX + 1)] {

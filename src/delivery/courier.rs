@@ -8,9 +8,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::Request;
 use parvis_engine::{
-    notification::{Channel, Notification},
+    notification::{Address, Channel, Notification},
     retry::Outcome,
-    shopper::PushTarget,
 };
 use tokio::sync::Semaphore;
 
@@ -34,10 +33,10 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    async fn current(&self, target: &PushTarget) -> Result<Arc<str>, Outcome> {
+    async fn current(&self, address: &Address) -> Result<Arc<str>, Outcome> {
         match self {
             Credentials::Shared(tokens) => tokens.get().await,
-            Credentials::Vapid(vapid) => vapid.token(target),
+            Credentials::Vapid(vapid) => vapid.token(address),
         }
     }
 
@@ -109,12 +108,12 @@ impl Couriers {
     }
 
     /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has.
-    pub async fn deliver(&self, notification: &Notification, target: &PushTarget) -> Outcome {
-        let Some(courier) = self.courier(target.channel()) else {
+    pub async fn deliver(&self, notification: &Notification, address: &Address) -> Outcome {
+        let Some(courier) = self.courier(address.channel()) else {
             // An operator can mend it, so the message is not given up.
             return unavailable("channel_not_configured");
         };
-        let attempt = self.attempt(courier, notification, target);
+        let attempt = self.attempt(courier, notification, address);
         tokio::time::timeout(self.deadline, attempt).await.unwrap_or_else(|_| unavailable("deadline"))
     }
 
@@ -122,8 +121,8 @@ impl Couriers {
         self.each.iter().find(|courier| courier.provider.channel() == channel)
     }
 
-    async fn attempt(&self, courier: &Courier, notification: &Notification, target: &PushTarget) -> Outcome {
-        match self.exchange(courier, notification, target).await {
+    async fn attempt(&self, courier: &Courier, notification: &Notification, address: &Address) -> Outcome {
+        match self.exchange(courier, notification, address).await {
             Ok(reply) => courier.provider.outcome(&reply, self.clock.now()),
             Err(outcome) => outcome,
         }
@@ -134,11 +133,11 @@ impl Couriers {
         &self,
         courier: &Courier,
         notification: &Notification,
-        target: &PushTarget,
+        address: &Address,
     ) -> Result<Reply, Outcome> {
         let _permit = courier.permits.acquire().await.map_err(|_| unavailable("closing"))?;
-        let request = |bearer: &str| courier.provider.request(notification, target, bearer, self.clock.now());
-        let bearer = courier.credentials.current(target).await?;
+        let request = |bearer: &str| courier.provider.request(notification, address, bearer, self.clock.now());
+        let bearer = courier.credentials.current(address).await?;
         let reply = self.send(courier, request(&bearer)?).await?;
         if !courier.provider.wants_new_credential(&reply) {
             return Ok(reply);
@@ -155,7 +154,9 @@ impl Couriers {
             match error {
                 // Neither time nor an operator makes a private address a push service.
                 Error::NotAllowed => Outcome::Rejected { reason: error.name().to_owned() },
-                Error::Timeout | Error::Connect(_) | Error::Closed(_) => unavailable(error.name()),
+                Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::GoAway { .. } => {
+                    unavailable(&error.reason())
+                }
             }
         })
     }
@@ -177,7 +178,7 @@ mod tests {
     };
 
     use futures_util::future::join_all;
-    use parvis_engine::shopper::ApnsEnvironment;
+    use parvis_engine::shopper::{ApnsEnvironment, PushTarget};
     use tempfile::TempDir;
 
     use super::*;
@@ -232,16 +233,16 @@ mod tests {
         (couriers, folder)
     }
 
-    fn fcm_target() -> PushTarget {
-        PushTarget::Fcm { token: Some("t".to_owned()), fid: None }
+    fn fcm_target() -> Address {
+        Address::Target(PushTarget::Fcm { token: Some("t".to_owned()), fid: None })
     }
 
-    fn apns_target() -> PushTarget {
-        PushTarget::Apns {
+    fn apns_target() -> Address {
+        Address::Target(PushTarget::Apns {
             token: "00ff".to_owned(),
             topic: "com.example.shop".to_owned(),
             environment: ApnsEnvironment::Production,
-        }
+        })
     }
 
     fn granted(number: usize) -> Answer {

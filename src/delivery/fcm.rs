@@ -15,7 +15,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use parvis_engine::{
-    notification::{Channel, Notification},
+    notification::{Address, Channel, Notification},
     problem::Problem,
     retry::Outcome,
     shopper::PushTarget,
@@ -120,21 +120,24 @@ impl Provider for Fcm {
     fn request(
         &self,
         notification: &Notification,
-        target: &PushTarget,
+        address: &Address,
         bearer: &str,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let (kind, id) = match target {
-            PushTarget::Fcm { token: Some(token), fid: None } => ("token", token),
-            PushTarget::Fcm { token: None, fid: Some(fid) } => ("fid", fid),
-            PushTarget::Fcm { .. } => {
+        let (kind, id) = match address {
+            Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => ("token", token),
+            Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => ("fid", fid),
+            Address::Target(PushTarget::Fcm { .. }) => {
                 return Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() });
             }
-            PushTarget::Apns { .. } | PushTarget::WebPush { .. } => {
+            Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
+            | Address::ApnsChannel { .. }
+            | Address::FcmTopic { .. }
+            | Address::FcmCondition { .. } => {
                 return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
             }
         };
-        let content = &notification.content;
+        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
         let data = app_data(notification);
         if data.keys().any(|key| is_reserved(key)) {
             return Err(Outcome::Rejected { reason: "reserved_data_key".to_owned() });
@@ -244,8 +247,12 @@ mod tests {
         Fcm { url: "https://fcm.googleapis.com/v1/projects/shop/messages:send".to_owned() }
     }
 
-    fn by_token() -> PushTarget {
-        PushTarget::Fcm { token: Some("registration:token".to_owned()), fid: None }
+    fn target(token: Option<&str>, fid: Option<&str>) -> Address {
+        Address::Target(PushTarget::Fcm { token: token.map(str::to_owned), fid: fid.map(str::to_owned) })
+    }
+
+    fn by_token() -> Address {
+        target(Some("registration:token"), None)
     }
 
     #[test]
@@ -267,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_installation_id_is_a_target_of_its_own() {
-        let target = PushTarget::Fcm { token: None, fid: Some("fid-1".to_owned()) };
+        let target = target(None, Some("fid-1"));
         let request = provider().request(&testing::offer(), &target, "ya29", testing::now()).expect("a request");
         let body: Value = serde_json::from_slice(request.body()).expect("JSON");
         assert_eq!((&body["message"]["fid"], &body["message"]["token"]), (&json!("fid-1"), &Value::Null));
@@ -281,15 +288,15 @@ mod tests {
             let outcome = provider().request(&notification, &by_token(), "ya29", testing::now()).err();
             outcome.map(|outcome| testing::meaning(&outcome).1.to_owned())
         };
-        let large = refused(&|notification| notification.content.body = "x".repeat(4096));
+        let large = refused(&|notification| testing::content(notification).body = "x".repeat(4096));
         assert_eq!(large.as_deref(), Some("payload_too_large"));
         for key in ["from", "message_type", "google.x", "gcm.notification.x"] {
             let reserved = refused(&|notification| {
-                notification.content.data.insert(key.to_owned(), String::new());
+                testing::content(notification).data.insert(key.to_owned(), String::new());
             });
             assert_eq!(reserved.as_deref(), Some("reserved_data_key"), "{key}");
         }
-        let both = PushTarget::Fcm { token: Some("a".to_owned()), fid: Some("b".to_owned()) };
+        let both = target(Some("a"), Some("b"));
         let outcome = provider().request(&testing::offer(), &both, "ya29", testing::now()).err();
         assert!(matches!(outcome, Some(Outcome::Unregistered { .. })));
     }
@@ -393,9 +400,6 @@ mod tests {
 
     #[test]
     fn any_target_is_a_request_or_an_outcome() {
-        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| PushTarget::Fcm {
-            token: Some(word),
-            fid: None,
-        });
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| target(Some(&word), None));
     }
 }

@@ -14,10 +14,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use parvis_engine::{
-    notification::{Channel, Notification},
+    notification::{Address, Channel, Notification},
     problem::{Problem, Requirements},
     retry::Outcome,
-    shopper::PushTarget,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -68,7 +67,7 @@ pub trait Provider: Send + Sync {
     fn request(
         &self,
         notification: &Notification,
-        target: &PushTarget,
+        address: &Address,
         bearer: &str,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome>;
@@ -210,9 +209,10 @@ fn part<C, T>(
 
 /// What the app gets beside the text, the same on every channel. The ids that receipts need cannot be overwritten.
 fn app_data(notification: &Notification) -> BTreeMap<&str, String> {
-    let mut data: BTreeMap<&str, String> =
-        notification.content.data.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
-    if let Some(link) = &notification.content.deep_link {
+    let content = notification.content();
+    let given = content.into_iter().flat_map(|content| &content.data);
+    let mut data: BTreeMap<&str, String> = given.map(|(key, value)| (key.as_str(), value.clone())).collect();
+    if let Some(link) = content.and_then(|content| content.deep_link.as_ref()) {
         data.insert("deep_link", link.clone());
     }
     data.insert("notification_id", notification.id.to_string());

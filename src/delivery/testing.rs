@@ -8,9 +8,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use parvis_engine::{
-    id::NotificationId,
+    id::{AppId, NotificationId},
     matching::TransitionKind,
-    notification::{Cause, Channel, Content, Notification, Purpose},
+    notification::{Address, Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
     retry::Outcome,
     shopper::{PushTarget, Subscription, SubscriptionKeys},
     time::Timestamp,
@@ -33,18 +33,22 @@ pub(crate) fn offer() -> Notification {
     Notification {
         id: NotificationId::from_u128(0x018b_cfe5_6800_8dcb_a1e1_cbec_b54e_57cf),
         shopper: "C-1001".parse().expect("an id"),
-        device: "d-1".parse().expect("an id"),
+        recipient: Recipient::Device("d-1".parse().expect("an id")),
         channel: Channel::Apns,
-        purpose: Purpose::Offer,
-        campaign: "tv-week".parse().expect("an id"),
-        cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop-1".parse().expect("an id") },
-        content: Content {
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: "tv-week".parse().expect("an id"),
+            purpose: Purpose::Offer,
+            cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop-1".parse().expect("an id") },
+        },
+        replays: None,
+        body: Body::Content(Content {
             title: "Bienvenue".to_owned(),
             body: "Aujourd’hui −20 %".to_owned(),
             deep_link: Some("https://shop.example/offers/7".to_owned()),
             data: [("aisle".to_owned(), "7".to_owned())].into(),
             locale: "fr-FR".to_owned(),
-        },
+        }),
         collapse: "b2ZmZXI".to_owned(),
         observed_at: now(),
         decided_at: now(),
@@ -53,14 +57,20 @@ pub(crate) fn offer() -> Notification {
     }
 }
 
+/// What a message says in words.
+pub(crate) fn content(notification: &mut Notification) -> &mut Content {
+    let Body::Content(content) = &mut notification.body else { panic!("it says something else") };
+    content
+}
+
 /// A browser that has subscribed.
 pub(crate) fn browser() -> Browser {
     Browser::new(&[7; 32], [9; 16])
 }
 
-pub(crate) fn browser_target(endpoint: &str) -> PushTarget {
+pub(crate) fn browser_target(endpoint: &str) -> Address {
     let keys = browser().keys;
-    PushTarget::WebPush {
+    Address::Target(PushTarget::WebPush {
         subscription: Box::new(Subscription {
             endpoint: endpoint.to_owned(),
             expiration_time: None,
@@ -69,7 +79,7 @@ pub(crate) fn browser_target(endpoint: &str) -> PushTarget {
                 auth: URL_SAFE_NO_PAD.encode(keys.auth),
             },
         }),
-    }
+    })
 }
 
 /// A request as text, headers in the order in which they were set.
@@ -135,14 +145,15 @@ pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
 }
 
 /// No target and no content makes a provider panic.
-pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, target: impl Fn(String) -> PushTarget) {
+pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, address: impl Fn(String) -> Address) {
     proptest!(|(word in "\\PC{0,80}|https://.{0,60}|[0-9a-f]{0,80}", text in ".{0,400}", collapse in ".{0,80}")| {
         let mut notification = offer();
-        notification.content.title.clone_from(&text);
-        notification.content.deep_link = Some(word.clone());
-        notification.content.data.insert(word.clone(), text);
+        let content = content(&mut notification);
+        content.title.clone_from(&text);
+        content.deep_link = Some(word.clone());
+        content.data.insert(word.clone(), text);
         notification.collapse = collapse;
-        if let Ok(request) = provider.request(&notification, &target(word), "bearer", now()) {
+        if let Ok(request) = provider.request(&notification, &address(word), "bearer", now()) {
             prop_assert_eq!(request.uri().scheme_str(), Some("https"));
         }
     });

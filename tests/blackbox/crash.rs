@@ -124,7 +124,7 @@ async fn open(rig: &Rig) {
         let target = [rig.apns(), rig.fcm(), rig.webpush()][shopper % 3].clone();
         rig.put_guest(&format!("C-{shopper}"), &format!("phone-{shopper}"), target).await;
     }
-    for channel in Channel::ALL {
+    for channel in Channel::PUSH {
         rig.sandbox.set_conditions(channel, Conditions { latency_ms: 30, ..Conditions::default() });
     }
 }

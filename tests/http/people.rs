@@ -9,9 +9,9 @@ use parvis::{
     store::{Change, Commit, Committed, Durable, Store as _},
 };
 use parvis_engine::{
-    id::NotificationId,
+    id::{AppId, NotificationId},
     matching::TransitionKind,
-    notification::{Cause, Channel, Content, Notification, Purpose},
+    notification::{Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
     shopper::{Send, Shopper},
 };
 use serde_json::{Value, json};
@@ -153,12 +153,16 @@ async fn message(server: &Server) -> NotificationId {
     let notification = Notification {
         id,
         shopper: shopper.clone(),
-        device: "phone".parse().expect("an id"),
+        recipient: Recipient::Device("phone".parse().expect("an id")),
         channel: Channel::Apns,
-        purpose: Purpose::Offer,
-        campaign: campaign.clone(),
-        cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop".parse().expect("an id") },
-        content: Content::default(),
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: campaign.clone(),
+            purpose: Purpose::Offer,
+            cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop".parse().expect("an id") },
+        },
+        replays: None,
+        body: Body::Content(Content::default()),
         collapse: "tv".to_owned(),
         observed_at: now(),
         decided_at: now(),

@@ -372,6 +372,7 @@ pub(crate) fn transition(kind: TransitionKind, device: &str, region: &str, at: T
 fn as_device(registration: parvis_engine::change::Registration) -> Device {
     Device {
         platform: registration.platform.into(),
+        app: registration.app.map(Box::new),
         target: registration.target,
         locale: registration.locale.map(Into::into),
         time_zone: registration.time_zone.map(Into::into),

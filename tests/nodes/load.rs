@@ -86,7 +86,7 @@ impl Load {
         for node in 0..nodes.count() {
             nodes.shown(node, "/v1/campaigns/news").await;
         }
-        for channel in Channel::ALL {
+        for channel in Channel::PUSH {
             rig.sandbox.set_conditions(channel, Conditions { latency_ms: 20, ..Conditions::default() });
         }
         let shared = Arc::new(Shared {

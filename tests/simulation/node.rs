@@ -139,7 +139,7 @@ impl Node {
             clock: clock.clone(),
             entropy: entropy.clone(),
         };
-        for channel in Channel::ALL {
+        for channel in Channel::PUSH {
             let (lane, settler) = Lane::new(channel, &lane_config(), tools.clone(), stop.clone());
             tasks.spawn(pipeline::run_lane(lane));
             tasks.spawn(settler.run());

@@ -103,7 +103,7 @@ impl Draft {
         let start = at(city::START);
         let phones = (0..1 + dice.below(2)).map(|phone| Phone {
             id: format!("phone-{number}-{phone}").parse().expect("an id"),
-            channel: *dice.pick(&Channel::ALL),
+            channel: *dice.pick(&Channel::PUSH),
             claimed: dice.chance(0.3).then(|| start.plus(dice.span(3_600.0, 25_000.0))),
             generation: 0,
         });
@@ -189,7 +189,7 @@ impl Draft {
             self.gone.insert(token, gone);
             self.phones[phone].generation += 1;
             if self.dice.chance(0.2) {
-                self.phones[phone].channel = *self.dice.pick(&Channel::ALL);
+                self.phones[phone].channel = *self.dice.pick(&Channel::PUSH);
             }
             self.register(phone, back);
             from = back;
@@ -222,6 +222,7 @@ impl Draft {
         Registration {
             shopper,
             platform: "phone".to_owned(),
+            app: None,
             target: Some(target),
             locale: None,
             time_zone: Some(self.person.zone.to_owned()),
@@ -242,6 +243,7 @@ impl Draft {
             Channel::Apns => format!("{:064x}", 1 << 40 | self.number << 16 | phone << 8 | generation),
             Channel::Fcm => format!("fcm-{}-{phone}-{generation}", self.number),
             Channel::WebPush => format!("web-{}-{phone}-{generation}", self.number),
+            Channel::Webhook => panic!("no phone has that"),
         }
     }
 
@@ -254,6 +256,7 @@ impl Draft {
             }
             Channel::Fcm => PushTarget::Fcm { token: Some(token), fid: None },
             Channel::WebPush => PushTarget::WebPush { subscription: Box::new(browser::subscription(&token)) },
+            Channel::Webhook => panic!("no phone has that"),
         }
     }
 

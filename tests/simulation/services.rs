@@ -132,6 +132,7 @@ impl Services {
             Channel::Apns => self.apns(&request.target, fate),
             Channel::Fcm => fcm(fate),
             Channel::WebPush => webpush(fate),
+            Channel::Webhook => panic!("no service"),
         }
     }
 
@@ -219,6 +220,7 @@ fn read(channel: Channel, request: &HttpRequest<Bytes>) -> Request {
             let shown = json(&browser::decrypt(request.body()))["notification"].clone();
             (last, word(&shown["data"]["notification_id"]), header("topic"), shown)
         }
+        Channel::Webhook => panic!("no service"),
     };
     Request {
         channel,

@@ -122,14 +122,14 @@ impl Storm {
         }
         let slow = (0..dice.below(8)).map(|_| span(30.0, 1_200.0)).collect();
         let mood = |_| {
-            let channel = *dice.pick(&Channel::ALL);
+            let channel = *dice.pick(&Channel::PUSH);
             (channel, span(30.0, 1_800.0), *dice.pick(&[Mood::Slow, Mood::Busy, Mood::Down]))
         };
         let mut moods: Vec<_> = (0..8 + dice.below(18)).map(mood).collect();
         for evening in ["2026-11-20T20:50:00+01:00", "2026-11-20T20:50:00+00:00"] {
             let span = Span { from: at(evening), until: at(evening).plus(Duration::from_secs(1_200)) };
             let mood = *dice.pick(&[Mood::Busy, Mood::Busy, Mood::Down]);
-            moods.extend(Channel::ALL.map(|channel| (channel, span, mood)));
+            moods.extend(Channel::PUSH.map(|channel| (channel, span, mood)));
         }
         let skews_ms = (0..nodes).map(|_| dice.between(-SKEW_MS, SKEW_MS) as i64).collect();
         let jump = |_| {

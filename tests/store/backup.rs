@@ -142,7 +142,7 @@ impl Chance {
                 0 => erased(version, &id),
                 _ => replaced(version, self.shopper(&id), wake),
             };
-            let channel = Channel::ALL[usize::try_from(self.below(3)).expect("small")];
+            let channel = Channel::PUSH[usize::try_from(self.below(3)).expect("small")];
             let outbox = (0..self.below(3)).map(|_| message(self.second(), &id, channel)).collect();
             let events = (0..self.below(4)).map(|_| self.event(&id)).collect();
             let commit = Commit { changes: vec![change], outbox, events, ..Commit::default() };

@@ -297,7 +297,7 @@ async fn claims_come_in_order_of_due_time(mut rig: Rig) {
     send(rig.store(), outbox).await;
     rig.pause().await;
     let titles = |entries: Vec<parvis::store::Entry>| {
-        entries.into_iter().map(|entry| entry.notification.content.title).collect::<Vec<_>>()
+        entries.into_iter().map(|entry| entry.notification.content().expect("words").title.clone()).collect::<Vec<_>>()
     };
     assert_eq!(titles(claim(rig.store(), 35, 1).await), ["Message 20"]);
     assert_eq!(titles(claim(rig.store(), 35, 9).await), ["Message 30"], "what is leased is not given again");

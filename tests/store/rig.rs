@@ -10,9 +10,9 @@ use parvis::{
     },
 };
 use parvis_engine::{
-    id::{DeviceId, NotificationId, OrderId, RegionId, ShopperId},
+    id::{AppId, DeviceId, NotificationId, OrderId, RegionId, ShopperId},
     matching::TransitionKind,
-    notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
+    notification::{Body, Cause, Channel, Content, Milestone, Notification, Origin, Purpose, Recipient},
     order::{Order, OrderState},
     shopper::{Attribute, Device, PushTarget, Shopper, Track},
     time::Timestamp,
@@ -201,6 +201,7 @@ pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
     let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
     let device_state = Device {
         platform: "android".into(),
+        app: None,
         target: Some(target),
         locale: None,
         time_zone: None,
@@ -269,12 +270,16 @@ pub(crate) fn message(n: i64, shopper: &str, channel: Channel) -> Notification {
     Notification {
         id: NotificationId::derive(at(n), &name(shopper), &[shopper]),
         shopper: name(shopper),
-        device: name("phone"),
+        recipient: Recipient::Device(name("phone")),
         channel,
-        purpose: Purpose::Offer,
-        campaign: name("televisions"),
-        cause: Cause::Transition { transition: TransitionKind::Enter, region: name::<RegionId>("shop") },
-        content: Content { title: format!("Message {n}"), ..Content::default() },
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: name("televisions"),
+            purpose: Purpose::Offer,
+            cause: Cause::Transition { transition: TransitionKind::Enter, region: name::<RegionId>("shop") },
+        },
+        replays: None,
+        body: Body::Content(Content { title: format!("Message {n}"), ..Content::default() }),
         collapse: "televisions".to_owned(),
         observed_at: at(n),
         decided_at: at(n),

@@ -276,7 +276,7 @@ async fn nothing_of_an_erased_shopper_is_left_in_any_key() {
     shopper.orders.insert(name("o-2"), order("o-2"));
     let first = Commit {
         changes: vec![replaced(0, shopper.clone(), Some(at(5))), replaced(0, counted("B", 1), None)],
-        outbox: (0..5).map(|second| message(second, WHO, Channel::ALL[second as usize % 3])).collect(),
+        outbox: (0..5).map(|second| message(second, WHO, Channel::PUSH[second as usize % 3])).collect(),
         events: vec![event(1, WHO), event(2, WHO), event(2, "B")],
         bonds: Vec::new(),
     };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{check_locale, check_text, check_zone, end_presences, merge_interests, profile::consent_problems};
 use crate::{
     decide::Settings,
-    id::{DeviceId, ShopperId},
+    id::{AppId, DeviceId, ShopperId},
     problem::Problem,
     rare::Rare,
     shopper::{Consents, Device, PushTarget, Shopper, Subscription},
@@ -31,6 +31,9 @@ pub struct Registration {
     pub shopper: Option<ShopperId>,
     /// The kind of phone or browser, such as `ios`.
     pub platform: String,
+    /// Which of the retailer's apps it is an installation of; the default app if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppId>,
     /// Where its messages go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<PushTarget>,
@@ -64,6 +67,7 @@ impl Registration {
         Registration {
             shopper: Some(shopper),
             platform: TAG_PLATFORM.to_owned(),
+            app: None,
             target: None,
             locale: None,
             time_zone: None,
@@ -135,6 +139,7 @@ pub fn register(
     let (presences, left_at) = known.map(|known| (known.presences, known.left_at)).unwrap_or_default();
     let registered = Device {
         platform: registration.platform.into(),
+        app: registration.app.filter(|app| !app.is_default()).map(Box::new),
         target: registration.target,
         locale: registration.locale.map(Into::into),
         time_zone: registration.time_zone.map(Into::into),

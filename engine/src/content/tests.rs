@@ -91,7 +91,7 @@ fn the_shoppers_language_is_found_by_lookup() {
         let mut phone = device("t", NOON);
         phone.locale = of_device.map(Into::into);
         changed.devices.insert("phone".parse().expect("an id"), phone);
-        message(&decide(&world, &mut shopper, at(NOON))).content.locale
+        message(&decide(&world, &mut shopper, at(NOON))).content().expect("words").locale.clone()
     };
     assert_eq!(chosen(Some("fr-CA"), Some("de")), "fr-CA");
     assert_eq!(chosen(Some("fr-fr"), Some("de")), "fr");
@@ -177,7 +177,8 @@ proptest! {
         profile.attributes.extend(a.map(|a| ("a".to_owned(), a)));
         profile.attributes.extend(b.map(|b| ("b".to_owned(), b)));
         profile.loyalty = loyalty.map(|(tier, points)| Box::new(Loyalty { tier, points }));
-        let content = message(&decide(&world, &mut shopper, at(NOON))).content;
+        let message = message(&decide(&world, &mut shopper, at(NOON)));
+        let content = message.content().expect("words");
         prop_assert!(!content.body.is_empty() && content.body.len() <= BODY_MAX);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Budgets, message::Round};
 use crate::{
-    notification::Notification,
+    notification::{Notification, Origin},
     shopper::{Send, Shopper},
 };
 
@@ -24,7 +24,8 @@ pub(super) fn remember(
     if shopper.sends.iter().any(|send| send.notification == notification.id) {
         return;
     }
-    if let Some(left) = budgets.get_mut(&notification.campaign) {
+    let Origin::Campaign { campaign, purpose, .. } = &notification.origin else { return };
+    if let Some(left) = budgets.get_mut(campaign) {
         *left = left.saturating_sub(1);
     }
     let global = round.world.settings.marketing.caps.iter().map(|cap| cap.per.reach()).max().unwrap_or_default();
@@ -34,8 +35,8 @@ pub(super) fn remember(
         at: notification.decided_at,
         not_before: notification.not_before,
         notification: notification.id,
-        campaign: notification.campaign.clone(),
-        purpose: notification.purpose,
+        campaign: campaign.clone(),
+        purpose: *purpose,
     });
     let kept_for_people = sends.len().saturating_sub(SENDS_MIN);
     let too_many = sends.len().saturating_sub(SENDS_MAX);

@@ -8,7 +8,7 @@ use crate::{
     gates::Case,
     id::{DeviceId, NotificationId, OrderId, RegionId, stable_hash},
     matching::{Transition, TransitionKind},
-    notification::{Cause, Channel, Notification},
+    notification::{Body, Cause, Channel, Notification, Origin, Recipient},
     order::{Arrival, Order},
     region::Region,
     shopper::{Device, Shopper},
@@ -91,18 +91,18 @@ impl<'a> Round<'a> {
     pub(crate) fn of_notification(
         world: &'a World,
         shopper: &Shopper,
-        notification: &Notification,
+        (notification, cause): (&Notification, &Cause),
         now: Timestamp,
     ) -> Round<'a> {
-        let (region, _, order) = parts(&notification.cause);
+        let (region, _, order) = parts(cause);
         let region = region.and_then(|region| world.region(region));
         let of_order = order.and_then(|order| shopper.orders.get(order)).and_then(|order| order.store.as_ref());
         let store = of_order.or_else(|| region.and_then(|region| region.store.as_ref()));
         Round {
             world,
             now,
-            cause: notification.cause.clone(),
-            device: Some(notification.device.clone()),
+            cause: cause.clone(),
+            device: notification.device().cloned(),
             region,
             store: store.and_then(|store| world.stores.get(store)).map(std::convert::AsRef::as_ref),
             observed_at: notification.observed_at,
@@ -151,12 +151,16 @@ impl<'a> Round<'a> {
         Verdict::Send(Box::new(Notification {
             id: self.id(case),
             shopper: case.shopper.id.clone(),
-            device: device.clone(),
+            recipient: Recipient::Device(device.clone()),
             channel: target.channel(),
-            purpose: case.campaign.spec.purpose,
-            campaign: case.campaign.spec.id.clone(),
-            cause: self.cause.clone(),
-            content,
+            app: case.device.map(Device::app).unwrap_or_default(),
+            origin: Origin::Campaign {
+                campaign: case.campaign.spec.id.clone(),
+                purpose: case.campaign.spec.purpose,
+                cause: self.cause.clone(),
+            },
+            replays: None,
+            body: Body::Content(content),
             collapse: collapse(case),
             observed_at: case.observed_at,
             decided_at: case.now,

@@ -67,7 +67,7 @@ impl Order {
         self.notifications.insert(event.clone(), messages.iter().map(|message| message.id).collect());
         let known = self.told.get(&self.state);
         let told_before = known.is_some_and(|known| !known.offer_only && known.eta == self.eta);
-        let offer_only = !told_before && messages.iter().all(|message| message.purpose == Purpose::Offer);
+        let offer_only = !told_before && messages.iter().all(|message| message.purpose() == Some(Purpose::Offer));
         self.told.insert(self.state, Told { at: self.at, eta: self.eta, offer_only });
     }
 

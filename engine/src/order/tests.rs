@@ -155,8 +155,9 @@ fn a_pickup_is_announced_and_explained_once_a_visit() {
     assert_eq!((arrival.transition, arrival.adviser.as_deref()), (TransitionKind::Enter, Some("Aicha")));
     assert_eq!(arrival.lines.len(), 2);
     let message = message(&here.decisions);
-    assert_eq!(message.content.title, "Your order O-1 is here");
-    assert_eq!(message.content.body, "Go to Rivoli, floor 2: Lamp, Table");
+    let content = message.content().expect("words");
+    assert_eq!(content.title, "Your order O-1 is here");
+    assert_eq!(content.body, "Go to Rivoli, floor 2: Lamp, Table");
 
     let second_phone = go(&mut shopper, enters("rivoli", at(NOON).plus(hours(1) / 3)));
     assert_eq!((second_phone.arrivals.len(), second_phone.decisions.len()), (0, 0));

@@ -150,7 +150,7 @@ impl Walk {
         for decision in decided.decisions {
             let campaign = decision.campaign.to_string();
             match decision.verdict {
-                Verdict::Send(message) => self.sent.push((campaign, message.device)),
+                Verdict::Send(message) => self.sent.push((campaign, message.device().expect("a device").clone())),
                 Verdict::Suppress(why) => self.refused.push((campaign, why.name())),
             }
         }

@@ -8,6 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parvis_engine::{
+    notification::Address,
     retry::Outcome,
     shopper::{PushTarget, Subscription},
     time::Timestamp,
@@ -62,13 +63,11 @@ impl Vapid {
     ///
     /// # Errors
     /// The outcome, if the target may not be called.
-    pub fn token(&self, target: &PushTarget) -> Result<Arc<str>, Outcome> {
-        match target {
-            PushTarget::WebPush { subscription } => self.token_for(subscription),
-            PushTarget::Apns { .. } | PushTarget::Fcm { .. } => {
-                Err(Outcome::Rejected { reason: "wrong_channel".to_owned() })
-            }
-        }
+    pub fn token(&self, address: &Address) -> Result<Arc<str>, Outcome> {
+        let Address::Target(PushTarget::WebPush { subscription }) = address else {
+            return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
+        };
+        self.token_for(subscription)
     }
 
     fn token_for(&self, subscription: &Subscription) -> Result<Arc<str>, Outcome> {
@@ -109,7 +108,7 @@ mod tests {
         (vapid, DecodingKey::from_ec_der(&public))
     }
 
-    fn target(endpoint: &str) -> PushTarget {
+    fn target(endpoint: &str) -> Address {
         testing::browser_target(endpoint)
     }
 

@@ -101,6 +101,7 @@ pub(super) fn code(channel: Channel) -> u8 {
         Channel::Apns => 0,
         Channel::Fcm => 1,
         Channel::WebPush => 2,
+        Channel::Webhook => 3,
     }
 }
 

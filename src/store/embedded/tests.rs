@@ -9,7 +9,8 @@ mod power;
 use std::io;
 
 use parvis_engine::{
-    notification::{Cause, Content, Notification, Purpose},
+    id::AppId,
+    notification::{Body, Cause, Content, Notification, Origin, Purpose, Recipient},
     order::OrderState,
     shopper::Shopper,
 };
@@ -71,12 +72,16 @@ fn message() -> Notification {
     Notification {
         id: NotificationId::derive(at, &"A".parse().expect("a valid id"), &["a"]),
         shopper: "A".parse().expect("a valid id"),
-        device: "phone".parse().expect("a valid id"),
+        recipient: Recipient::Device("phone".parse().expect("a valid id")),
         channel: Channel::Fcm,
-        purpose: Purpose::Offer,
-        campaign: "televisions".parse().expect("a valid id"),
-        cause: Cause::Order { order: "o-1".parse().expect("a valid id"), state: OrderState::Shipped },
-        content: Content::default(),
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: "televisions".parse().expect("a valid id"),
+            purpose: Purpose::Offer,
+            cause: Cause::Order { order: "o-1".parse().expect("a valid id"), state: OrderState::Shipped },
+        },
+        replays: None,
+        body: Body::Content(Content::default()),
         collapse: "televisions".to_owned(),
         observed_at: at,
         decided_at: at,

@@ -75,7 +75,7 @@ pub(super) struct Names {
     /// What all of them begin with.
     pub(super) tag: String,
     /// What the scripts that change shoppers take, in the order that they document.
-    pub(super) shopper_script: [String; 14],
+    pub(super) shopper_script: [String; 15],
     pub(super) answers: String,
     pub(super) answered: String,
     pub(super) budgets: String,
@@ -113,6 +113,7 @@ impl Names {
             "out:apns",
             "out:fcm",
             "out:webpush",
+            "out:webhook",
         ]
         .map(name);
         let (answers, answered, budgets) = (name("answers"), name("answered"), name("budgets"));
@@ -189,6 +190,7 @@ pub(super) fn channel_number(channel: Channel) -> usize {
         Channel::Apns => 1,
         Channel::Fcm => 2,
         Channel::WebPush => 3,
+        Channel::Webhook => 4,
     }
 }
 
@@ -211,7 +213,7 @@ mod tests {
         let keys = Keys::new("p:");
         let all: BTreeSet<_> =
             Partition::all().flat_map(|partition| keys.of(partition).shopper_script.iter()).collect();
-        assert_eq!(all.len(), PARTITIONS * 14);
+        assert_eq!(all.len(), PARTITIONS * 15);
         let shopper: ShopperId = "C-1001".parse().expect("an id");
         let id = NotificationId::derive(parvis_engine::time::Timestamp::from_millis(1), &shopper, &["x"]);
         let (one, other) = (Partition::of_notification(id), Partition::of_shopper(&shopper));

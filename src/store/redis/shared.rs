@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use parvis_engine::notification::Channel;
 use redis::{FromRedisValue, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +113,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) tracks: Tracks,
     /// By channel.
-    pub(super) outbox: [Queue; 3],
+    pub(super) outbox: [Queue; Channel::ALL.len()],
     pub(super) wakes: Queue,
     pub(super) grew: watch::Sender<u64>,
     pub(super) wakes_changed: watch::Sender<u64>,
@@ -134,7 +135,7 @@ impl Shared {
             entropy: Entropy::System,
             clock: Clock::System,
             tracks: Tracks::new(),
-            outbox: [(); 3].map(|()| Queue::new(pace.recheck)),
+            outbox: [(); Channel::ALL.len()].map(|()| Queue::new(pace.recheck)),
             wakes: Queue::new(pace.recheck),
             grew: watch::Sender::new(0),
             wakes_changed: watch::Sender::new(0),

@@ -27,9 +27,9 @@ use parvis::{
     http::auth::{KeyFile, Keys},
 };
 use parvis_engine::{
-    id::NotificationId,
+    id::{AppId, NotificationId},
     matching::TransitionKind,
-    notification::{Cause, Channel, Content, Notification, Purpose},
+    notification::{Address, Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
     retry::Outcome,
     shopper::{ApnsEnvironment, PushTarget},
 };
@@ -133,7 +133,7 @@ fn shared() -> &'static (Arc<Script>, Couriers) {
 
 fn deliver(couriers: &Couriers, notification: &Notification, target: &PushTarget) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(couriers.deliver(notification, target))
+    runtime.expect("a runtime").block_on(couriers.deliver(notification, &Address::Target(target.clone())))
 }
 
 fn reply(status: &str, bytes: &[u8]) -> Option<Reply> {
@@ -296,12 +296,16 @@ fn offer(content: Content) -> Notification {
     Notification {
         id: NotificationId::from_u128(0x018b_cfe5_6800_8dcb_a1e1_cbec_b54e_57cf),
         shopper: "C-1".parse().expect("an id"),
-        device: "d-1".parse().expect("an id"),
+        recipient: Recipient::Device("d-1".parse().expect("an id")),
         channel: Channel::Apns,
-        purpose: Purpose::Offer,
-        campaign: "tv".parse().expect("an id"),
-        cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop".parse().expect("an id") },
-        content,
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: "tv".parse().expect("an id"),
+            purpose: Purpose::Offer,
+            cause: Cause::Transition { transition: TransitionKind::Enter, region: "shop".parse().expect("an id") },
+        },
+        replays: None,
+        body: Body::Content(content),
         collapse: "b2ZmZXI".to_owned(),
         observed_at: now(),
         decided_at: now(),

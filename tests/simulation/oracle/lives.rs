@@ -79,7 +79,10 @@ fn ended(
     let mut complaints = Vec::new();
     let mut require = |holds: bool, what: &str| {
         if !holds {
-            complaints.push(format!("{id} of {} ended as {end:?}, but {what}", life.notification.campaign));
+            complaints.push(format!(
+                "{id} of {} ended as {end:?}, but {what}",
+                life.notification.campaign().expect("a campaign")
+            ));
         }
     };
     match end {
@@ -103,7 +106,8 @@ fn ended(
         }
         Milestone::Opened | Milestone::Dismissed | Milestone::Redeemed => require(false, "no app is there"),
     }
-    let ttl = crate::city::rule(life.notification.campaign.as_str()).expect("a known campaign").ttl;
+    let ttl =
+        crate::city::rule(life.notification.campaign().expect("a campaign").as_str()).expect("a known campaign").ttl;
     // Whoever waits for an access token, and for another after that was called too old, is under way for longer.
     let limit = life.notification.decided_at.plus(ttl).plus(2 * UNDER_WAY);
     let certain = |one: &&&Sent<'_>| !Story::any(&story.clock_set, one.at.minus(UNDER_WAY), one.at);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use parvis_engine::{
-    id::{NotificationId, OrderId, ShopperId},
-    notification::{Cause, Channel, Content, Notification, Purpose},
+    id::{AppId, NotificationId, OrderId, ShopperId},
+    notification::{Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
     order::OrderState,
     shopper::Shopper,
     time::Timestamp,
@@ -28,12 +28,16 @@ fn message(second: i64) -> Notification {
     Notification {
         id: NotificationId::derive(at(second), &shopper(second), &["a"]),
         shopper: shopper(second),
-        device: "phone".parse().expect("a valid id"),
+        recipient: Recipient::Device("phone".parse().expect("a valid id")),
         channel: Channel::Fcm,
-        purpose: Purpose::Offer,
-        campaign: "televisions".parse().expect("a valid id"),
-        cause: Cause::Order { order: "o-1".parse().expect("a valid id"), state: OrderState::Shipped },
-        content: Content::default(),
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: "televisions".parse().expect("a valid id"),
+            purpose: Purpose::Offer,
+            cause: Cause::Order { order: "o-1".parse().expect("a valid id"), state: OrderState::Shipped },
+        },
+        replays: None,
+        body: Body::Content(Content::default()),
         collapse: "televisions".to_owned(),
         observed_at: at(second),
         decided_at: at(second),

@@ -11,8 +11,8 @@ use crate::{
     },
 };
 use parvis_engine::{
-    id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::{Cause, Channel, Content, Milestone, Notification, Purpose},
+    id::{AppId, CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
+    notification::{Body, Cause, Channel, Content, Milestone, Notification, Origin, Purpose, Recipient},
     order::{Order, OrderState},
     shopper::{Attribute, Device, Shopper},
     time::Timestamp,
@@ -219,12 +219,16 @@ fn message(n: i64, of: i64) -> Notification {
     Notification {
         id: NotificationId::derive(at(n), &shopper_id(of), &["a"]),
         shopper: shopper_id(of),
-        device: device_id(of),
+        recipient: Recipient::Device(device_id(of)),
         channel: Channel::Fcm,
-        purpose: Purpose::Offer,
-        campaign: campaign(),
-        cause: Cause::Order { order: name("o-1"), state: OrderState::Shipped },
-        content: Content::default(),
+        app: AppId::default(),
+        origin: Origin::Campaign {
+            campaign: campaign(),
+            purpose: Purpose::Offer,
+            cause: Cause::Order { order: name("o-1"), state: OrderState::Shipped },
+        },
+        replays: None,
+        body: Body::Content(Content::default()),
         collapse: "televisions".to_owned(),
         observed_at: at(n),
         decided_at: at(n),

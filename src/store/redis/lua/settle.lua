@@ -1,6 +1,6 @@
 -- Ends claims.
 --
--- KEYS: 1 lives, 2 ended, 3 counters, 4 to 6 the outbox of each channel.
+-- KEYS: 1 lives, 2 ended, 3 counters, 4 to 7 the outbox of each channel.
 -- ARGV: for each settlement: message id, channel from 1, lease number, time, attempts, the new due time or nothing if
 --   its life is over, and the fact to be kept.
 -- Answer: how many counted. One whose lease is not the entry's any more does not. It works when memory is full, for what

@@ -2,7 +2,7 @@
 -- before theirs.
 --
 -- KEYS: 1 shoppers, 2 wakes, 3 counters, 4 messages, 5 lives, 6 ended, 7 journals, 8 locks, 9 devices, 10 orders,
---   11 transfers, 12 to 14 the outbox of each channel; then, of each shopper whose item says so, three: the ids of the
+--   11 transfers, 12 to 15 the outbox of each channel; then, of each shopper whose item says so, three: the ids of the
 --   messages, the journal, the tracks.
 -- An item in ARGV is what is said of one shopper: id, kind, loaded version, the place of the three keys in KEYS or 0.
 --   Kind R (replaced) continues with mark, directory, body and wake time or nothing; E (erased), U (unchanged) and
@@ -17,7 +17,7 @@
 local SHOPPERS, WAKES, COUNTERS, MESSAGES, LIVES, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local JOURNALS, LOCKS, DEVICES, ORDERS, TRANSFERS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local OUTBOX = 11
-local CHANNELS = 3
+local CHANNELS = 4
 -- Fifteen minutes: what a track sharpens is over by then.
 local TRACK_MS = 900000
 -- An erasure makes every version that was ever given in the partition worthless, for a shopper who comes back gets one
