@@ -155,15 +155,16 @@ fn shopper(number: usize) -> Shopper {
     shopper.profile.consents.location.clone_from(&yes);
     shopper.profile.consents.offers = yes;
     let device = Device::new("ios".to_owned(), Some(target(number)), Timestamp::from_millis(0));
-    shopper.devices.insert(name("phone"), device);
+    shopper.devices.insert(name(&format!("phone-{number}")), device);
     shopper
 }
 
 fn waiting(number: usize, wait: Duration) -> Notification {
     let not_before = Clock::System.now().plus(wait);
+    let owner = number % SHOPPERS;
     Notification {
-        shopper: name(&format!("C-{}", number % SHOPPERS)),
-        recipient: Recipient::Device(name("phone")),
+        shopper: name(&format!("C-{owner}")),
+        recipient: Recipient::Device(name(&format!("phone-{owner}"))),
         not_before,
         expires_at: not_before.plus(LATER),
         ..message(number, Channel::Apns, Address::Target(target(number)))
