@@ -114,7 +114,8 @@ fn measure(
 }
 
 fn couriers(config: &Config, folder: &Path, transport: Arc<dyn Transport>) -> Couriers {
-    let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None };
+    let tools =
+        Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None, webhooks: Default::default() };
     delivery::build(config, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

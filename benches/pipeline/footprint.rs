@@ -56,7 +56,14 @@ pub(crate) fn memory(scale: &Scale) {
         register(&*store, 0..scale.crowd).await;
         let known = resident_bytes();
         let reporter = Reporter::new(&config.report);
-        let tools = Tools { store, catalog, clock: Clock::System, reporter, abandon: Default::default() };
+        let tools = Tools {
+            store,
+            catalog,
+            clock: Clock::System,
+            reporter,
+            webhooks: Default::default(),
+            abandon: Default::default(),
+        };
         let (inbox, shard) = Shard::new(&shard::Config::default(), tools);
         let running = JoinSet::from_iter([run_shard(shard)]);
         let phones = (0..scale.crowd).map(|index| Phone::new(index, Walk::Street)).collect();

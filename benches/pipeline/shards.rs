@@ -56,7 +56,14 @@ impl Node {
         let sources = config.catalog_sources(&source);
         let (catalog, worker) = Catalog::open(sources, store.clone()).await.expect("a catalog");
         let reporter = Reporter::new(&config.report);
-        let tools = Tools { store, catalog, clock: Clock::System, reporter, abandon: Default::default() };
+        let tools = Tools {
+            store,
+            catalog,
+            clock: Clock::System,
+            reporter,
+            webhooks: Default::default(),
+            abandon: Default::default(),
+        };
         let mut running = JoinSet::new();
         let start = |_| {
             let (inbox, shard) = Shard::new(&config.shards, tools.clone());

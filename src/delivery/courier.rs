@@ -442,7 +442,13 @@ mod tests {
         );
         let config: Config = toml::from_str(&text).expect("a configuration");
         let http = Http::new(&config, folder.path()).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let tools = Tools { clock, entropy: Entropy::System, transport: Arc::new(http), store: None };
+        let tools = Tools {
+            clock,
+            entropy: Entropy::System,
+            transport: Arc::new(http),
+            store: None,
+            webhooks: Default::default(),
+        };
         let couriers = delivery::build(&config, folder.path(), tools).unwrap_or_else(|problems| panic!("{problems:?}"));
         (couriers, folder)
     }
@@ -657,7 +663,10 @@ mod tests {
         }
         let alone: Config =
             toml::from_str(&format!("[apps.loyalty.apns]\nkey = \"key.p8\"\n{key}")).expect("a section");
-        let prepared = couriers.prepare(&alone, folder.path(), Arc::clone(&network)).ok().expect("no problems");
+        let prepared = couriers
+            .prepare(&alone, folder.path(), Arc::clone(&network), Webhooks::default())
+            .ok()
+            .expect("no problems");
         couriers.replace(prepared);
         assert_eq!(couriers.deliver(&loyal, &apns_target()).await, Outcome::Accepted);
         assert_eq!(
@@ -669,10 +678,14 @@ mod tests {
             .clone()
             .map(|apns| delivery::apns::Config { key: Some("vapid.pem".into()), ..apns });
         let mut other = Config { apns: other, ..alone };
-        let wrong = couriers.prepare(&other, folder.path(), Arc::clone(&network)).err().expect("two keys with one id");
+        let wrong = couriers
+            .prepare(&other, folder.path(), Arc::clone(&network), Webhooks::default())
+            .err()
+            .expect("two keys with one id");
         assert_eq!(wrong[0].path, "/apps/loyalty/apns/key");
         other.apps.clear();
-        couriers.replace(couriers.prepare(&other, folder.path(), network).ok().expect("no problems"));
+        couriers
+            .replace(couriers.prepare(&other, folder.path(), network, Webhooks::default()).ok().expect("no problems"));
         assert_eq!(couriers.deliver(&testing::offer(), &apns_target()).await, Outcome::Accepted);
         let bearers = sent.lock().expect("not poisoned");
         assert_eq!((&bearers[1], &bearers[2]), (&bearers[0], &bearers[0]), "one token for the team");
@@ -735,7 +748,7 @@ mod tests {
 
     fn built(folder: &TempDir, text: &str, clock: Clock, transport: Arc<dyn Transport>) -> Couriers {
         let config: Config = toml::from_str(text).expect("a configuration");
-        let tools = Tools { clock, entropy: Entropy::seeded(1), transport, store: None };
+        let tools = Tools { clock, entropy: Entropy::seeded(1), transport, store: None, webhooks: Default::default() };
         delivery::build(&config, folder.path(), tools).unwrap_or_else(|problems| panic!("{problems:?}"))
     }
 
@@ -768,7 +781,7 @@ mod tests {
         "#;
         let config: Config = toml::from_str(text).expect("a configuration");
         let (clock, entropy, transport) = (Clock::System, Entropy::System, testing::Silent::shared());
-        let tools = Tools { clock, entropy, transport, store: None };
+        let tools = Tools { clock, entropy, transport, store: None, webhooks: Default::default() };
         let problems = delivery::build(&config, Path::new("/nowhere"), tools).err().expect("problems");
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(

@@ -112,6 +112,7 @@ impl Rig {
             entropy: entropy.clone(),
             transport: network.http(),
             store: Some(self.store.clone()),
+            webhooks: Default::default(),
         };
         let couriers = delivery::build(&section, folder, tools).unwrap_or_else(|problems| panic!("{problems:?}"));
         let couriers = Arc::new(couriers);
@@ -126,6 +127,7 @@ impl Rig {
             catalog: catalog.clone(),
             clock: clock.clone(),
             reporter: reporter.clone(),
+            webhooks: Default::default(),
             abandon: CancellationToken::new(),
         };
         let (inbox, shard) = Shard::new(&shard::Config { count: 1, inbox_max: 64, batch_max: 8 }, tools);
@@ -138,6 +140,7 @@ impl Rig {
             couriers: couriers.clone(),
             shards: shards.clone(),
             reporter: reporter.clone(),
+            webhooks: Default::default(),
             clock,
             entropy,
         };
@@ -166,7 +169,7 @@ impl Rig {
         let node = self.node.as_mut().expect("it runs");
         let network = Network::open(&section, folder, Some(node.network.clone()));
         node.network = network.unwrap_or_else(|problems| panic!("{problems:?}"));
-        let prepared = node.couriers.prepare(&section, folder, node.network.http());
+        let prepared = node.couriers.prepare(&section, folder, node.network.http(), Default::default());
         node.couriers.replace(prepared.unwrap_or_else(|problems| panic!("{problems:?}")));
         node.lanes.follow().await;
     }

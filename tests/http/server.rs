@@ -109,7 +109,11 @@ fn couriers(config: &delivery::Config, folder: &Path) -> Couriers {
         }
     }
     let (clock, entropy, transport) = (Clock::simulated(now()), Entropy::seeded(1), Arc::new(Nowhere));
-    let built = delivery::build(config, folder, delivery::Tools { clock, entropy, transport, store: None });
+    let built = delivery::build(
+        config,
+        folder,
+        delivery::Tools { clock, entropy, transport, store: None, webhooks: Default::default() },
+    );
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

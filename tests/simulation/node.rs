@@ -137,6 +137,7 @@ impl Node {
             couriers: Arc::new(couriers),
             shards: shards.clone(),
             reporter: reporter.clone(),
+            webhooks: Default::default(),
             clock: clock.clone(),
             entropy: entropy.clone(),
         };
@@ -191,7 +192,11 @@ fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) ->
         ..delivery::Config::default()
     };
     let (clock, entropy, transport) = (clock.clone(), entropy.clone(), Arc::clone(transport));
-    let built = delivery::build(&config, &keys(), delivery::Tools { clock, entropy, transport, store: None });
+    let built = delivery::build(
+        &config,
+        &keys(),
+        delivery::Tools { clock, entropy, transport, store: None, webhooks: Default::default() },
+    );
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

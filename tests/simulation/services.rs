@@ -52,6 +52,7 @@ impl Transport for Services {
             Peer::Apns => Channel::Apns,
             Peer::Fcm => Channel::Fcm,
             Peer::Subscription => Channel::WebPush,
+            Peer::Webhook { .. } => panic!("nobody is told"),
         };
         let request = read(channel, &request);
         let mood = self.storm.mood(channel, self.clock.now());

@@ -98,14 +98,19 @@ fn couriers(transport: Arc<Script>) -> Couriers {
         ..delivery::Config::default()
     };
     let (clock, entropy) = (Clock::simulated(now()), Entropy::seeded(1));
-    let built = delivery::build(&config, &keys(), delivery::Tools { clock, entropy, transport, store: None });
+    let built = delivery::build(
+        &config,
+        &keys(),
+        delivery::Tools { clock, entropy, transport, store: None, webhooks: Default::default() },
+    );
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// No app has a push service.
 pub(crate) fn no_couriers() -> Couriers {
     let (clock, entropy) = (Clock::simulated(now()), Entropy::seeded(1));
-    let tools = delivery::Tools { clock, entropy, transport: script(None, None), store: None };
+    let tools =
+        delivery::Tools { clock, entropy, transport: script(None, None), store: None, webhooks: Default::default() };
     let built = delivery::build(&delivery::Config::default(), Path::new(""), tools);
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
