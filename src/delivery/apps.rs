@@ -101,7 +101,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         let message = "the tables directly in [delivery] are this app; write its services there";
         problems.push(Problem::new("/apps/default", message));
     }
-    for (index, part) in parts.iter().enumerate().skip(1) {
+    for (index, part) in parts.iter().enumerate().skip(1).filter(|(_, part)| !part.id.is_default()) {
         let queue = |id: &AppId| Queue::new(Channel::Apns, id.as_str(), None);
         if let Some(other) = parts[..index].iter().find(|other| queue(&other.id) == queue(&part.id)) {
             let message =

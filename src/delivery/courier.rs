@@ -789,16 +789,21 @@ mod tests {
             [
                 "/connect_timeout",
                 "/connections_max",
+                "/apps/default",
+                "/apps/empty",
                 "/apns/concurrency",
+                "/apps/loyalty/webpush/allow_private",
                 "/apns/key_id",
-                "/apns/production_url",
                 "/apns/key",
+                "/apns/production_url",
                 "/fcm/base_url",
                 "/fcm/service_account",
                 "/webpush/subject",
                 "/webpush/navigate",
                 "/webpush/allow_hosts",
                 "/webpush/key",
+                "/apps/default/fcm/service_account",
+                "/apps/loyalty/webpush/key",
             ]
         );
         let unknown = toml::from_str::<Config>("[fcm]\nservice_account = \"x\"\nserver_key = \"y\"");
