@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use divan::{Bencher, counter::ItemsCount};
-use parvis::store::{Claim, Commit, Config, End, Settlement, Store};
+use parvis::store::{Claim, Commit, Config, End, Queue, Settlement, Store};
 use parvis_engine::{
     id::{AppId, NotificationId, RegionId},
     matching::TransitionKind,
@@ -79,17 +79,19 @@ fn insert_claim_settle_beside_a_backlog(bencher: Bencher<'_, '_>, batch: usize) 
 async fn send_one_round(store: &dyn Store, batch: usize, round: i64) {
     let outbox = (0..i64::try_from(batch).expect("small")).map(|n| message(round, n)).collect();
     store.commit(Commit { outbox, ..Commit::default() }).await.expect("available");
-    let claim = store.claim(Channel::Fcm, at(round), batch, Duration::from_secs(30)).await.expect("available");
+    let queue = Queue::new(Channel::Fcm, AppId::default().as_str(), Some(Purpose::Offer));
+    let claim = store.claim(queue, at(round), batch, Duration::from_secs(30)).await.expect("available");
     let Claim::Entries(entries) = claim else { panic!("what was committed is due") };
     assert_eq!(entries.len(), batch);
     let end = End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 };
     let settle = |entry: parvis::store::Entry| Settlement {
         shopper: entry.notification.shopper,
-        channel: entry.notification.channel,
+        queue,
         id: entry.notification.id,
         lease: entry.lease,
         at: at(round),
         end: end.clone(),
+        then: Vec::new(),
     };
     store.settle(entries.into_iter().map(settle).collect()).await.expect("available");
 }

@@ -1,12 +1,12 @@
 //! Wiring and the order of shutdown. No logic.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
-use parvis_engine::{notification::Channel, problem::Problem};
+use parvis_engine::problem::Problem;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, watch},
+    sync::{Mutex, Semaphore, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -14,12 +14,12 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     config::{Config, Source},
-    delivery::{self, Couriers, transport},
+    delivery::{self, Couriers, expiry, network::Network},
     document::Finding,
     entropy::Entropy,
     fleet::{self, Fleet},
     http::{self, Services, auth::Keys, health::Readiness, idempotency::Running},
-    lane::{self, Lane},
+    lane::{self, Lanes},
     mqtt, pipeline,
     report::Reporter,
     retention,
@@ -36,6 +36,9 @@ pub struct App {
     source: Source,
     core: Core,
     keys: Keys,
+    lanes: Lanes,
+    /// The connections to push services; held while the configuration is read again.
+    network: Mutex<Network>,
     ready: watch::Sender<Readiness>,
     /// Who takes requests.
     door: Part,
@@ -53,13 +56,14 @@ struct Core {
     catalog: Catalog,
     shards: Shards,
     fleet: Fleet,
+    couriers: Arc<Couriers>,
     reporter: Reporter,
     clock: Clock,
 }
 
 impl Core {
     fn mqtt_tools(&self, entropy: Entropy) -> mqtt::Tools {
-        let Core { store, catalog, shards, fleet, reporter, clock } = self.clone();
+        let Core { store, catalog, shards, fleet, reporter, clock, .. } = self.clone();
         mqtt::Tools { store, catalog, shards, fleet, reporter, clock, entropy }
     }
 }
@@ -89,10 +93,17 @@ impl App {
     /// Everything that stands in the way.
     pub async fn start(config: Config, source: Source, clock: Clock, entropy: Entropy) -> Result<App> {
         let folder = source.folder();
-        let couriers = couriers(&config, &folder, &clock, &entropy)?;
         let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
+        let network = Network::open(&config.delivery, &folder, None).map_err(|wrong| told("delivery", &wrong))?;
         let links = mqtt::Links::read(&config.mqtt, &folder).map_err(|problems| told("mqtt", &problems))?;
         let store = store::open(config.store.below(&folder)).await?;
+        let tools = delivery::Tools {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            transport: network.http(),
+            store: Some(store.clone()),
+        };
+        let couriers = delivery::build(&config.delivery, &folder, tools).map_err(|wrong| told("delivery", &wrong))?;
         let (catalog, worker) = Catalog::open(config.catalog_sources(&source), store.clone()).await?;
         let reporter = Reporter::new(&config.report);
         let listener = TcpListener::bind(&config.http.listen);
@@ -110,24 +121,39 @@ impl App {
         let shards = start_shards(&config.shards, &tools, &deciders);
         deciders.spawn(worker.run());
         let fleet = Fleet::new(config.fleet.clone());
-        let core = Core { store, catalog, shards, fleet, reporter, clock };
-        let out = start_out(&config, core.clone(), couriers, entropy.clone());
+        let core = Core { store, catalog, shards, fleet, couriers: Arc::new(couriers), reporter, clock };
+        let (out, lanes) = start_out(&config, core.clone(), entropy.clone());
+        lanes.follow().await;
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
         links.start(&core.mqtt_tools(entropy), &door.tasks, &door.stop);
-        Ok(App { address, config, source, core, keys, ready, door, out, deciders, abandon })
+        let network = Mutex::new(network);
+        Ok(App { address, config, source, core, keys, lanes, network, ready, door, out, deciders, abandon })
     }
 
-    /// Reads the files of the catalog, the engine's settings and the keys again; if anything is wrong in them, nothing
-    /// changes.
+    /// Reads the files of the catalog, the engine's settings, the API's keys, and the push services with their keys again;
+    /// if anything is wrong in them, nothing changes. What is being sent ends with what it began with.
     ///
     /// # Errors
     /// What is wrong.
     pub async fn reload(&self) -> Result<()> {
         let config = crate::config::load(&self.source).map_err(in_files)?;
-        let keys = Keys::read(&config.http.auth, &self.source.folder()).map_err(|why| anyhow!("http.auth: {why}"))?;
+        let folder = self.source.folder();
+        let keys = Keys::read(&config.http.auth, &folder).map_err(|why| anyhow!("http.auth: {why}"))?;
+        if config.delivery.deadline >= self.config.lanes.lease {
+            return Err(anyhow!("delivery.deadline: must be shorter than the lease that lanes.lease was at the start"));
+        }
+        let mut network = self.network.lock().await;
+        let wrong = |problems: Vec<Problem>| told("delivery", &problems);
+        let next = Network::open(&config.delivery, &folder, Some(network.clone())).map_err(wrong)?;
+        let couriers = &self.core.couriers;
+        let prepared = couriers.prepare(&config.delivery, &folder, next.http()).map_err(wrong)?;
         self.core.catalog.reload(config.catalog_sources(&self.source)).await?;
         self.keys.replace(&keys);
+        couriers.replace(prepared);
+        *network = next;
+        self.lanes.follow().await;
+        expiry::tell(&couriers.credentials(), self.core.clock.now());
         Ok(())
     }
 
@@ -149,13 +175,13 @@ impl App {
     }
 
     async fn stop_in_order(self) -> Result<()> {
-        let App { core: Core { store, catalog, shards, .. }, ready, door, out, deciders, .. } = self;
+        let App { core: Core { store, catalog, shards, .. }, lanes, ready, door, out, deciders, .. } = self;
         ready.send_replace(Readiness::Draining);
         door.end().await;
         // Lanes tell shards about targets that are gone, so they end first.
         out.end().await;
         // The inboxes close with their last handles; shards decide what is left, commit it, and end.
-        drop((shards, catalog));
+        drop((shards, catalog, lanes));
         deciders.close();
         deciders.wait().await;
         store.close().await?;
@@ -173,13 +199,6 @@ fn told(section: &str, problems: &[Problem]) -> anyhow::Error {
     anyhow!("{section}: {}", problems.join("; "))
 }
 
-fn couriers(config: &Config, folder: &Path, clock: &Clock, entropy: &Entropy) -> Result<Arc<Couriers>> {
-    let told = |problems: Vec<Problem>| told("delivery", &problems);
-    let transport = Arc::new(transport::Http::new(&config.delivery, folder).map_err(told)?);
-    let couriers = delivery::build(&config.delivery, folder, clock.clone(), entropy.clone(), transport);
-    Ok(Arc::new(couriers.map_err(told)?))
-}
-
 fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracker) -> Shards {
     let start = |_| {
         let (inbox, shard) = Shard::new(config, tools.clone());
@@ -189,19 +208,17 @@ fn start_shards(config: &shard::Config, tools: &shard::Tools, tasks: &TaskTracke
     Shards::new((0..config.count.max(1)).map(start).collect())
 }
 
-fn start_out(config: &Config, core: Core, couriers: Arc<Couriers>, entropy: Entropy) -> Part {
-    let Core { store, catalog, shards, fleet, reporter, clock } = core;
+fn start_out(config: &Config, core: Core, entropy: Entropy) -> (Part, Lanes) {
+    let Core { store, catalog, shards, fleet, couriers, reporter, clock } = core;
     let out = Part::new();
     out.tasks.spawn(fleet::run(fleet, catalog.clone(), reporter.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(waker::run_waker(store.clone(), shards.clone(), clock.clone(), out.stop.clone()));
     out.tasks.spawn(retention::run(store.clone(), config.store.clone(), clock.clone(), out.stop.clone()));
+    out.tasks.spawn(expiry::run(couriers.clone(), clock.clone(), out.stop.clone()));
     let tools = lane::Tools { store, catalog, couriers, shards, reporter, clock, entropy };
-    for channel in Channel::PUSH {
-        let (lane, settler) = Lane::new(channel, &config.lanes, tools.clone(), out.stop.clone());
-        out.tasks.spawn(pipeline::run_lane(lane));
-        out.tasks.spawn(settler.run());
-    }
-    out
+    let lanes = Lanes::new(config.lanes.clone(), tools, out.tasks.clone(), out.stop.clone());
+    out.tasks.spawn(lanes.clone().watch());
+    (out, lanes)
 }
 
 fn open_door(
@@ -211,7 +228,7 @@ fn open_door(
     ready: watch::Receiver<Readiness>,
     listener: TcpListener,
 ) -> Part {
-    let Core { store, catalog, shards, fleet, reporter, clock } = core;
+    let Core { store, catalog, shards, fleet, couriers, reporter, clock } = core;
     let door = Part::new();
     let (http, time, stop) = (config.http.clone(), clock.clone(), door.stop.clone());
     let router = http::router(Services {
@@ -219,6 +236,7 @@ fn open_door(
         store,
         catalog,
         fleet,
+        couriers,
         clock,
         keys,
         reporter,

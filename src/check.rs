@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use crate::{
     catalog::{Kind, files},
     config::{self, Source},
+    document::{self, Finding, Place},
 };
 
 /// Writes every problem on a line of its own, or what was found if there is none. Answers whether all is well; what
@@ -16,6 +17,11 @@ pub fn run(source: &Source, out: &mut impl Write) -> io::Result<bool> {
     let (config, mut findings) = config::read(source);
     let files::Read { objects, findings: more, notes, .. } = files::read(&config.catalog, &source.folder());
     findings.extend(more);
+    for remark in config.delivery.remarks(&source.folder()) {
+        let remark = remark.under("/delivery");
+        let subject = document::dotted(&remark.path);
+        writeln!(out, "{}", Finding { place: Place::file(&source.file()), subject, message: remark.message })?;
+    }
     for note in &notes {
         writeln!(out, "{note}")?;
     }

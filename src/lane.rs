@@ -1,48 +1,73 @@
-//! One channel's way out: claims due entries under lease, keeps a rolling window of attempts, settles in groups.
+//! One way out: claims due entries of a channel and an app under lease, keeps a rolling window of attempts, settles in
+//! groups.
+//!
+//! Order news go before offers, and a provider in trouble is left alone: then nothing is claimed, and what waits stays in
+//! the store.
 
 use std::{sync::Arc, time::Duration};
 
 use parvis_engine::{
     decide::{self, Suppression},
-    id::ShopperId,
-    notification::{Address, Channel, Milestone, Notification},
+    notification::{Address, Milestone, Notification, Purpose},
     problem::{Problem, Requirements},
-    retry::{Next, Patience},
+    retry::{Next, Outcome, Patience},
     shopper::Shopper,
     time::Timestamp,
     world::World,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub mod budget;
+mod claim;
+mod health;
+pub mod lanes;
+mod settler;
+mod window;
+
+use self::{
+    health::{Health, Pass},
+    window::{Place, Window},
+};
+pub use self::{lanes::Lanes, settler::Settler};
 use crate::{
     catalog::Catalog,
     clock::Clock,
-    delivery::Couriers,
+    delivery::{Couriers, Route, breaker},
     entropy::Entropy,
     pipeline,
     report::Reporter,
     shard::{Input, Shards},
-    store::{self, Claim, End, Entry, Record, Settlement, Store},
+    store::{End, Entry, Queue, Settlement, Store},
 };
 
 /// How lanes work; section `[lanes]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How many attempts of one channel may be under way.
+    /// How many attempts of one lane may be under way.
     pub window: usize,
     /// How long a claim holds; longer than the deadline of a request, or a message would be sent twice.
     #[serde(with = "parvis_engine::time::duration")]
     pub lease: Duration,
     /// How patiently a message is tried.
     pub patience: Patience,
+    /// When a provider is left alone.
+    pub breaker: breaker::Config,
+    /// How many attempts may be repetitions.
+    pub retries: budget::Config,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { window: 512, lease: Duration::from_secs(60), patience: Patience::default() }
+        Config {
+            window: 512,
+            lease: Duration::from_secs(60),
+            patience: Patience::default(),
+            breaker: breaker::Config::default(),
+            retries: budget::Config::default(),
+        }
     }
 }
 
@@ -50,12 +75,15 @@ impl Config {
     /// What can't work.
     pub fn problems(&self) -> Vec<Problem> {
         let mut must = Requirements::default();
-        must.require((1..=100_000).contains(&self.window), "/window", "must be from 1 to 100000");
+        must.require((2..=100_000).contains(&self.window), "/window", "must be from 2 to 100000");
         must.require(self.patience.attempts_max > 0, "/patience/attempts_max", "must be at least 1");
         let Patience { backoff_min, backoff_max, .. } = self.patience;
         must.require(!backoff_min.is_zero(), "/patience/backoff_min", "must be longer than 0s");
         must.require(backoff_min <= backoff_max, "/patience/backoff_max", "must not be shorter than backoff_min");
-        must.into_problems()
+        let mut problems = must.into_problems();
+        problems.extend(self.breaker.problems().into_iter().map(|problem| problem.under("/breaker")));
+        problems.extend(self.retries.problems().into_iter().map(|problem| problem.under("/retries")));
+        problems
     }
 }
 
@@ -78,29 +106,46 @@ pub struct Tools {
     pub entropy: Entropy,
 }
 
-/// One channel's way out.
+/// One way out: a channel in the name of an app.
 #[derive(Clone)]
 pub struct Lane {
-    /// The way to the providers.
-    pub couriers: Arc<Couriers>,
-    /// Who is told what happened.
-    pub reporter: Reporter,
-    /// What time it is.
-    pub clock: Clock,
-    /// Chance, for jitter.
-    pub entropy: Entropy,
+    /// What it works with.
+    pub tools: Tools,
     /// How patiently a message is tried.
     pub patience: Patience,
-    channel: Channel,
+    queues: Queues,
     lease: Duration,
-    store: Arc<dyn Store>,
-    catalog: Catalog,
-    shards: Shards,
-    window: Arc<Semaphore>,
+    window: Arc<Window>,
+    health: Arc<Health>,
     attempts: TaskTracker,
     settled: mpsc::Sender<Settlement>,
     grew: Arc<Mutex<watch::Receiver<u64>>>,
     shutdown: CancellationToken,
+}
+
+/// What a lane claims from, the first before the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    orders: Queue,
+    offers: Queue,
+}
+
+impl Queues {
+    /// What goes out this way.
+    pub fn of(route: &Route) -> Queues {
+        let queue = |purpose| Queue::new(route.channel, route.app.as_str(), Some(purpose));
+        Queues { orders: queue(Purpose::Order), offers: queue(Purpose::Offer) }
+    }
+
+    /// A single queue.
+    pub fn only(queue: Queue) -> Queues {
+        Queues { orders: queue, offers: queue }
+    }
+
+    /// Whether a queue is one of these.
+    pub fn contain(&self, queue: Queue) -> bool {
+        self.orders == queue || self.offers == queue
+    }
 }
 
 /// A claimed entry with what it is judged by.
@@ -112,7 +157,8 @@ pub struct Leased {
     pub shopper: Arc<Shopper>,
     /// The world, as of the claim.
     pub world: Arc<World>,
-    _permit: OwnedSemaphorePermit,
+    queue: Queue,
+    _place: Place,
 }
 
 impl Leased {
@@ -136,70 +182,44 @@ impl Leased {
 pub enum Verdict {
     /// No longer wanted.
     Suppressed(Suppression),
-    /// Not yet.
+    /// Not yet; no provider was asked.
     Postponed(Timestamp),
     /// A provider was asked.
     Tried(Next),
 }
 
 impl Lane {
-    /// A lane, and the task that settles what it has done; that task ends after [`Lane::finish`].
-    pub fn new(channel: Channel, config: &Config, tools: Tools, shutdown: CancellationToken) -> (Lane, Settler) {
-        let (settled, results) = mpsc::channel(config.window.max(1) * 2);
-        let settler = Settler {
-            results,
-            store: tools.store.clone(),
-            clock: tools.clock.clone(),
-            reporter: tools.reporter.clone(),
-        };
+    /// The lane of a route, and the task that settles what it has done; that task ends after [`Lane::finish`].
+    pub fn new(route: &Route, config: &Config, tools: Tools, shutdown: CancellationToken) -> (Lane, Settler) {
+        Lane::over(Queues::of(route), Some(route), config, tools, shutdown)
+    }
+
+    /// A lane that claims from these queues; without a route there is no provider for what is in them.
+    fn over(
+        queues: Queues,
+        route: Option<&Route>,
+        config: &Config,
+        tools: Tools,
+        shutdown: CancellationToken,
+    ) -> (Lane, Settler) {
+        let concurrency = route.map_or(0, |route| tools.couriers.concurrency(route));
+        // More than the courier takes would only wait for it, under lease.
+        let size = if concurrency == 0 { config.window } else { config.window.min(concurrency) };
+        let (settled, results) = mpsc::channel(size.max(1) * 2);
+        let settler = Settler::new(results, &tools);
         let lane = Lane {
-            couriers: tools.couriers,
-            reporter: tools.reporter,
-            clock: tools.clock,
-            entropy: tools.entropy,
             patience: config.patience.clone(),
-            channel,
+            queues,
             lease: config.lease,
-            grew: Arc::new(Mutex::new(tools.store.outbox_grew())),
-            store: tools.store,
-            catalog: tools.catalog,
-            shards: tools.shards,
-            window: Arc::new(Semaphore::new(config.window)),
+            window: Window::new(size),
+            health: Arc::new(Health::new(route.cloned(), config, tools.reporter.clone())),
             attempts: TaskTracker::new(),
             settled,
+            grew: Arc::new(Mutex::new(tools.store.outbox_grew())),
+            tools,
             shutdown,
         };
         (lane, settler)
-    }
-
-    /// Waits until something is due and there is room in the window; none when the node is closing.
-    pub async fn claim(&self) -> Option<Vec<Leased>> {
-        let mut grew = self.grew.lock().await;
-        loop {
-            let first = tokio::select! { biased;
-                () = self.shutdown.cancelled() => return None,
-                permit = self.window.clone().acquire_owned() => permit.ok()?,
-            };
-            let mut permits = vec![first];
-            permits.extend(std::iter::from_fn(|| self.window.clone().try_acquire_owned().ok()));
-            grew.mark_unchanged();
-            let now = self.clock.now();
-            match self.store.claim(self.channel, now, permits.len(), self.lease).await {
-                Ok(Claim::Entries(entries)) => match self.leased(entries, permits).await {
-                    Ok(leased) => return Some(leased),
-                    Err(error) => self.pause(&error).await,
-                },
-                Ok(Claim::NothingUntil(due)) => {
-                    drop(permits);
-                    tokio::select! { biased;
-                        () = self.shutdown.cancelled() => return None,
-                        _ = grew.changed() => {}
-                        () = self.clock.sleep_until(due) => {}
-                    }
-                }
-                Err(error) => self.pause(&error).await,
-            }
-        }
     }
 
     /// Starts one attempt in the window.
@@ -213,31 +233,42 @@ impl Lane {
         });
     }
 
+    /// Whether a provider may be asked now to deliver an entry.
+    ///
+    /// # Errors
+    /// When it is to be asked for again.
+    pub fn permit(&self, leased: &Leased, address: &Address) -> Result<Pass, Timestamp> {
+        let Entry { notification, attempts, .. } = &leased.entry;
+        let (now, jitter) = (self.tools.clock.now(), self.tools.entropy.unit());
+        let quota =
+            self.tools.couriers.take(&notification.app, address).inspect_err(|_| self.health.postponed("quota"));
+        let at = match quota.and_then(|()| self.health.permit(*attempts, now, jitter)) {
+            Ok(pass) => return Ok(pass),
+            Err(at) => at,
+        };
+        // Half of what is left of its life at most, so that it gets another chance.
+        Err(at.min(now.plus(notification.expires_at.since(now) / 2)))
+    }
+
+    /// Has a provider asked, and takes in what it says.
+    pub async fn deliver(&self, pass: Pass, leased: &Leased, address: &Address) -> Outcome {
+        let Tools { couriers, reporter, clock, entropy, .. } = &self.tools;
+        let notification = &leased.entry.notification;
+        let attempted = couriers.attempt(notification, address).await;
+        let now = clock.now();
+        self.health.record(pass, &attempted, now, entropy.unit());
+        reporter.outcome(notification, &attempted.outcome, now);
+        attempted.outcome
+    }
+
     /// Waits for the attempts that are under way.
     pub async fn finish(self) {
         self.attempts.close();
         self.attempts.wait().await;
     }
 
-    async fn leased(
-        &self,
-        entries: Vec<Entry>,
-        permits: Vec<OwnedSemaphorePermit>,
-    ) -> Result<Vec<Leased>, store::Error> {
-        let ids: Vec<ShopperId> = entries.iter().map(|entry| entry.notification.shopper.clone()).collect();
-        let shoppers = readable(&*self.store, &ids).await?;
-        let world = self.catalog.world();
-        let leased = entries.into_iter().zip(shoppers).zip(permits);
-        Ok(leased
-            .filter_map(|((entry, record), permit)| {
-                let shopper = record?.shopper;
-                Some(Leased { entry, shopper, world: world.clone(), _permit: permit })
-            })
-            .collect())
-    }
-
     async fn settlement(&self, leased: &Leased, verdict: Verdict) -> Settlement {
-        let Notification { id, shopper, channel, .. } = &leased.entry.notification;
+        let Notification { id, shopper, .. } = &leased.entry.notification;
         let tried = leased.entry.attempts + 1;
         let over = |milestone, detail, attempts| End::Terminal { milestone, detail, attempts };
         let end = match verdict {
@@ -254,7 +285,7 @@ impl Lane {
             Verdict::Tried(Next::Unregistered { since, reason }) => {
                 self.remove_target(leased, since).await;
                 if leased.has_other_way() && tried < self.patience.attempts_max {
-                    End::Again { at: self.clock.now(), attempts: tried, detail: Some(reason) }
+                    End::Again { at: self.tools.clock.now(), attempts: tried, detail: Some(reason) }
                 } else {
                     over(Milestone::Unregistered, Some(reason), tried)
                 }
@@ -262,11 +293,12 @@ impl Lane {
         };
         Settlement {
             shopper: shopper.clone(),
-            channel: *channel,
+            queue: leased.queue,
             id: *id,
             lease: leased.entry.lease,
-            at: self.clock.now(),
+            at: self.tools.clock.now(),
             end,
+            then: Vec::new(),
         }
     }
 
@@ -276,114 +308,8 @@ impl Lane {
         let Some(device) = leased.entry.notification.device() else { return };
         let Some(Address::Target(target)) = leased.address() else { return };
         let input = Input::Unregistered { device: device.clone(), target, since };
-        if self.shards.tell(shopper.clone(), input).await.is_err() {
+        if self.tools.shards.tell(shopper.clone(), input).await.is_err() {
             tracing::info!(device.id = %device, "the node is closing; a gone target stays until its next message");
         }
-    }
-
-    async fn pause(&self, error: &store::Error) {
-        tracing::warn!(channel = self.channel.name(), "can't claim, trying again: {error}");
-        tokio::select! { biased;
-            () = self.shutdown.cancelled() => {}
-            () = self.clock.sleep(Duration::from_secs(1)) => {}
-        }
-    }
-}
-
-/// These shoppers, in the same order. One who can't be read waits for an operator, and so do the messages; those that were
-/// claimed with them do not.
-async fn readable(store: &dyn Store, ids: &[ShopperId]) -> Result<Vec<Option<Record>>, store::Error> {
-    match store.load(ids).await {
-        Ok(records) => return Ok(records.into_iter().map(Some).collect()),
-        Err(store::Error::Corrupt(_)) => {}
-        Err(error @ store::Error::Unavailable(_)) => return Err(error),
-    }
-    let mut records = Vec::with_capacity(ids.len());
-    for id in ids {
-        records.push(match store.load(std::slice::from_ref(id)).await {
-            Ok(mut record) => record.pop(),
-            Err(store::Error::Corrupt(why)) => {
-                tracing::error!("a message is passed over, for its shopper can't be read: {why}");
-                None
-            }
-            Err(error @ store::Error::Unavailable(_)) => return Err(error),
-        });
-    }
-    Ok(records)
-}
-
-/// Settles what a lane has done, all that waits at once.
-pub struct Settler {
-    results: mpsc::Receiver<Settlement>,
-    store: Arc<dyn Store>,
-    clock: Clock,
-    reporter: Reporter,
-}
-
-impl Settler {
-    /// Runs until the lane and its attempts are gone.
-    ///
-    /// # Panics
-    /// If the store's file is corrupt, which ends the process. To go on would mean to send again, with every lease that
-    /// ends, what was accepted long ago; the next start says what is wrong with the file.
-    pub async fn run(mut self) {
-        const GROUP_MAX: usize = 512;
-        let mut group = Vec::new();
-        while self.results.recv_many(&mut group, GROUP_MAX).await > 0 {
-            // An entry whose settlement can't be stored is claimed again when its lease ends: sent twice, never lost.
-            while let Err(error) = self.store.settle(group.clone()).await {
-                assert!(
-                    matches!(error, store::Error::Unavailable(_)),
-                    "can't settle, and an operator is needed: {error}"
-                );
-                tracing::warn!("can't settle, trying again: {error}");
-                self.clock.sleep(Duration::from_millis(200)).await;
-            }
-            for settlement in group.drain(..) {
-                self.reporter.settled(&settlement);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use parvis_engine::id::NotificationId;
-
-    use super::*;
-    use crate::store::memory::{Fault, Memory};
-
-    fn settler(fault: Fault) -> Settler {
-        let store = Memory::new();
-        store.faults().fail_settle(fault);
-        let (settled, results) = mpsc::channel(1);
-        let shopper = "A".parse().expect("a valid id");
-        let id = NotificationId::derive(Timestamp::MIN, &shopper, &[]);
-        let end = End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 };
-        let settlement = Settlement { shopper, channel: Channel::Fcm, id, lease: 1, at: Timestamp::MIN, end };
-        settled.try_send(settlement).expect("there is room");
-        let clock = Clock::simulated(Timestamp::MIN);
-        Settler { results, store: Arc::new(store), clock, reporter: Reporter::new(&Default::default()) }
-    }
-
-    #[tokio::test]
-    async fn a_shopper_who_can_not_be_read_keeps_no_other_from_being_served() {
-        let store = Memory::new();
-        let ids: [ShopperId; 3] = ["A", "B", "C"].map(|id| id.parse().expect("an id"));
-        store.faults().spoil(ids[1].clone());
-        let records = readable(&store, &ids).await.expect("available");
-        let found: Vec<_> = records.iter().map(|record| record.as_ref().map(|it| it.shopper.id.as_str())).collect();
-        assert_eq!(found, [Some("A"), None, Some("C")]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_away_is_asked_again() {
-        settler(Fault::Before).run().await;
-    }
-
-    #[tokio::test]
-    #[should_panic(expected = "an operator is needed")]
-    async fn a_corrupt_store_ends_the_process() {
-        settler(Fault::Corrupt).run().await;
     }
 }

@@ -79,7 +79,7 @@ pub async fn run_lane(lane: Lane) {
 
 /// One attempt at one message, and what follows from it.
 pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
-    let now = lane.clock.now();
+    let now = lane.tools.clock.now();
     let (notification, attempts) = (&leased.entry.notification, leased.entry.attempts);
     match decide::still_wanted(&leased.world, &leased.shopper, notification, now) {
         Wanted::No(suppression) => return Verdict::Suppressed(suppression),
@@ -87,10 +87,14 @@ pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
         Wanted::Yes => {}
     }
     let Some(address) = leased.address() else { return Verdict::Suppressed(Suppression::NoTarget) };
-    let outcome = lane.couriers.deliver(notification, &address).await;
-    lane.reporter.outcome(notification, &outcome, lane.clock.now());
-    let attempt = Attempt { count: attempts + 1, ended_at: lane.clock.now(), expires_at: notification.expires_at };
-    Verdict::Tried(retry::next(outcome, attempt, &lane.patience, lane.entropy.unit()))
+    let pass = match lane.permit(leased, &address) {
+        Ok(pass) => pass,
+        Err(at) => return Verdict::Postponed(at),
+    };
+    let outcome = lane.deliver(pass, leased, &address).await;
+    let attempt =
+        Attempt { count: attempts + 1, ended_at: lane.tools.clock.now(), expires_at: notification.expires_at };
+    Verdict::Tried(retry::next(outcome, attempt, &lane.patience, lane.tools.entropy.unit()))
 }
 
 fn by_time(raw: Vec<Observation>) -> Vec<(usize, Observation)> {

@@ -98,6 +98,7 @@ pub(super) fn kind(row: &Row) -> &'static str {
     match row {
         Row::Generation(_) => "generation",
         Row::Object(_) => "object",
+        Row::Note(_) => "note",
         Row::Budget(_) => "budget",
         Row::Shopper(_) => "shopper",
         Row::Notification(_) => "notification",

@@ -1,64 +1,90 @@
-//! Apple Push Notification service: alerts over its HTTP/2 provider API with token authentication.
+//! Apple Push Notification service: its HTTP/2 provider API, with tokens or a certificate.
 //!
-//! Source: Apple, "Sending notification requests to APNs" and "Handling notification responses from APNs".
+//! Source: Apple, "Sending notification requests to APNs" and "Sending broadcast push notification requests to APNs".
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, StatusCode, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION, request::Builder};
 use parvis_engine::{
-    notification::{Address, Cause, Channel, Content, Notification, Origin},
+    notification::{Address, Channel, Notification, PushKind},
     problem::Problem,
     retry::Outcome,
     shopper::{ApnsEnvironment, PushTarget},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{
-    Provider, Reply, app_data, base_url, epoch_s,
-    key::Es256,
-    read,
-    reply::{by_status, reason, retry_after},
-    token::{Limits, Source, Token},
-};
+use super::{Blame, Provider, Reply, base_url, epoch_s, rejected, transport::Identity};
 use crate::clock::Clock;
 
-/// Apple refuses more than one new token in 20 minutes.
-pub(super) const TOKEN_LIMITS: Limits = Limits { age_min: Duration::from_secs(20 * 60), gap_min: Duration::ZERO };
+pub mod channels;
+mod credential;
+mod payload;
+mod push;
+mod refusal;
 
-/// Apple wants a new token after 20 to 60 minutes.
-const TOKEN_RENEWAL: Duration = Duration::from_secs(40 * 60);
-const TOKEN_LIFE: Duration = Duration::from_secs(55 * 60);
+use channels::Channels;
+pub(super) use credential::TOKEN_LIMITS;
+pub use credential::{Credential, TeamKey};
+pub use push::ACTIVITY_SUFFIX;
 
-/// Apple's limit for alerts.
-const PAYLOAD_BYTES_MAX: usize = 4096;
+/// Apple's limit for a broadcast's payload.
+const BROADCAST_BYTES_MAX: usize = 5120;
 /// Apple's limit.
 const COLLAPSE_BYTES_MAX: usize = 64;
 /// Device tokens have 64 digits today, others up to 200; Apple asks not to rely on a length.
 const TOKEN_DIGITS_MAX: usize = 512;
+/// Apple's limit for bundle ids.
+const BUNDLE_BYTES_MAX: usize = 155;
 
-/// How Apple's service is reached.
+/// How Apple's service is reached: with `key`, `key_id` and `team_id`, or with `certificate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The .p8 file of the authentication key.
-    pub key: PathBuf,
+    #[serde(default)]
+    pub key: Option<PathBuf>,
     /// The key's id, ten characters.
-    pub key_id: String,
+    #[serde(default)]
+    pub key_id: Option<String>,
     /// The developer team's id, ten characters.
-    pub team_id: String,
+    #[serde(default)]
+    pub team_id: Option<String>,
+    /// The .p8 file of a key for the sandbox alone, if `key` is for production alone.
+    #[serde(default)]
+    pub sandbox_key: Option<PathBuf>,
+    /// That key's id.
+    #[serde(default)]
+    pub sandbox_key_id: Option<String>,
+    /// PEM file of a push certificate and its chain, instead of keys.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the certificate's private key, if it is not in the certificate's file.
+    #[serde(default)]
+    pub certificate_key: Option<PathBuf>,
     /// Where tokens of apps from the store are sent to.
     #[serde(default = "production_url")]
     pub production_url: String,
     /// Where tokens of development builds are sent to.
     #[serde(default = "sandbox_url")]
     pub sandbox_url: String,
+    /// Where broadcast channels of apps from the store are managed.
+    #[serde(default = "channels::production_url")]
+    pub channels_production_url: String,
+    /// Where broadcast channels of development builds are managed.
+    #[serde(default = "channels::sandbox_url")]
+    pub channels_sandbox_url: String,
+    /// The name of the app's `ActivityAttributes` type that shows an order.
+    #[serde(default = "live_activity_type")]
+    pub live_activity_type: String,
+    /// The least wait after a server error that names no time.
+    #[serde(default = "server_error_wait", with = "parvis_engine::time::duration")]
+    pub server_error_wait: Duration,
     /// The most requests in flight.
     #[serde(default = "concurrency")]
     pub concurrency: usize,
@@ -72,6 +98,16 @@ fn sandbox_url() -> String {
     "https://api.sandbox.push.apple.com".to_owned()
 }
 
+fn live_activity_type() -> String {
+    "OrderAttributes".to_owned()
+}
+
+/// Apple asks for a quarter of an hour. Order news would then come too late for one request that failed; a service that
+/// is down as a whole is spared by the courier.
+fn server_error_wait() -> Duration {
+    Duration::from_secs(60)
+}
+
 /// Somewhat below the 1,000 streams that Apple announces on a connection.
 fn concurrency() -> usize {
     900
@@ -81,65 +117,148 @@ fn concurrency() -> usize {
 pub struct Apns {
     production_url: String,
     sandbox_url: String,
+    live_activity_type: String,
+    server_error_wait: Duration,
+    identity: Option<Arc<Identity>>,
+    channels: Channels,
 }
 
-/// Signs the team's tokens.
-pub struct TeamKey {
-    key: Es256,
-    key_id: String,
-    team_id: String,
-    clock: Clock,
+/// What is made of a configuration.
+pub struct Built {
+    /// Speaks to the service.
+    pub provider: Apns,
+    /// What makes the bearers of its requests, or the certificate that they carry.
+    pub credential: Credential,
 }
 
-/// Reads the key.
+/// Reads the key or the certificate.
 ///
 /// # Errors
 /// Everything that is wrong.
-pub(super) fn build(config: &Config, base: &Path, clock: Clock) -> Result<(Apns, TeamKey), Vec<Problem>> {
+pub(super) fn build(config: &Config, base: &Path, clock: Clock) -> Result<Built, Vec<Problem>> {
     let mut problems = Vec::new();
-    for (path, id) in [("/key_id", &config.key_id), ("/team_id", &config.team_id)] {
-        if id.len() != 10 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            problems.push(Problem::new(path, format!("{id:?} is not an id of ten letters and digits")));
-        }
+    let credential = credential::load(config, base, &clock, &mut problems);
+    let is_type = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+    if config.live_activity_type.is_empty() || !config.live_activity_type.bytes().all(is_type) {
+        let message = format!("{:?} is not the name of a Swift type", config.live_activity_type);
+        problems.push(Problem::new("/live_activity_type", message));
     }
-    let provider = Apns {
-        production_url: base_url(&config.production_url, "/production_url", &mut problems),
-        sandbox_url: base_url(&config.sandbox_url, "/sandbox_url", &mut problems),
+    let identity = match &credential {
+        Some(Credential::Certificate(identity)) => Some(Arc::clone(identity)),
+        Some(Credential::Keys { .. }) | None => None,
     };
-    let key = read(base, &config.key, "/key", &mut problems).and_then(|pem| {
-        Es256::from_pem(&pem)
-            .map_err(|error| problems.push(Problem::new("/key", format!("{} {error}", config.key.display()))))
-            .ok()
-    });
-    match key {
-        Some(key) if problems.is_empty() => {
-            Ok((provider, TeamKey { key, key_id: config.key_id.clone(), team_id: config.team_id.clone(), clock }))
+    let mut url = |text: &str, path: &str| base_url(text, path, &mut problems);
+    let provider = Apns {
+        production_url: url(&config.production_url, "/production_url"),
+        sandbox_url: url(&config.sandbox_url, "/sandbox_url"),
+        live_activity_type: config.live_activity_type.clone(),
+        server_error_wait: config.server_error_wait,
+        channels: Channels::new(
+            url(&config.channels_production_url, "/channels_production_url"),
+            url(&config.channels_sandbox_url, "/channels_sandbox_url"),
+            identity.clone(),
+        ),
+        identity,
+    };
+    match credential {
+        Some(credential) if problems.is_empty() => Ok(Built { provider, credential }),
+        Some(_) | None => Err(problems),
+    }
+}
+
+/// A broadcast channel.
+#[derive(Clone, Copy)]
+struct Broadcast<'a> {
+    bundle: &'a str,
+    channel: &'a str,
+    environment: ApnsEnvironment,
+    stored: bool,
+}
+
+impl Apns {
+    /// What manages the broadcast channels of the same apps.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    fn to_device(
+        &self,
+        notification: &Notification,
+        (token, topic, environment): (&str, &str, ApnsEnvironment),
+        bearer: &str,
+    ) -> Result<Request<Bytes>, Outcome> {
+        if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Outcome::Unregistered { since: None, reason: "BadDeviceToken".to_owned() });
         }
-        _ => Err(problems),
+        let collapse = notification.collapse.as_bytes();
+        if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
+            return Err(rejected("BadCollapseId"));
+        }
+        let push = payload::for_device(notification, payload::is_activity(topic), &self.live_activity_type)?;
+        if push.payload.len() > push::bytes_max(push.kind) {
+            return Err(rejected("PayloadTooLarge"));
+        }
+        // Zero means a single attempt.
+        let expiration = if push::is_for_the_moment(push.kind) { 0 } else { epoch_s(notification.expires_at).max(1) };
+        let url = format!("{}/3/device/{token}", self.base(environment));
+        let mut request = self
+            .post(&url, bearer)
+            .header("apns-push-type", push.kind.name())
+            .header("apns-topic", push::topic(push.kind, topic))
+            .header("apns-id", notification.id.to_string())
+            .header("apns-expiration", expiration)
+            .header("apns-priority", push::priority(push.kind, push.priority));
+        // An activity's token is for one activity, and what it shows is one thing.
+        if !notification.collapse.is_empty() && push.kind != PushKind::LiveActivity {
+            request = request.header("apns-collapse-id", &notification.collapse);
+        }
+        // The topic is the only header that a client wrote.
+        request.body(push.payload.into()).map_err(|_| rejected("BadTopic"))
+    }
+
+    fn to_channel(
+        &self,
+        notification: &Notification,
+        broadcast: Broadcast<'_>,
+        bearer: &str,
+    ) -> Result<Request<Bytes>, Outcome> {
+        if !is_bundle(broadcast.bundle) {
+            return Err(rejected("BadTopic"));
+        }
+        let push = payload::for_channel(notification, &self.live_activity_type)?;
+        if push.payload.len() > BROADCAST_BYTES_MAX {
+            return Err(rejected("PayloadTooLarge"));
+        }
+        // Apple refuses any other time where the channel stores nothing.
+        let expiration = if broadcast.stored { epoch_s(notification.expires_at).max(1) } else { 0 };
+        let url = format!("{}/4/broadcasts/apps/{}", self.base(broadcast.environment), broadcast.bundle);
+        self.post(&url, bearer)
+            .header("apns-channel-id", broadcast.channel)
+            .header("apns-push-type", push.kind.name())
+            .header("apns-request-id", notification.id.to_string())
+            .header("apns-expiration", expiration)
+            .header("apns-priority", push::priority(push.kind, push.priority))
+            .body(push.payload.into())
+            .map_err(|_| rejected("BadChannelId"))
+    }
+
+    fn base(&self, environment: ApnsEnvironment) -> &str {
+        match environment {
+            ApnsEnvironment::Production => &self.production_url,
+            ApnsEnvironment::Sandbox => &self.sandbox_url,
+        }
+    }
+
+    fn post(&self, url: &str, bearer: &str) -> Builder {
+        let request = Request::post(url);
+        if self.identity.is_some() { request } else { request.header(AUTHORIZATION, format!("bearer {bearer}")) }
     }
 }
 
-#[derive(Serialize)]
-struct Claims<'a> {
-    iss: &'a str,
-    iat: i64,
-}
-
-#[async_trait]
-impl Source for TeamKey {
-    async fn issue(&self) -> Result<Token, Outcome> {
-        let now = self.clock.now();
-        let text = self
-            .key
-            .sign(Some(&self.key_id), &Claims { iss: &self.team_id, iat: epoch_s(now) })
-            .map_err(|_| Outcome::Unavailable { retry_after: None, reason: "token_not_signed".to_owned() })?;
-        Ok(Token {
-            text: text.into(),
-            issued_at: now,
-            renew_at: now.plus(TOKEN_RENEWAL),
-            expires_at: now.plus(TOKEN_LIFE),
-        })
-    }
+/// What can stand in a path: Apple allows letters, digits, hyphens and periods.
+fn is_bundle(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    !text.is_empty() && text.len() <= BUNDLE_BYTES_MAX && text.bytes().all(fits) && !text.starts_with('.')
 }
 
 impl Provider for Apns {
@@ -154,156 +273,291 @@ impl Provider for Apns {
         bearer: &str,
         _now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let Address::Target(PushTarget::Apns { token, topic, environment }) = address else {
-            return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
+        let mut request = match address {
+            Address::Target(PushTarget::Apns { token, topic, environment }) => {
+                self.to_device(notification, (token, topic, *environment), bearer)?
+            }
+            Address::ApnsChannel { bundle, channel, environment, stored } => {
+                let broadcast = Broadcast { bundle, channel, environment: *environment, stored: *stored };
+                self.to_channel(notification, broadcast, bearer)?
+            }
+            Address::Target(PushTarget::Fcm { .. } | PushTarget::WebPush { .. })
+            | Address::FcmTopic { .. }
+            | Address::FcmCondition { .. } => return Err(rejected("wrong_channel")),
         };
-        if token.is_empty() || token.len() > TOKEN_DIGITS_MAX || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Outcome::Unregistered { since: None, reason: "BadDeviceToken".to_owned() });
+        if let Some(identity) = &self.identity {
+            identity.present(&mut request);
         }
-        let collapse = notification.collapse.as_bytes();
-        if collapse.len() > COLLAPSE_BYTES_MAX || !collapse.iter().all(u8::is_ascii_graphic) {
-            return Err(Outcome::Rejected { reason: "BadCollapseId".to_owned() });
-        }
-        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
-        let body = payload(notification, content);
-        if body.len() > PAYLOAD_BYTES_MAX {
-            return Err(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() });
-        }
-        let base = match environment {
-            ApnsEnvironment::Production => &self.production_url,
-            ApnsEnvironment::Sandbox => &self.sandbox_url,
-        };
-        let mut request = Request::post(format!("{base}/3/device/{token}"))
-            .header(AUTHORIZATION, format!("bearer {bearer}"))
-            .header("apns-push-type", "alert")
-            .header("apns-topic", topic)
-            .header("apns-id", notification.id.to_string())
-            // Zero would mean a single attempt.
-            .header("apns-expiration", epoch_s(notification.expires_at).max(1))
-            .header("apns-priority", "10");
-        if !notification.collapse.is_empty() {
-            request = request.header("apns-collapse-id", &notification.collapse);
-        }
-        // The topic is the only header that a client wrote.
-        request.body(body.into()).map_err(|_| Outcome::Rejected { reason: "BadTopic".to_owned() })
+        Ok(request)
     }
 
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        let refusal: Refusal = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let retry_after = retry_after(&reply.headers, now);
-        let word = refusal.reason.as_deref();
-        let reason = reason(word, reply.status);
-        match (reply.status.as_u16(), word) {
-            // It can never work, in the environment that the device itself named.
-            (400, Some("BadDeviceToken")) => Outcome::Unregistered { since: None, reason },
-            (400, Some("IdleTimeout")) => Outcome::Unavailable { retry_after, reason },
-            (403, Some("Forbidden")) => Outcome::Rejected { reason },
-            (410, _) => {
-                let since = refusal.timestamp.map(Timestamp::from_millis);
-                Outcome::Unregistered { since, reason }
-            }
-            _ => by_status(reply.status, reason, retry_after),
-        }
+        refusal::read(reply, now, self.server_error_wait).outcome
+    }
+
+    fn blame(&self, reply: &Reply) -> Option<Blame> {
+        refusal::read(reply, Timestamp::MIN, self.server_error_wait).blame
     }
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
-        let refusal: Refusal = serde_json::from_slice(&reply.body).unwrap_or_default();
-        reply.status == StatusCode::FORBIDDEN && refusal.reason.as_deref() == Some("ExpiredProviderToken")
+        self.identity.is_none() && refusal::is_expired_token(reply)
     }
-}
-
-/// Unknown and missing members are fine: the list of reasons is open.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Refusal {
-    reason: Option<String>,
-    timestamp: Option<i64>,
-}
-
-fn payload(notification: &Notification, content: &Content) -> Vec<u8> {
-    let thread = match &notification.origin {
-        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
-        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
-        Origin::Request { request, .. } => request,
-        Origin::Event { event } => event,
-    };
-    let payload = json!({
-        "aps": {
-            "alert": { "title": content.title, "body": content.body },
-            "sound": "default",
-            "thread-id": thread,
-        },
-        "data": app_data(notification),
-    });
-    payload.to_string().into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-    use parvis_engine::{id::OrderId, order::OrderState};
+    use parvis_engine::{
+        id::OrderId,
+        notification::{Body, Cause, Custom, LiveEvent, Origin, Priority, Purpose},
+        order::OrderState,
+    };
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::delivery::testing;
 
     const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
+    const CHANNEL: &str = "dHN0LXNyY2gtY2hubA==";
 
     fn provider() -> Apns {
-        Apns { production_url: production_url(), sandbox_url: sandbox_url() }
+        provider_with(None)
     }
 
-    fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> PushTarget {
-        PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment }
+    fn provider_with(identity: Option<Arc<Identity>>) -> Apns {
+        Apns {
+            production_url: production_url(),
+            sandbox_url: sandbox_url(),
+            live_activity_type: live_activity_type(),
+            server_error_wait: server_error_wait(),
+            channels: Channels::new(channels::production_url(), channels::sandbox_url(), identity.clone()),
+            identity,
+        }
+    }
+
+    fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> Address {
+        Address::Target(PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment })
+    }
+
+    fn phone() -> Address {
+        target(TOKEN, "com.example.shop", ApnsEnvironment::Production)
+    }
+
+    fn activity() -> Address {
+        target(&TOKEN.repeat(2), "com.example.shop.push-type.liveactivity", ApnsEnvironment::Production)
+    }
+
+    fn broadcast(stored: bool) -> Address {
+        Address::ApnsChannel {
+            bundle: "com.example.shop".to_owned(),
+            channel: CHANNEL.to_owned(),
+            environment: ApnsEnvironment::Production,
+            stored,
+        }
     }
 
     fn request(notification: &Notification) -> Result<Request<Bytes>, Outcome> {
-        let target = target(TOKEN, "com.example.shop", ApnsEnvironment::Production);
-        provider().request(notification, &target, "JWT", testing::now())
+        sent(notification, &phone())
+    }
+
+    fn sent(notification: &Notification, address: &Address) -> Result<Request<Bytes>, Outcome> {
+        provider().request(notification, address, "JWT", testing::now())
+    }
+
+    fn refused(notification: &Notification, address: &Address) -> String {
+        let outcome = sent(notification, address).expect_err("refused");
+        testing::meaning(&outcome).1.to_owned()
+    }
+
+    fn wire(notification: &Notification, address: &Address) -> String {
+        testing::wire(&sent(notification, address).expect("a request"))
+    }
+
+    fn body(request: &Request<Bytes>) -> Value {
+        serde_json::from_slice(request.body()).expect("JSON")
+    }
+
+    fn custom(push: PushKind, apns: Option<Value>) -> Notification {
+        let apns = apns.map(|given| -> Map<String, Value> { given.as_object().expect("an object").clone() });
+        let content = testing::offer().content().cloned();
+        let custom = Custom { push, apns, content, ..Custom::default() };
+        Notification { body: Body::Custom(Box::new(custom)), ..testing::offer() }
     }
 
     #[test]
-    fn an_offer_on_the_wire() {
-        let request = request(&testing::offer()).expect("a request");
-        assert_eq!(
-            testing::wire(&request),
-            "POST https://api.push.apple.com/3/device/00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0\n\
-             authorization: bearer JWT\n\
-             apns-push-type: alert\n\
-             apns-topic: com.example.shop\n\
-             apns-id: 018bcfe5-6800-8dcb-a1e1-cbecb54e57cf\n\
-             apns-expiration: 1700003600\n\
-             apns-priority: 10\n\
-             apns-collapse-id: b2ZmZXI\n\
-             \n\
-             {\"aps\":{\"alert\":{\"body\":\"Aujourd’hui −20 %\",\"title\":\"Bienvenue\"},\"sound\":\"default\",\
-             \"thread-id\":\"tv-week\"},\"data\":{\"aisle\":\"7\",\"deep_link\":\"https://shop.example/offers/7\",\
-             \"notification_id\":\"018bcfe5-6800-8dcb-a1e1-cbecb54e57cf\"}}"
-        );
+    fn each_kind_on_the_wire() {
+        insta::assert_snapshot!("offer", wire(&testing::offer(), &phone()));
+        for event in [LiveEvent::Start, LiveEvent::Update, LiveEvent::End] {
+            insta::assert_snapshot!(format!("live_{}", event.name()), wire(&testing::live(event), &activity()));
+        }
+        insta::assert_snapshot!("live_without_a_token", wire(&testing::live(LiveEvent::Start), &phone()));
+        insta::assert_snapshot!("broadcast", wire(&testing::live(LiveEvent::Update), &broadcast(false)));
+        insta::assert_snapshot!("broadcast_stored", wire(&testing::live(LiveEvent::End), &broadcast(true)));
+    }
+
+    #[test]
+    fn each_push_type_on_the_wire() {
+        for kind in PushKind::ALL {
+            let given = match kind {
+                PushKind::Mdm => Some(json!({ "mdm": "F0E1D2" })),
+                PushKind::FileProvider => Some(json!({ "container-identifier": "root", "domain": "shop" })),
+                PushKind::LiveActivity => Some(
+                    json!({ "aps": { "event": "update", "timestamp": 1_700_000_000, "content-state": { "n": 1 } } }),
+                ),
+                PushKind::Alert
+                | PushKind::Background
+                | PushKind::Location
+                | PushKind::Voip
+                | PushKind::Complication
+                | PushKind::PushToTalk
+                | PushKind::Widgets
+                | PushKind::Controls => None,
+            };
+            insta::assert_snapshot!(format!("type_{}", kind.name()), wire(&custom(kind, given), &phone()));
+        }
+    }
+
+    #[test]
+    fn priorities_are_those_that_a_push_type_has() {
+        let priority = |push, priority| {
+            let mut notification = custom(push, None);
+            if let Body::Custom(custom) = &mut notification.body {
+                custom.priority = priority;
+            }
+            sent(&notification, &phone()).expect("a request").headers()["apns-priority"].clone()
+        };
+        let asked = [Priority::High, Priority::Normal, Priority::Low];
+        assert_eq!(asked.map(|it| priority(PushKind::Alert, it)), ["10", "5", "1"]);
+        assert_eq!(asked.map(|it| priority(PushKind::Background, it)), ["5", "5", "5"]);
+        assert_eq!(asked.map(|it| priority(PushKind::Voip, it)), ["10", "10", "10"]);
+        assert_eq!(asked.map(|it| priority(PushKind::Widgets, it)), ["10", "5", "1"]);
+        assert_eq!(asked.map(|it| push::priority(PushKind::LiveActivity, it)), ["10", "5", "5"]);
+    }
+
+    #[test]
+    fn what_a_back_end_wrote_is_sent_as_it_is_if_apple_and_phones_take_it() {
+        let given = json!({ "aps": { "alert": "Hi", "interruption-level": "time-sensitive" }, "x": [1, null] });
+        let request = sent(&custom(PushKind::Alert, Some(given.clone())), &phone()).expect("a request");
+        assert_eq!(body(&request), given);
+        let activity = |aps: Value| (PushKind::LiveActivity, json!({ "aps": aps }));
+        let state = json!({ "n": 1 });
+        for ((kind, given), reason) in [
+            ((PushKind::Alert, json!({ "x": 1 })), "PayloadEmpty"),
+            ((PushKind::Mdm, json!({ "aps": 1 })), "PayloadEmpty"),
+            ((PushKind::FileProvider, json!({})), "PayloadEmpty"),
+            ((PushKind::Background, json!({ "aps": {} })), "not_a_background_payload"),
+            (
+                (PushKind::Background, json!({ "aps": { "content-available": 1, "sound": "x" } })),
+                "not_a_background_payload",
+            ),
+            (activity(json!({ "event": "update", "content-state": state })), "not_a_live_activity_payload"),
+            (activity(json!({ "event": "update", "timestamp": 1 })), "not_a_live_activity_payload"),
+            (activity(json!({ "event": "pause", "timestamp": 1 })), "not_a_live_activity_payload"),
+            (
+                activity(json!({ "event": "start", "timestamp": 1, "content-state": state })),
+                "not_a_live_activity_payload",
+            ),
+        ] {
+            assert_eq!(refused(&custom(kind, Some(given.clone())), &phone()), reason, "{given}");
+        }
+        for kind in [PushKind::Mdm, PushKind::FileProvider, PushKind::LiveActivity] {
+            assert_eq!(refused(&custom(kind, None), &phone()), "no_payload");
+        }
+    }
+
+    #[test]
+    fn each_push_type_has_its_size() {
+        let sized = |kind, bytes: usize| {
+            let empty = json!({ "aps": {}, "x": "" }).to_string().len();
+            custom(kind, Some(json!({ "aps": {}, "x": "x".repeat(bytes - empty) })))
+        };
+        for (kind, bytes_max) in [(PushKind::Alert, 4096), (PushKind::Voip, 5120), (PushKind::PushToTalk, 4096)] {
+            let fits = sent(&sized(kind, bytes_max), &phone()).expect("fits");
+            assert_eq!(fits.body().len(), bytes_max);
+            assert_eq!(refused(&sized(kind, bytes_max + 1), &phone()), "PayloadTooLarge");
+        }
+        let mut large = testing::live(LiveEvent::End);
+        let Body::Live(live) = &mut large.body else { panic!("live") };
+        live.state.store = Some("x".repeat(4500));
+        assert_eq!(refused(&large, &activity()), "PayloadTooLarge");
+        assert!(sent(&large, &broadcast(false)).is_ok(), "a broadcast may be larger");
+        let Body::Live(live) = &mut large.body else { panic!("live") };
+        live.state.store = Some("x".repeat(5120));
+        assert_eq!(refused(&large, &broadcast(false)), "PayloadTooLarge");
+    }
+
+    #[test]
+    fn a_live_activity_needs_its_token_and_words_to_begin() {
+        let mut silent = testing::live(LiveEvent::Start);
+        let Body::Live(live) = &mut silent.body else { panic!("live") };
+        live.alert = None;
+        assert_eq!(refused(&silent, &activity()), "no_alert");
+        assert_eq!(refused(&silent, &phone()), "no_live_token");
+        assert_eq!(refused(&testing::offer(), &activity()), "no_device_token");
+        assert_eq!(refused(&testing::live(LiveEvent::Start), &broadcast(false)), "broadcast_cannot_start");
+        assert_eq!(refused(&testing::offer(), &broadcast(false)), "not_a_live_activity");
+        let start = json!({ "aps": { "event": "start" } });
+        assert_eq!(refused(&custom(PushKind::LiveActivity, Some(start)), &broadcast(false)), "broadcast_cannot_start");
+    }
+
+    #[test]
+    fn a_channel_of_nonsense_is_not_called() {
+        let with = |bundle: &str, channel: &str| Address::ApnsChannel {
+            bundle: bundle.to_owned(),
+            channel: channel.to_owned(),
+            environment: ApnsEnvironment::Sandbox,
+            stored: false,
+        };
+        let update = testing::live(LiveEvent::Update);
+        assert_eq!(refused(&update, &with("../x", CHANNEL)), "BadTopic");
+        assert_eq!(refused(&update, &with("com.example.shop", "a\r\nb")), "BadChannelId");
+        let request = sent(&update, &with("com.example.shop", CHANNEL)).expect("a request");
+        assert_eq!(request.uri().host(), Some("api.sandbox.push.apple.com"));
+    }
+
+    #[test]
+    fn a_certificate_travels_with_each_request_and_no_token_does() {
+        let made = rcgen::generate_simple_self_signed(["com.example.shop".to_owned()]).expect("a certificate");
+        let identity =
+            Identity::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).expect("one");
+        let provider = provider_with(Some(Arc::new(identity)));
+        let place = channels::Place { bundle: "com.example.shop".to_owned(), environment: ApnsEnvironment::Production };
+        let update = testing::live(LiveEvent::Update);
+        for request in [
+            provider.request(&testing::offer(), &phone(), "", testing::now()).expect("a request"),
+            provider.request(&update, &broadcast(false), "", testing::now()).expect("a request"),
+            provider.channels().list(&place, "").expect("a request"),
+        ] {
+            assert!(Identity::of(&request).is_some());
+            assert!(!request.headers().contains_key(AUTHORIZATION));
+        }
+        let expired = testing::reply(403, &[], r#"{"reason":"ExpiredProviderToken"}"#);
+        assert!(!provider.wants_new_credential(&expired), "there is none");
+        assert!(Identity::of(&request(&testing::offer()).expect("a request")).is_none());
     }
 
     #[test]
     fn order_news_are_grouped_by_order_and_development_builds_go_to_the_sandbox() {
         let mut notification = testing::offer();
         let order: OrderId = "O-7".parse().expect("an id");
-        notification.cause = Cause::Order { order, state: OrderState::Shipped };
+        notification.origin = Origin::Campaign {
+            campaign: "order-news".parse().expect("an id"),
+            purpose: Purpose::Order,
+            cause: Cause::Order { order, state: OrderState::Shipped },
+        };
         let target = target(TOKEN, "com.example.shop", ApnsEnvironment::Sandbox);
         let request = provider().request(&notification, &target, "JWT", testing::now()).expect("a request");
         assert_eq!(request.uri().host(), Some("api.sandbox.push.apple.com"));
-        let body: serde_json::Value = serde_json::from_slice(request.body()).expect("JSON");
-        assert_eq!(body["aps"]["thread-id"], "O-7");
+        assert_eq!(body(&request)["aps"]["thread-id"], "O-7");
     }
 
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
-        let mut large = testing::offer();
-        large.content.body = "x".repeat(PAYLOAD_BYTES_MAX);
-        assert_eq!(request(&large).err(), Some(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() }));
         let mut fits = testing::offer();
-        let rest = PAYLOAD_BYTES_MAX - payload(&fits).len();
-        fits.content.body.push_str(&"x".repeat(rest));
-        assert_eq!(request(&fits).expect("fits").body().len(), PAYLOAD_BYTES_MAX);
-        fits.content.body.push('x');
-        assert!(request(&fits).is_err());
+        let rest = 4096 - request(&fits).expect("fits").body().len();
+        testing::content(&mut fits).body.push_str(&"x".repeat(rest));
+        assert_eq!(request(&fits).expect("fits").body().len(), 4096);
+        testing::content(&mut fits).body.push('x');
+        assert_eq!(request(&fits).err(), Some(Outcome::Rejected { reason: "PayloadTooLarge".to_owned() }));
 
         for token in ["", "../../evil", "zz", "0 1", &"0".repeat(TOKEN_DIGITS_MAX + 1)] {
             let target = target(token, "com.example.shop", ApnsEnvironment::Production);
@@ -311,8 +565,7 @@ mod tests {
             assert!(matches!(outcome, Some(Outcome::Unregistered { since: None, .. })), "{token:?}");
         }
         let target = target(TOKEN, "com.example\r\nx-evil: 1", ApnsEnvironment::Production);
-        let outcome = provider().request(&testing::offer(), &target, "JWT", testing::now()).err();
-        assert_eq!(outcome, Some(Outcome::Rejected { reason: "BadTopic".to_owned() }));
+        assert_eq!(refused(&testing::offer(), &target), "BadTopic");
         for collapse in ["x".repeat(65), "x\r\ny".to_owned()] {
             let notification = Notification { collapse, ..testing::offer() };
             assert_eq!(request(&notification).err(), Some(Outcome::Rejected { reason: "BadCollapseId".to_owned() }));
@@ -321,48 +574,60 @@ mod tests {
 
     #[test]
     fn replies_have_a_meaning() {
+        use Blame::{Message, Operator, Provider as Service, Setup};
         let table = [
-            (200, "", "accepted"),
-            (400, "BadCollapseId", "rejected"),
-            (400, "BadDeviceToken", "unregistered"),
-            (400, "BadExpirationDate", "rejected"),
-            (400, "BadMessageId", "rejected"),
-            (400, "BadPriority", "rejected"),
-            (400, "BadTopic", "rejected"),
-            (400, "DeviceTokenNotForTopic", "rejected"),
-            (400, "DuplicateHeaders", "rejected"),
-            (400, "IdleTimeout", "unavailable"),
-            (400, "InvalidPushType", "rejected"),
-            (400, "MissingDeviceToken", "rejected"),
-            (400, "MissingTopic", "rejected"),
-            (400, "PayloadEmpty", "rejected"),
-            (400, "TopicDisallowed", "rejected"),
-            (400, "SomethingNew", "rejected"),
-            (403, "BadCertificate", "unavailable"),
-            (403, "BadCertificateEnvironment", "unavailable"),
-            (403, "BadEnvironmentKeyIdInToken", "unavailable"),
-            (403, "ExpiredProviderToken", "unavailable"),
-            (403, "Forbidden", "rejected"),
-            (403, "InvalidProviderToken", "unavailable"),
-            (403, "MissingProviderToken", "unavailable"),
-            (403, "UnrelatedKeyIdInToken", "unavailable"),
-            (403, "SomethingNew", "unavailable"),
-            (404, "BadPath", "unavailable"),
-            (405, "MethodNotAllowed", "unavailable"),
-            (410, "ExpiredToken", "unregistered"),
-            (410, "Unregistered", "unregistered"),
-            (413, "PayloadTooLarge", "rejected"),
-            (429, "TooManyProviderTokenUpdates", "throttled"),
-            (429, "TooManyRequests", "throttled"),
-            (500, "InternalServerError", "unavailable"),
-            (503, "ServiceUnavailable", "unavailable"),
-            (503, "Shutdown", "unavailable"),
+            (400, "BadCollapseId", "rejected", Message),
+            (400, "BadDeviceToken", "unregistered", Message),
+            (400, "BadExpirationDate", "rejected", Message),
+            (400, "BadMessageId", "rejected", Message),
+            (400, "BadPriority", "rejected", Message),
+            (400, "BadTopic", "unavailable", Setup),
+            (400, "DeviceTokenNotForTopic", "rejected", Message),
+            (400, "DuplicateHeaders", "rejected", Message),
+            (400, "IdleTimeout", "unavailable", Service),
+            (400, "InvalidPushType", "rejected", Message),
+            (400, "MissingDeviceToken", "rejected", Message),
+            (400, "MissingTopic", "unavailable", Setup),
+            (400, "PayloadEmpty", "rejected", Message),
+            (400, "TopicDisallowed", "unavailable", Setup),
+            (400, "MissingChannelId", "rejected", Message),
+            (400, "BadChannelId", "unregistered", Message),
+            (400, "ChannelNotRegistered", "unregistered", Message),
+            (404, "ChannelNotRegistered", "unregistered", Message),
+            (400, "CannotCreateChannelConfig", "rejected", Message),
+            (400, "MissingPushType", "rejected", Message),
+            (400, "FeatureNotEnabled", "unavailable", Setup),
+            (403, "FeatureNotEnabled", "unavailable", Setup),
+            (400, "SomethingNew", "rejected", Message),
+            (403, "BadCertificate", "unavailable", Operator),
+            (403, "BadCertificateEnvironment", "unavailable", Setup),
+            (403, "BadEnvironmentKeyIdInToken", "unavailable", Setup),
+            (403, "ExpiredProviderToken", "unavailable", Operator),
+            (403, "Forbidden", "rejected", Message),
+            (403, "InvalidProviderToken", "unavailable", Operator),
+            (403, "MissingProviderToken", "unavailable", Operator),
+            (403, "UnrelatedKeyIdInToken", "unavailable", Operator),
+            (403, "SomethingNew", "unavailable", Operator),
+            (404, "BadPath", "unavailable", Operator),
+            (405, "MethodNotAllowed", "unavailable", Operator),
+            (410, "ExpiredToken", "unregistered", Message),
+            (410, "Unregistered", "unregistered", Message),
+            (413, "PayloadTooLarge", "rejected", Message),
+            (429, "TooManyProviderTokenUpdates", "unavailable", Operator),
+            (429, "TooManyRequests", "throttled", Message),
+            (429, "SomethingNew", "throttled", Service),
+            (500, "InternalServerError", "unavailable", Service),
+            (503, "ServiceUnavailable", "unavailable", Service),
+            (503, "Shutdown", "unavailable", Service),
         ];
-        for (status, word, meaning) in table {
-            let body = if word.is_empty() { String::new() } else { json!({ "reason": word }).to_string() };
-            let outcome = provider().outcome(&testing::reply(status, &[], &body), testing::now());
+        for (status, word, meaning, blame) in table {
+            let reply = testing::reply(status, &[], &json!({ "reason": word }).to_string());
+            let outcome = provider().outcome(&reply, testing::now());
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {word}");
+            assert_eq!(provider().blame(&reply), Some(blame), "{status} {word}");
         }
+        let taken = testing::reply(200, &[], "");
+        assert_eq!((provider().outcome(&taken, testing::now()), provider().blame(&taken)), (Outcome::Accepted, None));
     }
 
     #[test]
@@ -376,11 +641,25 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_that_was_asked_for_is_kept() {
-        let reply = testing::reply(429, &[("retry-after", "7")], r#"{"reason":"TooManyRequests"}"#);
-        let retry_after = Some(Duration::from_secs(7));
-        let outcome = Outcome::Throttled { retry_after, reason: "TooManyRequests".to_owned() };
-        assert_eq!(provider().outcome(&reply, testing::now()), outcome);
+    fn waits_are_what_apple_asked_for_or_advises() {
+        let wait = |status, word: &str, headers: &[(&str, &str)]| {
+            let reply = testing::reply(status, headers, &json!({ "reason": word }).to_string());
+            match provider().outcome(&reply, testing::now()) {
+                Outcome::Throttled { retry_after, .. } | Outcome::Unavailable { retry_after, .. } => {
+                    retry_after.map(|wait| wait.as_secs())
+                }
+                Outcome::Accepted | Outcome::Unregistered { .. } | Outcome::Rejected { .. } => panic!("{word}"),
+            }
+        };
+        let asked = [("retry-after", "7")];
+        assert_eq!(wait(429, "TooManyRequests", &asked), Some(7));
+        assert_eq!(wait(429, "TooManyRequests", &[]), Some(60));
+        assert_eq!(wait(429, "TooManyProviderTokenUpdates", &asked), Some(1200), "no new token sooner");
+        assert_eq!(wait(503, "ServiceUnavailable", &asked), Some(7));
+        assert_eq!(wait(503, "ServiceUnavailable", &[]), Some(60));
+        assert_eq!(wait(500, "InternalServerError", &[]), Some(60));
+        assert_eq!(wait(503, "Shutdown", &[]), None, "another server is there");
+        assert_eq!(wait(403, "InvalidProviderToken", &[]), None);
     }
 
     #[test]
@@ -393,23 +672,15 @@ mod tests {
         testing::any_target_is_a_request_or_an_outcome(&provider(), |word| {
             target(&word.clone(), &word, ApnsEnvironment::Sandbox)
         });
-    }
-
-    #[tokio::test]
-    async fn the_token_is_what_apple_asks_for() {
-        let (pem, public) = testing::p256_key();
-        let key = Es256::from_pem(pem.as_bytes()).expect("a key");
-        let clock = Clock::simulated(testing::now());
-        let team = TeamKey { key, key_id: "ABC123DEFG".to_owned(), team_id: "DEF123GHIJ".to_owned(), clock };
-        let token = team.issue().await.expect("a token");
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
-        let decoded =
-            jsonwebtoken::decode::<serde_json::Value>(&*token.text, &DecodingKey::from_ec_der(&public), &validation)
-                .expect("verifies");
-        assert_eq!(decoded.header.kid.as_deref(), Some("ABC123DEFG"));
-        assert_eq!(decoded.claims, json!({ "iss": "DEF123GHIJ", "iat": 1_700_000_000 }));
-        assert!(!token.text.contains(['=', '+', '/']));
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| {
+            target(TOKEN, &word, ApnsEnvironment::Sandbox)
+        });
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |_| activity());
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| Address::ApnsChannel {
+            bundle: "com.example.shop".to_owned(),
+            channel: word,
+            environment: ApnsEnvironment::Production,
+            stored: true,
+        });
     }
 }

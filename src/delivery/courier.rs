@@ -3,158 +3,338 @@
 //! It owns credentials, deadlines and the number of requests in flight. It does not retry, except once with a new
 //! credential when the old one had served its time; everything else is the lane's business.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Request;
 use parvis_engine::{
+    id::AppId,
     notification::{Address, Channel, Notification},
+    problem::Problem,
     retry::Outcome,
+    time::Timestamp,
 };
 use tokio::sync::Semaphore;
 
+pub use super::credentials::Credentials;
 use super::{
-    Provider, Reply,
-    token::Shared,
+    Blame, Config, Provider, Reply, Tools,
+    apps::{self, Built, Known},
+    breaker::Answer,
+    quota::Quota,
     transport::{Error, Peer, Transport},
-    webpush::vapid::Vapid,
 };
 use crate::clock::Clock;
 
 /// More requests in flight than this help no provider's latency.
 pub(super) const CONCURRENCY_MAX: usize = 10_000;
 
-/// Where a channel's credentials come from.
-pub enum Credentials {
-    /// One for the whole channel.
-    Shared(Shared),
-    /// One for each push service.
-    Vapid(Vapid),
-}
-
-impl Credentials {
-    async fn current(&self, address: &Address) -> Result<Arc<str>, Outcome> {
-        match self {
-            Credentials::Shared(tokens) => tokens.get().await,
-            Credentials::Vapid(vapid) => vapid.token(address),
-        }
-    }
-
-    async fn replace(&self, refused: &str) -> Option<Arc<str>> {
-        match self {
-            Credentials::Shared(tokens) => tokens.replace(refused).await,
-            Credentials::Vapid(_) => None,
-        }
-    }
-}
-
-/// Delivers through one channel.
+/// Delivers through one channel of one app.
 pub struct Courier {
     provider: Box<dyn Provider>,
     credentials: Credentials,
     peer: Peer,
     concurrency: usize,
     permits: Semaphore,
+    quota: Option<Arc<Mutex<Quota>>>,
 }
 
 impl Courier {
     /// Delivers with at most `concurrency` requests in flight.
     pub fn new(provider: Box<dyn Provider>, credentials: Credentials, peer: Peer, concurrency: usize) -> Courier {
         let permits = Semaphore::new(concurrency.clamp(1, CONCURRENCY_MAX));
-        Courier { provider, credentials, peer, concurrency, permits }
+        Courier { provider, credentials, peer, concurrency, permits, quota: None }
+    }
+
+    /// The same within a quota, which others may share.
+    #[must_use]
+    pub fn within(self, quota: Arc<Mutex<Quota>>) -> Courier {
+        Courier { quota: Some(quota), ..self }
+    }
+
+    /// Which service.
+    pub fn channel(&self) -> Channel {
+        self.provider.channel()
     }
 }
 
-/// Delivers through every configured channel.
+/// A way out: one channel in the name of one app.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The app.
+    pub app: AppId,
+    /// The channel.
+    pub channel: Channel,
+}
+
+/// How the credential of a route stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose it is.
+    pub route: Route,
+    /// When the token in use was made, if there is one for all messages.
+    pub issued_at: Option<Timestamp>,
+    /// When it ends, if it is a certificate.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Delivers through every configured channel of every app. What a delivery has begun with it ends with, whatever is
+/// configured meanwhile.
 pub struct Couriers {
-    each: Vec<Courier>,
+    current: ArcSwap<Set>,
+    tools: Tools,
+}
+
+struct Set {
+    apps: BTreeMap<AppId, Vec<Arc<Courier>>>,
+    known: Known,
     transport: Arc<dyn Transport>,
-    clock: Clock,
     deadline: Duration,
 }
 
+/// A configuration that was read and is right, but does not hold yet.
+pub struct Prepared(Set);
+
+impl Set {
+    fn read(config: &Config, base: &Path, tools: &Tools, before: &Known) -> Result<Set, Vec<Problem>> {
+        let mut problems = super::check(config);
+        match apps::build(config, base, tools, before) {
+            Ok(Built { apps, known }) if problems.is_empty() => {
+                Ok(Set { apps, known, transport: Arc::clone(&tools.transport), deadline: config.deadline })
+            }
+            Ok(_) => Err(problems),
+            Err(found) => {
+                problems.extend(found);
+                Err(problems)
+            }
+        }
+    }
+
+    fn courier(&self, app: &AppId, channel: Channel) -> Option<&Arc<Courier>> {
+        self.apps.get(app)?.iter().find(|courier| courier.channel() == channel)
+    }
+}
+
 impl Couriers {
-    /// Delivers through these, each delivery within `deadline`.
-    pub fn new(
-        each: impl IntoIterator<Item = Option<Courier>>,
+    pub(super) fn new(config: &Config, base: &Path, tools: Tools) -> Result<Couriers, Vec<Problem>> {
+        let set = Set::read(config, base, &tools, &Known::default())?;
+        Ok(Couriers { current: ArcSwap::from_pointee(set), tools })
+    }
+
+    /// Reads a changed configuration and its keys. Nothing is changed yet.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with paths below the delivery section.
+    pub fn prepare(
+        &self,
+        config: &Config,
+        base: &Path,
         transport: Arc<dyn Transport>,
-        clock: Clock,
-        deadline: Duration,
-    ) -> Couriers {
-        Couriers { each: each.into_iter().flatten().collect(), transport, clock, deadline }
+    ) -> Result<Prepared, Vec<Problem>> {
+        let current = self.current.load();
+        let same = Arc::ptr_eq(&current.transport, &transport);
+        let before = if same { current.known.clone() } else { current.known.clone().without_connections() };
+        let tools = Tools { transport, ..self.tools.clone() };
+        Set::read(config, base, &tools, &before).map(Prepared)
+    }
+
+    /// From now on deliveries begin with what was prepared.
+    pub fn replace(&self, prepared: Prepared) {
+        self.current.store(Arc::new(prepared.0));
     }
 
     /// The longest that a delivery takes. A lease on what is delivered must be longer.
     pub fn deadline(&self) -> Duration {
-        self.deadline
+        self.current.load().deadline
     }
 
-    /// The channels that are configured.
-    pub fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
-        self.each.iter().map(|courier| courier.provider.channel())
-    }
-
-    /// How many deliveries may be under way in a channel; zero if it is not configured.
-    pub fn concurrency(&self, channel: Channel) -> usize {
-        self.courier(channel).map_or(0, |courier| courier.concurrency)
-    }
-
-    /// The key that web pages subscribe with (`applicationServerKey`), base64url, if there is Web Push.
-    pub fn web_push_key(&self) -> Option<String> {
-        self.each.iter().find_map(|courier| match &courier.credentials {
-            Credentials::Vapid(vapid) => Some(vapid.public_key()),
-            Credentials::Shared(_) => None,
-        })
-    }
-
-    /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has.
-    pub async fn deliver(&self, notification: &Notification, address: &Address) -> Outcome {
-        let Some(courier) = self.courier(address.channel()) else {
-            // An operator can mend it, so the message is not given up.
-            return unavailable("channel_not_configured");
+    /// Everything that is configured.
+    pub fn routes(&self) -> Vec<Route> {
+        let set = self.current.load();
+        let of = |(app, couriers): (&AppId, &Vec<Arc<Courier>>)| -> Vec<Route> {
+            couriers.iter().map(|courier| Route { app: app.clone(), channel: courier.channel() }).collect()
         };
-        let attempt = self.attempt(courier, notification, address);
-        tokio::time::timeout(self.deadline, attempt).await.unwrap_or_else(|_| unavailable("deadline"))
+        set.apps.iter().flat_map(of).collect()
     }
 
-    fn courier(&self, channel: Channel) -> Option<&Courier> {
-        self.each.iter().find(|courier| courier.provider.channel() == channel)
+    /// The apps that are configured; the app of whoever names none always is.
+    pub fn apps(&self) -> Vec<AppId> {
+        self.current.load().apps.keys().cloned().collect()
     }
 
-    async fn attempt(&self, courier: &Courier, notification: &Notification, address: &Address) -> Outcome {
-        match self.exchange(courier, notification, address).await {
-            Ok(reply) => courier.provider.outcome(&reply, self.clock.now()),
-            Err(outcome) => outcome,
+    /// Why a device can't be registered for an app with a target of this channel, if it can't. As long as no push service
+    /// is configured at all, everything can be.
+    pub fn refusal(&self, app: &AppId, channel: Option<Channel>) -> Option<Problem> {
+        let set = self.current.load();
+        let Some(couriers) = set.apps.get(app) else {
+            let known: Vec<&str> = set.apps.keys().map(AppId::as_str).collect();
+            let message = format!("there is no app {app}; there are {}", known.join(", "));
+            return Some(Problem::new("/app", message));
+        };
+        let channel = channel?;
+        let has = couriers.iter().any(|courier| courier.channel() == channel);
+        if has || set.apps.values().all(Vec::is_empty) {
+            return None;
         }
+        let channels: Vec<&str> = couriers.iter().map(|courier| courier.channel().name()).collect();
+        let channels = if channels.is_empty() { "no channel".to_owned() } else { channels.join(", ") };
+        let message = format!("the app {app} has no {}; it has {channels}", channel.name());
+        Some(Problem::new("/target/channel", message))
+    }
+
+    /// How many deliveries may be under way on a route; zero if it is not configured.
+    pub fn concurrency(&self, route: &Route) -> usize {
+        self.current.load().courier(&route.app, route.channel).map_or(0, |courier| courier.concurrency)
+    }
+
+    /// The key that an app's web pages subscribe with (`applicationServerKey`), base64url, if it has Web Push.
+    pub fn web_push_key(&self, app: &AppId) -> Option<String> {
+        let set = self.current.load();
+        match &set.courier(app, Channel::WebPush)?.credentials {
+            Credentials::Vapid(vapid) => Some(vapid.public_key()),
+            Credentials::Shared(_) | Credentials::Environments { .. } | Credentials::Certificate(_) => None,
+        }
+    }
+
+    /// How the credentials stand.
+    pub fn credentials(&self) -> Vec<Credential> {
+        let set = self.current.load();
+        let all = set.apps.iter().flat_map(|(app, couriers)| couriers.iter().map(move |courier| (app, courier)));
+        all.map(|(app, courier)| Credential {
+            route: Route { app: app.clone(), channel: courier.channel() },
+            issued_at: courier.credentials.issued_at(),
+            not_after: courier.credentials.not_after(),
+        })
+        .collect()
+    }
+
+    /// Counts a message that is about to be sent, where the provider has quotas.
+    ///
+    /// # Errors
+    /// When it may be sent at the earliest, if not now; then it does not count.
+    pub fn take(&self, app: &AppId, address: &Address) -> Result<(), Timestamp> {
+        let set = self.current.load();
+        let quota = set.courier(app, address.channel()).and_then(|courier| courier.quota.as_ref());
+        let Some(quota) = quota else { return Ok(()) };
+        quota.lock().unwrap_or_else(PoisonError::into_inner).take(address, self.tools.clock.now())
+    }
+
+    /// Attempts one delivery. Dropping the future gives up on the answer, not on what the provider already has. Nothing
+    /// is sent once the message has expired, however long a credential or a connection was waited for.
+    pub async fn deliver(&self, notification: &Notification, address: &Address) -> Outcome {
+        self.attempt(notification, address).await.outcome
+    }
+
+    /// The same, with what it says of the provider.
+    pub async fn attempt(&self, notification: &Notification, address: &Address) -> Attempted {
+        let set = self.current.load_full();
+        let Some(courier) = set.courier(&notification.app, address.channel()) else {
+            // An operator can mend it, so the message is not given up.
+            return Attempted { outcome: unavailable("channel_not_configured"), answer: Answer::Says };
+        };
+        let delivery =
+            Delivery { courier, notification, address, transport: &*set.transport, clock: &self.tools.clock };
+        let attempt = tokio::time::timeout(set.deadline, delivery.attempt());
+        tokio::select! { biased;
+            ended = attempt => ended.unwrap_or_else(|_| Attempted::failed(unavailable("deadline"))),
+            () = self.tools.clock.sleep_until(Some(notification.expires_at)) => {
+                Attempted { outcome: unavailable(EXPIRED), answer: Answer::Says }
+            }
+        }
+    }
+}
+
+/// What is said of a message that expired while it was being delivered.
+const EXPIRED: &str = "expired";
+
+/// What came of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// For the message.
+    pub outcome: Outcome,
+    /// For the provider.
+    pub answer: Answer,
+}
+
+impl Attempted {
+    /// The provider or the way to it failed.
+    fn failed(outcome: Outcome) -> Attempted {
+        let wait = match &outcome {
+            Outcome::Throttled { retry_after, .. } | Outcome::Unavailable { retry_after, .. } => *retry_after,
+            Outcome::Accepted | Outcome::Unregistered { .. } | Outcome::Rejected { .. } => None,
+        };
+        Attempted { outcome, answer: Answer::Fails { wait } }
+    }
+}
+
+/// One delivery that is under way.
+struct Delivery<'a> {
+    courier: &'a Courier,
+    notification: &'a Notification,
+    address: &'a Address,
+    transport: &'a dyn Transport,
+    clock: &'a Clock,
+}
+
+impl Delivery<'_> {
+    async fn attempt(&self) -> Attempted {
+        let reply = match self.exchange().await {
+            Ok(reply) => reply,
+            Err(attempted) => return attempted,
+        };
+        let Courier { provider, .. } = self.courier;
+        let outcome = provider.outcome(&reply, self.clock.now());
+        if provider.blame(&reply).is_some_and(Blame::trips) {
+            return Attempted::failed(outcome);
+        }
+        Attempted { outcome, answer: Answer::Works }
     }
 
     /// The provider's reply; once more with a new credential if the old one is what it complains about.
-    async fn exchange(
-        &self,
-        courier: &Courier,
-        notification: &Notification,
-        address: &Address,
-    ) -> Result<Reply, Outcome> {
-        let _permit = courier.permits.acquire().await.map_err(|_| unavailable("closing"))?;
-        let request = |bearer: &str| courier.provider.request(notification, address, bearer, self.clock.now());
-        let bearer = courier.credentials.current(address).await?;
-        let reply = self.send(courier, request(&bearer)?).await?;
-        if !courier.provider.wants_new_credential(&reply) {
+    async fn exchange(&self) -> Result<Reply, Attempted> {
+        let Courier { provider, credentials, permits, .. } = self.courier;
+        let _permit = permits.acquire().await.map_err(|_| Attempted::failed(unavailable("closing")))?;
+        let bearer = credentials.current(self.address).await.map_err(|outcome| match outcome {
+            // The target may not be called, which the provider has no part in.
+            Outcome::Rejected { .. } => Attempted { outcome, answer: Answer::Says },
+            Outcome::Accepted
+            | Outcome::Unregistered { .. }
+            | Outcome::Throttled { .. }
+            | Outcome::Unavailable { .. } => Attempted::failed(outcome),
+        })?;
+        let reply = self.send(&bearer).await?;
+        if !provider.wants_new_credential(&reply) {
             return Ok(reply);
         }
-        match courier.credentials.replace(&bearer).await {
-            Some(bearer) => self.send(courier, request(&bearer)?).await,
+        match credentials.replace(self.address, &bearer).await {
+            Some(bearer) => self.send(&bearer).await,
             None => Ok(reply),
         }
     }
 
-    async fn send(&self, courier: &Courier, request: Request<Bytes>) -> Result<Reply, Outcome> {
-        self.transport.send(request, courier.peer).await.map_err(|error| {
-            tracing::debug!(channel = courier.provider.channel().name(), %error, "no answer");
+    async fn send(&self, bearer: &str) -> Result<Reply, Attempted> {
+        let Courier { provider, peer, .. } = self.courier;
+        let now = self.clock.now();
+        let unasked = |outcome| Attempted { outcome, answer: Answer::Says };
+        if now >= self.notification.expires_at {
+            return Err(unasked(unavailable(EXPIRED)));
+        }
+        let request: Request<Bytes> =
+            provider.request(self.notification, self.address, bearer, now).map_err(unasked)?;
+        self.transport.send(request, *peer).await.map_err(|error| {
+            tracing::debug!(channel = provider.channel().name(), %error, "no answer");
             match error {
                 // Neither time nor an operator makes a private address a push service.
-                Error::NotAllowed => Outcome::Rejected { reason: error.name().to_owned() },
-                Error::Timeout | Error::Connect(_) | Error::Closed(_) => unavailable(error.name()),
+                Error::NotAllowed => unasked(Outcome::Rejected { reason: error.name().to_owned() }),
+                Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::GoAway { .. } => {
+                    Attempted::failed(unavailable(&error.reason()))
+                }
             }
         })
     }
@@ -226,8 +406,8 @@ mod tests {
         );
         let config: Config = toml::from_str(&text).expect("a configuration");
         let http = Http::new(&config, folder.path()).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let couriers = delivery::build(&config, folder.path(), clock, Entropy::System, Arc::new(http))
-            .unwrap_or_else(|problems| panic!("{problems:?}"));
+        let tools = Tools { clock, entropy: Entropy::System, transport: Arc::new(http), store: None };
+        let couriers = delivery::build(&config, folder.path(), tools).unwrap_or_else(|problems| panic!("{problems:?}"));
         (couriers, folder)
     }
 
@@ -279,7 +459,7 @@ mod tests {
             _ => ok(""),
         })
         .await;
-        let (couriers, _folder) = couriers(&server, Clock::System);
+        let (couriers, _folder) = couriers(&server, Clock::simulated(testing::now()));
         let browser = testing::browser_target(&format!("{}/subscription", server.url()));
         for target in [apns_target(), fcm_target(), browser] {
             let offer = testing::offer();
@@ -289,16 +469,16 @@ mod tests {
         let paths: Vec<&str> = requests.iter().map(|request| request.uri().path()).collect();
         assert_eq!(paths, ["/3/device/00ff", "/token", "/v1/projects/shop/messages:send", "/subscription"]);
         assert!(!testing::browser().decrypt(requests[3].body()).is_empty());
-        assert_eq!(couriers.channels().collect::<Vec<_>>(), Channel::ALL);
+        assert_eq!(couriers.routes().into_iter().map(|route| route.channel).collect::<Vec<_>>(), Channel::PUSH);
         let vapid = requests[3].headers()["authorization"].to_str().expect("text");
-        let key = couriers.web_push_key().expect("configured");
+        let key = couriers.web_push_key(&AppId::default()).expect("configured");
         assert!(vapid.ends_with(&format!(", k={key}")), "{vapid}");
     }
 
     #[tokio::test]
     async fn two_hundred_deliveries_share_one_grant() {
         let (server, grants) = google(|_| true).await;
-        let (couriers, _folder) = couriers(&server, Clock::System);
+        let (couriers, _folder) = couriers(&server, Clock::simulated(testing::now()));
         let (offer, target) = (testing::offer(), fcm_target());
         let outcomes = join_all((0..200).map(|_| couriers.deliver(&offer, &target))).await;
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Accepted), "{outcomes:?}");
@@ -308,7 +488,7 @@ mod tests {
     #[tokio::test]
     async fn a_stale_access_token_is_renewed_once_for_all_and_the_messages_go_again() {
         let (server, grants) = google(|bearer| bearer != "access-0").await;
-        let (couriers, _folder) = couriers(&server, Clock::System);
+        let (couriers, _folder) = couriers(&server, Clock::simulated(testing::now()));
         let (offer, target) = (testing::offer(), fcm_target());
         let outcomes = join_all((0..200).map(|_| couriers.deliver(&offer, &target))).await;
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Accepted), "{outcomes:?}");
@@ -318,7 +498,7 @@ mod tests {
     #[tokio::test]
     async fn an_access_token_that_is_never_taken_is_not_renewed_for_ever() {
         let (server, grants) = google(|_| false).await;
-        let (couriers, _folder) = couriers(&server, Clock::System);
+        let (couriers, _folder) = couriers(&server, Clock::simulated(testing::now()));
         for _ in 0..5 {
             let outcome = couriers.deliver(&testing::offer(), &fcm_target()).await;
             assert_eq!(testing::meaning(&outcome), ("unavailable", "UNAUTHENTICATED"));
@@ -329,7 +509,7 @@ mod tests {
     #[tokio::test]
     async fn a_grant_that_fails_is_shared_and_kills_no_message() {
         let server = Server::start(HTTP2, |_| Answer::Reply(400, &[], r#"{"error":"invalid_grant"}"#.to_owned())).await;
-        let (couriers, _folder) = couriers(&server, Clock::System);
+        let (couriers, _folder) = couriers(&server, Clock::simulated(testing::now()));
         let (offer, target) = (testing::offer(), fcm_target());
         let outcomes = join_all((0..200).map(|_| couriers.deliver(&offer, &target))).await;
         for outcome in &outcomes {
@@ -370,6 +550,98 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_after_a_message_has_expired_however_long_its_token_took() {
+        let clock = Clock::simulated(testing::now());
+        let (slow, sent) = (clock.clone(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&sent);
+        let network = testing::Scripted(move |_, peer| {
+            if peer == Peer::Issuer {
+                slow.set_ahead(10_000);
+                return Ok(testing::reply(200, &[], r#"{"access_token":"t","expires_in":3600}"#));
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(testing::reply(200, &[], ""))
+        });
+        let (folder, text) = fcm_only();
+        let couriers = built(&folder, &text, clock.clone(), Arc::new(network));
+        let expires_at = testing::now().plus(Duration::from_secs(5));
+        let brief = Notification { expires_at, ..testing::offer() };
+        let attempted = couriers.attempt(&brief, &fcm_target()).await;
+        assert_eq!(
+            (testing::meaning(&attempted.outcome), attempted.answer),
+            (("unavailable", "expired"), Answer::Says)
+        );
+        assert_eq!(sent.load(Ordering::SeqCst), 0);
+        assert_eq!(couriers.deliver(&testing::offer(), &fcm_target()).await, Outcome::Accepted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_with_its_message() {
+        let couriers = apns_only(Clock::simulated(testing::now()), testing::Silent::shared());
+        let expires_at = testing::now().plus(Duration::from_secs(5));
+        let brief = Notification { expires_at, ..testing::offer() };
+        let started = couriers.tools.clock.now();
+        assert_eq!(testing::meaning(&couriers.deliver(&brief, &apns_target()).await), ("unavailable", "expired"));
+        assert_eq!(couriers.tools.clock.now().since(started), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_says_of_the_provider_what_is_the_providers() {
+        let table = [
+            (200, "", Answer::Works),
+            (410, r#"{"reason":"Unregistered","timestamp":1}"#, Answer::Works),
+            (400, r#"{"reason":"PayloadEmpty"}"#, Answer::Works),
+            (429, r#"{"reason":"TooManyRequests"}"#, Answer::Works),
+            (503, r#"{"reason":"Shutdown"}"#, Answer::Fails { wait: None }),
+            (403, r#"{"reason":"InvalidProviderToken"}"#, Answer::Fails { wait: None }),
+        ];
+        for (status, body, answer) in table {
+            let network = testing::Scripted(move |_, _| Ok(testing::reply(status, &[], body)));
+            let couriers = apns_only(Clock::simulated(testing::now()), Arc::new(network));
+            let attempted = couriers.attempt(&testing::offer(), &apns_target()).await;
+            assert_eq!(attempted.answer, answer, "{body}: {:?}", attempted.outcome);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn apps_of_a_team_share_a_token_and_a_reload_keeps_it() {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let bearers = Arc::clone(&sent);
+        let network: Arc<dyn Transport> = Arc::new(testing::Scripted(move |request: Request<Bytes>, _| {
+            bearers.lock().expect("not poisoned").push(request.headers()["authorization"].clone());
+            Ok(testing::reply(200, &[], ""))
+        }));
+        let folder = folder_with_keys();
+        let (clock, key) = (Clock::simulated(testing::now()), "key_id = \"ABC123DEFG\"\nteam_id = \"DEF123GHIJ\"");
+        let text = format!("[apns]\nkey = \"key.p8\"\n{key}\n[apps.loyalty.apns]\nkey = \"key.p8\"\n{key}");
+        let couriers = built(&folder, &text, clock.clone(), Arc::clone(&network));
+        let loyal = Notification { app: "loyalty".parse().expect("an id"), ..testing::offer() };
+        for message in [&testing::offer(), &loyal] {
+            assert_eq!(couriers.deliver(message, &apns_target()).await, Outcome::Accepted);
+        }
+        let alone: Config =
+            toml::from_str(&format!("[apps.loyalty.apns]\nkey = \"key.p8\"\n{key}")).expect("a section");
+        let prepared = couriers.prepare(&alone, folder.path(), Arc::clone(&network)).ok().expect("no problems");
+        couriers.replace(prepared);
+        assert_eq!(couriers.deliver(&loyal, &apns_target()).await, Outcome::Accepted);
+        assert_eq!(
+            testing::meaning(&couriers.deliver(&testing::offer(), &apns_target()).await),
+            ("unavailable", "channel_not_configured")
+        );
+        let other =
+            alone.apps["loyalty"].apns.clone().map(|apns| apns::Config { key: Some("vapid.pem".into()), ..apns });
+        let mut other = Config { apns: other, ..alone };
+        let wrong = couriers.prepare(&other, folder.path(), Arc::clone(&network)).err().expect("two keys with one id");
+        assert_eq!(wrong[0].path, "/apps/loyalty/apns/key");
+        other.apps.clear();
+        couriers.replace(couriers.prepare(&other, folder.path(), network).ok().expect("no problems"));
+        assert_eq!(couriers.deliver(&testing::offer(), &apns_target()).await, Outcome::Accepted);
+        let bearers = sent.lock().expect("not poisoned");
+        assert_eq!((&bearers[1], &bearers[2]), (&bearers[0], &bearers[0]), "one token for the team");
+        assert_ne!(bearers[3], bearers[0], "another key, another token");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn no_answer_is_an_outcome() {
         let table = [
             (Error::Timeout, "unavailable", "timeout"),
@@ -398,16 +670,35 @@ mod tests {
         let couriers = apns_only(Clock::simulated(testing::now()), testing::Silent::shared());
         let outcome = couriers.deliver(&testing::offer(), &fcm_target()).await;
         assert_eq!(testing::meaning(&outcome), ("unavailable", "channel_not_configured"));
-        assert_eq!((couriers.concurrency(Channel::Fcm), couriers.concurrency(Channel::Apns)), (0, 900));
+        let concurrency = |channel| couriers.concurrency(&Route { app: AppId::default(), channel });
+        assert_eq!((concurrency(Channel::Fcm), concurrency(Channel::Apns)), (0, 900));
     }
 
     fn apns_only(clock: Clock, transport: Arc<dyn Transport>) -> Couriers {
-        let folder = TempDir::new().expect("a folder");
-        std::fs::write(folder.path().join("key.p8"), testing::p256_key().0).expect("writable");
         let text = "[apns]\nkey = \"key.p8\"\nkey_id = \"ABC123DEFG\"\nteam_id = \"DEF123GHIJ\"";
+        built(&folder_with_keys(), text, clock, transport)
+    }
+
+    fn fcm_only() -> (TempDir, String) {
+        let folder = TempDir::new().expect("a folder");
+        let (account, _) = testing::service_account("https://issuer.example/token");
+        std::fs::write(folder.path().join("account.json"), account).expect("writable");
+        (folder, "[fcm]\nservice_account = \"account.json\"".to_owned())
+    }
+
+    /// Two keys.
+    fn folder_with_keys() -> TempDir {
+        let folder = TempDir::new().expect("a folder");
+        for name in ["key.p8", "vapid.pem"] {
+            std::fs::write(folder.path().join(name), testing::p256_key().0).expect("writable");
+        }
+        folder
+    }
+
+    fn built(folder: &TempDir, text: &str, clock: Clock, transport: Arc<dyn Transport>) -> Couriers {
         let config: Config = toml::from_str(text).expect("a configuration");
-        delivery::build(&config, folder.path(), clock, Entropy::seeded(1), transport)
-            .unwrap_or_else(|problems| panic!("{problems:?}"))
+        let tools = Tools { clock, entropy: Entropy::seeded(1), transport, store: None };
+        delivery::build(&config, folder.path(), tools).unwrap_or_else(|problems| panic!("{problems:?}"))
     }
 
     #[test]
@@ -424,6 +715,13 @@ mod tests {
             [fcm]
             service_account = "missing.json"
             base_url = "https://fcm.googleapis.com/v1"
+            [apps.default.fcm]
+            service_account = "missing.json"
+            [apps.empty]
+            [apps.loyalty.webpush]
+            key = "missing.pem"
+            subject = "mailto:push@shop.example"
+            allow_private = true
             [webpush]
             key = "missing.pem"
             subject = "push@shop.example"
@@ -431,9 +729,9 @@ mod tests {
             allow_hosts = ["*"]
         "#;
         let config: Config = toml::from_str(text).expect("a configuration");
-        let built =
-            delivery::build(&config, Path::new("/nowhere"), Clock::System, Entropy::System, testing::Silent::shared());
-        let problems = built.err().expect("problems");
+        let (clock, entropy, transport) = (Clock::System, Entropy::System, testing::Silent::shared());
+        let tools = Tools { clock, entropy, transport, store: None };
+        let problems = delivery::build(&config, Path::new("/nowhere"), tools).err().expect("problems");
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(
             paths,

@@ -1,7 +1,6 @@
 //! Firebase Cloud Messaging, HTTP v1 API.
 //!
-//! Source: Firebase, "projects.messages" and "ErrorCode" of the FCM REST reference. Details of an error come in any
-//! order and may be missing; a bare 404 removes no target, because a wrong base URL gives one too.
+//! Source: Firebase, "projects.messages" and "ErrorCode" of the FCM REST reference, and "Throttling and quotas".
 
 use std::{
     path::{Path, PathBuf},
@@ -22,31 +21,28 @@ use parvis_engine::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{
-    Provider, Reply, app_data, base_url, read,
-    reply::{by_status, reason, retry_after},
-    token::Limits,
-    transport::Transport,
-};
+use super::{Blame, Provider, Reply, base_url, quota, read, rejected, token::Limits, transport::Transport};
 use crate::clock::Clock;
 
 pub mod grant;
+mod message;
+mod refusal;
 
 use grant::{Account, Grant};
+use message::Style;
 
 /// A token that is refused although it has just been replaced will not be helped by a third.
 pub(super) const TOKEN_LIMITS: Limits = Limits { age_min: Duration::ZERO, gap_min: Duration::from_secs(60) };
 
-/// Google's limit for notification and data together.
+/// Google's limit for what a platform gets; its documents say half of that for topics, its answers do not.
 const PAYLOAD_BYTES_MAX: usize = 4096;
-/// Google's limit: four weeks.
-const TTL_S_MAX: u64 = 2_419_200;
-/// What Google asks for when a quota is used up and no `Retry-After` says otherwise.
-const QUOTA_WAIT: Duration = Duration::from_secs(60);
-/// The first retry after a server error, says Google, comes no sooner.
-const SERVER_ERROR_WAIT: Duration = Duration::from_secs(10);
+/// The longest topic name that Google's clients take.
+const TOPIC_BYTES_MAX: usize = 900;
+/// Google's limit.
+const CONDITION_TOPICS_MAX: usize = 5;
+const CONDITION_BYTES_MAX: usize = 4096;
 
 /// How Firebase is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +56,30 @@ pub struct Config {
     /// Where messages are sent to.
     #[serde(default = "default_url")]
     pub base_url: String,
+    /// Whether messages are only checked by Google, and reach nobody.
+    #[serde(default)]
+    pub validate_only: bool,
+    /// The Android package that alone may take messages.
+    #[serde(default)]
+    pub package: Option<String>,
+    /// Whether messages are shown before a phone has been unlocked after its start.
+    #[serde(default)]
+    pub direct_boot: bool,
+    /// The Android notification channel of offers; the app's default one if absent.
+    #[serde(default)]
+    pub offer_channel: Option<String>,
+    /// The Android notification channel of order news; the app's default one if absent.
+    #[serde(default)]
+    pub order_channel: Option<String>,
+    /// The project's quota of messages in a minute, as far as this node may use it.
+    #[serde(default = "per_minute")]
+    pub messages_per_minute: u32,
+    /// The quota of one device in a minute.
+    #[serde(default = "device_per_minute")]
+    pub device_messages_per_minute: u32,
+    /// The quota of one device in an hour.
+    #[serde(default = "device_per_hour")]
+    pub device_messages_per_hour: u32,
     /// The most requests in flight.
     #[serde(default = "concurrency")]
     pub concurrency: usize,
@@ -69,14 +89,39 @@ fn default_url() -> String {
     "https://fcm.googleapis.com".to_owned()
 }
 
+fn per_minute() -> u32 {
+    quota::Limits::default().per_minute
+}
+
+fn device_per_minute() -> u32 {
+    quota::Limits::default().device_per_minute
+}
+
+fn device_per_hour() -> u32 {
+    quota::Limits::default().device_per_hour
+}
+
 /// At an answer in 50 ms this is beyond the 10,000 messages a second of a project's quota.
 fn concurrency() -> usize {
     600
 }
 
+impl Config {
+    /// What Google allows.
+    pub fn quota(&self) -> quota::Limits {
+        quota::Limits {
+            per_minute: self.messages_per_minute,
+            device_per_minute: self.device_messages_per_minute,
+            device_per_hour: self.device_messages_per_hour,
+        }
+    }
+}
+
 /// Speaks the HTTP v1 API.
 pub struct Fcm {
     url: String,
+    validate_only: bool,
+    style: Style,
 }
 
 /// Reads the service account.
@@ -91,6 +136,14 @@ pub(super) fn build(
 ) -> Result<(Fcm, Grant), Vec<Problem>> {
     let mut problems = Vec::new();
     let base_url = base_url(&config.base_url, "/base_url", &mut problems);
+    let quotas = [
+        ("/messages_per_minute", config.messages_per_minute),
+        ("/device_messages_per_minute", config.device_messages_per_minute),
+        ("/device_messages_per_hour", config.device_messages_per_hour),
+    ];
+    for (path, _) in quotas.into_iter().filter(|(_, quota)| *quota == 0) {
+        problems.push(Problem::new(path, "must be at least 1"));
+    }
     let account = read(base, &config.service_account, "/service_account", &mut problems).and_then(|json| {
         Account::from_json(&json)
             .map_err(|error| {
@@ -108,8 +161,17 @@ pub(super) fn build(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let url = format!("{base_url}/v1/projects/{project}/messages:send");
-    Ok((Fcm { url }, Grant::new(account, clock, transport)))
+    let fcm = Fcm {
+        url: format!("{base_url}/v1/projects/{project}/messages:send"),
+        validate_only: config.validate_only,
+        style: Style {
+            package: config.package.clone(),
+            direct_boot: config.direct_boot,
+            offer_channel: config.offer_channel.clone(),
+            order_channel: config.order_channel.clone(),
+        },
+    };
+    Ok((fcm, Grant::new(account, clock, transport)))
 }
 
 impl Provider for Fcm {
@@ -124,45 +186,16 @@ impl Provider for Fcm {
         bearer: &str,
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
-        let (kind, id) = match address {
-            Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => ("token", token),
-            Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => ("fid", fid),
-            Address::Target(PushTarget::Fcm { .. }) => {
-                return Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() });
-            }
-            Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
-            | Address::ApnsChannel { .. }
-            | Address::FcmTopic { .. }
-            | Address::FcmCondition { .. } => {
-                return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
-            }
-        };
-        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
-        let data = app_data(notification);
-        if data.keys().any(|key| is_reserved(key)) {
-            return Err(Outcome::Rejected { reason: "reserved_data_key".to_owned() });
+        let (kind, name) = target(address)?;
+        let mut message = message::of(notification, &self.style, now)?;
+        if message::bytes(&message) > PAYLOAD_BYTES_MAX {
+            return Err(rejected("payload_too_large"));
         }
-        let data_bytes: usize = data.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if content.title.len() + content.body.len() + data_bytes > PAYLOAD_BYTES_MAX {
-            return Err(Outcome::Rejected { reason: "payload_too_large".to_owned() });
+        message.insert(kind.to_owned(), json!(name));
+        let mut body = json!({ "message": message });
+        if self.validate_only {
+            body["validate_only"] = json!(true);
         }
-        let mut android = json!({
-            "priority": "HIGH",
-            "ttl": format!("{}s", notification.expires_at.since(now).as_secs().min(TTL_S_MAX)),
-        });
-        if !notification.collapse.is_empty() {
-            // The collapse key replaces what waits at Google, the tag what the phone already shows.
-            android["collapse_key"] = json!(notification.collapse);
-            android["notification"] = json!({ "tag": notification.collapse });
-        }
-        let body = json!({
-            "message": {
-                kind: id,
-                "notification": { "title": content.title, "body": content.body },
-                "data": data,
-                "android": android,
-            }
-        });
         Request::post(&self.url)
             .header(AUTHORIZATION, format!("Bearer {bearer}"))
             .header(CONTENT_TYPE, "application/json")
@@ -171,109 +204,143 @@ impl Provider for Fcm {
     }
 
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        let refusal = Refusal::read(&reply.body);
-        let retry_after = retry_after(&reply.headers, now);
-        let code = refusal.code.as_deref();
-        let reason = reason(code.or(refusal.status.as_deref()), reply.status);
-        if reply.status.is_success() {
-            return Outcome::Accepted;
-        }
-        match code {
-            Some("UNREGISTERED" | "SENDER_ID_MISMATCH") => Outcome::Unregistered { since: None, reason },
-            Some("INVALID_ARGUMENT") if refusal.names_target => Outcome::Unregistered { since: None, reason },
-            Some("INVALID_ARGUMENT") => Outcome::Rejected { reason },
-            Some("THIRD_PARTY_AUTH_ERROR") => Outcome::Unavailable { retry_after, reason },
-            Some("QUOTA_EXCEEDED") => throttled(retry_after, reason),
-            Some("UNAVAILABLE" | "INTERNAL") => unavailable(retry_after, reason),
-            Some(_) | None if reply.status == StatusCode::TOO_MANY_REQUESTS => throttled(retry_after, reason),
-            Some(_) | None if reply.status.is_server_error() => unavailable(retry_after, reason),
-            Some(_) | None => by_status(reply.status, reason, retry_after),
-        }
+        refusal::read(reply, now).outcome
+    }
+
+    fn blame(&self, reply: &Reply) -> Option<Blame> {
+        refusal::read(reply, Timestamp::MIN).blame
     }
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
-        reply.status == StatusCode::UNAUTHORIZED && Refusal::read(&reply.body).code.is_none()
+        reply.status == StatusCode::UNAUTHORIZED && !refusal::has_code(reply)
     }
 }
 
-fn is_reserved(key: &str) -> bool {
-    matches!(key, "from" | "message_type") || key.starts_with("google.") || key.starts_with("gcm.notification.")
-}
-
-fn throttled(retry_after: Option<Duration>, reason: String) -> Outcome {
-    Outcome::Throttled { retry_after: Some(retry_after.unwrap_or_default().max(QUOTA_WAIT)), reason }
-}
-
-fn unavailable(retry_after: Option<Duration>, reason: String) -> Outcome {
-    Outcome::Unavailable { retry_after: Some(retry_after.unwrap_or_default().max(SERVER_ERROR_WAIT)), reason }
-}
-
-/// What an error document says, as far as it matters here.
-#[derive(Debug, Default)]
-struct Refusal {
-    /// `error.status`, one of Google's general codes.
-    status: Option<String>,
-    /// The `errorCode` of FCM's own detail.
-    code: Option<String>,
-    /// Whether a field violation names the target.
-    names_target: bool,
-}
-
-impl Refusal {
-    fn read(body: &[u8]) -> Refusal {
-        let document: Value = serde_json::from_slice(body).unwrap_or_default();
-        // Some of Google's front ends wrap the document in a list.
-        let error = &document.get(0).unwrap_or(&document)["error"];
-        let mut refusal = Refusal { status: error["status"].as_str().map(str::to_owned), ..Refusal::default() };
-        for detail in error["details"].as_array().into_iter().flatten() {
-            let kind = detail["@type"].as_str().unwrap_or_default();
-            if kind.ends_with("google.firebase.fcm.v1.FcmError") {
-                refusal.code = detail["errorCode"].as_str().map(str::to_owned);
-            }
-            let violations = detail["fieldViolations"].as_array().into_iter().flatten();
-            let mut fields = violations.filter_map(|violation| violation["field"].as_str());
-            refusal.names_target |= fields.any(|field| matches!(field, "message.token" | "message.fid"));
+/// The member of the message that names the target, and its value.
+fn target(address: &Address) -> Result<(&'static str, &str), Outcome> {
+    match address {
+        Address::Target(PushTarget::Fcm { token: Some(token), fid: None }) => Ok(("token", token)),
+        Address::Target(PushTarget::Fcm { token: None, fid: Some(fid) }) => Ok(("fid", fid)),
+        Address::Target(PushTarget::Fcm { .. }) => {
+            Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() })
         }
-        refusal
+        Address::FcmTopic { topic } if is_topic(topic) => Ok(("topic", topic)),
+        Address::FcmTopic { .. } => Err(rejected("bad_topic_name")),
+        Address::FcmCondition { condition } if is_condition(condition) => Ok(("condition", condition)),
+        Address::FcmCondition { .. } => Err(rejected("bad_condition")),
+        Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. }) | Address::ApnsChannel { .. } => {
+            Err(rejected("wrong_channel"))
+        }
     }
+}
+
+fn is_topic(topic: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
+    !topic.is_empty() && topic.len() <= TOPIC_BYTES_MAX && topic.bytes().all(fits)
+}
+
+/// Google reads the whole; this is what it costs nothing to see.
+fn is_condition(condition: &str) -> bool {
+    let topics = condition.matches("in topics").count();
+    condition.len() <= CONDITION_BYTES_MAX
+        && (1..=CONDITION_TOPICS_MAX).contains(&topics)
+        && condition.matches('\'').count() == 2 * topics
 }
 
 #[cfg(test)]
 mod tests {
+    use parvis_engine::notification::{Body, Custom, LiveEvent, Priority, PushKind};
+    use serde_json::Value;
+
     use super::*;
     use crate::delivery::testing;
 
     fn provider() -> Fcm {
-        Fcm { url: "https://fcm.googleapis.com/v1/projects/shop/messages:send".to_owned() }
+        Fcm {
+            url: "https://fcm.googleapis.com/v1/projects/shop/messages:send".to_owned(),
+            validate_only: false,
+            style: Style::default(),
+        }
     }
 
-    fn by_token() -> PushTarget {
-        PushTarget::Fcm { token: Some("registration:token".to_owned()), fid: None }
+    fn target(token: Option<&str>, fid: Option<&str>) -> Address {
+        Address::Target(PushTarget::Fcm { token: token.map(str::to_owned), fid: fid.map(str::to_owned) })
     }
 
-    #[test]
-    fn an_offer_on_the_wire() {
-        let request = provider().request(&testing::offer(), &by_token(), "ya29", testing::now()).expect("a request");
-        assert_eq!(
-            testing::wire(&request),
-            "POST https://fcm.googleapis.com/v1/projects/shop/messages:send\n\
-             authorization: Bearer ya29\n\
-             content-type: application/json\n\
-             \n\
-             {\"message\":{\"android\":{\"collapse_key\":\"b2ZmZXI\",\"notification\":{\"tag\":\"b2ZmZXI\"},\
-             \"priority\":\"HIGH\",\"ttl\":\"3600s\"},\"data\":{\"aisle\":\"7\",\
-             \"deep_link\":\"https://shop.example/offers/7\",\
-             \"notification_id\":\"018bcfe5-6800-8dcb-a1e1-cbecb54e57cf\"},\
-             \"notification\":{\"body\":\"Aujourd’hui −20 %\",\"title\":\"Bienvenue\"},\"token\":\"registration:token\"}}"
-        );
+    fn by_token() -> Address {
+        target(Some("registration:token"), None)
     }
 
-    #[test]
-    fn an_installation_id_is_a_target_of_its_own() {
-        let target = PushTarget::Fcm { token: None, fid: Some("fid-1".to_owned()) };
-        let request = provider().request(&testing::offer(), &target, "ya29", testing::now()).expect("a request");
+    fn sent(notification: &Notification) -> Result<Value, String> {
+        let request = provider().request(notification, &by_token(), "ya29", testing::now());
+        let request = request.map_err(|outcome| testing::meaning(&outcome).1.to_owned())?;
         let body: Value = serde_json::from_slice(request.body()).expect("JSON");
-        assert_eq!((&body["message"]["fid"], &body["message"]["token"]), (&json!("fid-1"), &Value::Null));
+        Ok(body["message"].clone())
+    }
+
+    fn custom(custom: Custom) -> Notification {
+        Notification { body: Body::Custom(Box::new(custom)), ..testing::offer() }
+    }
+
+    fn patch(value: Value) -> Option<serde_json::Map<String, Value>> {
+        let Value::Object(patch) = value else { panic!("an object") };
+        Some(patch)
+    }
+
+    #[test]
+    fn each_kind_on_the_wire() {
+        let wire = |notification: &Notification, address: &Address| {
+            testing::wire(&provider().request(notification, address, "ya29", testing::now()).expect("a request"))
+        };
+        insta::assert_snapshot!("offer", wire(&testing::offer(), &by_token()));
+        insta::assert_snapshot!("fid", wire(&testing::offer(), &target(None, Some("fid-1"))));
+        let topic = Address::FcmTopic { topic: "news.fr".to_owned() };
+        insta::assert_snapshot!("topic", wire(&testing::offer(), &topic));
+        let condition = Address::FcmCondition { condition: "'a' in topics && 'b' in topics".to_owned() };
+        insta::assert_snapshot!("condition", wire(&testing::offer(), &condition));
+        insta::assert_snapshot!("live", wire(&testing::live(LiveEvent::Start), &by_token()));
+        let background = custom(Custom { push: PushKind::Background, ..Custom::default() });
+        insta::assert_snapshot!("background", wire(&background, &by_token()));
+        let patched = custom(Custom {
+            content: testing::offer().content().cloned(),
+            priority: Priority::Normal,
+            fcm: patch(json!({
+                "android": { "notification": { "image": "https://shop.example/7.png" }, "ttl": "5s" },
+                "webpush": null,
+                "fcm_options": { "analytics_label": "week-7" },
+            })),
+            ..Custom::default()
+        });
+        insta::assert_snapshot!("patched", wire(&patched, &by_token()));
+        let styled = Fcm {
+            validate_only: true,
+            style: Style {
+                package: Some("com.example.shop".to_owned()),
+                direct_boot: true,
+                offer_channel: Some("offers".to_owned()),
+                order_channel: Some("orders".to_owned()),
+            },
+            ..provider()
+        };
+        let request = styled.request(&testing::offer(), &by_token(), "ya29", testing::now()).expect("a request");
+        insta::assert_snapshot!("styled", testing::wire(&request));
+    }
+
+    #[test]
+    fn news_of_an_order_are_data_and_urgent_ones_wake_the_phone() {
+        let mut notification = testing::live(LiveEvent::Update);
+        let message = sent(&notification).expect("a message");
+        assert_eq!((&message["android"]["priority"], message.get("notification")), (&json!("NORMAL"), None));
+        let data = message["data"].as_object().expect("data");
+        assert!(data.values().all(Value::is_string), "{data:?}");
+        assert_eq!(
+            (&data["kind"], &data["event"], &data["step"]),
+            (&json!("order_progress"), &json!("update"), &json!("3"))
+        );
+        assert!(!data.contains_key("title"), "nothing is said beside it");
+        let Body::Live(live) = &mut notification.body else { panic!("live") };
+        live.urgent = true;
+        assert_eq!(sent(&notification).expect("a message")["android"]["priority"], "HIGH");
     }
 
     #[test]
@@ -281,8 +348,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Notification)| {
             let mut notification = testing::offer();
             change(&mut notification);
-            let outcome = provider().request(&notification, &by_token(), "ya29", testing::now()).err();
-            outcome.map(|outcome| testing::meaning(&outcome).1.to_owned())
+            sent(&notification).err()
         };
         let large = refused(&|notification| testing::content(notification).body = "x".repeat(4096));
         assert_eq!(large.as_deref(), Some("payload_too_large"));
@@ -292,20 +358,57 @@ mod tests {
             });
             assert_eq!(reserved.as_deref(), Some("reserved_data_key"), "{key}");
         }
-        let both = PushTarget::Fcm { token: Some("a".to_owned()), fid: Some("b".to_owned()) };
-        let outcome = provider().request(&testing::offer(), &both, "ya29", testing::now()).err();
-        assert!(matches!(outcome, Some(Outcome::Unregistered { .. })));
+        let refused = |given: Custom| sent(&custom(given)).expect_err("refused");
+        assert_eq!(refused(Custom::default()), "no_content");
+        assert_eq!(refused(Custom { push: PushKind::Voip, ..Custom::default() }), "push_type_of_apple");
+        let with = |fcm| Custom { fcm: patch(fcm), ..Custom::default() };
+        assert_eq!(refused(with(json!({ "token": "other" }))), "target_in_message");
+        assert_eq!(refused(with(json!({ "data": { "from": "x" } }))), "reserved_data_key");
+        assert_eq!(refused(with(json!({ "data": { "number": 7 } }))), "data_not_text");
+        assert_eq!(refused(with(json!({ "apns": { "payload": { "x": "x".repeat(4096) } } }))), "payload_too_large");
+
+        let refused = |address: &Address| {
+            let outcome = provider().request(&testing::offer(), address, "ya29", testing::now()).expect_err("refused");
+            testing::meaning(&outcome).1.to_owned()
+        };
+        assert_eq!(refused(&target(Some("a"), Some("b"))), "neither_token_nor_fid");
+        assert_eq!(refused(&target(None, None)), "neither_token_nor_fid");
+        for topic in ["", "/topics/a", "bad#topic!name", &"x".repeat(901)] {
+            assert_eq!(refused(&Address::FcmTopic { topic: topic.to_owned() }), "bad_topic_name");
+        }
+        let six = (0..6).map(|number| format!("'{number}' in topics")).collect::<Vec<_>>().join(" && ");
+        for condition in ["", "'a' in topics && '", "a in topics", &six] {
+            assert_eq!(refused(&Address::FcmCondition { condition: condition.to_owned() }), "bad_condition");
+        }
+        let channel = Address::ApnsChannel {
+            bundle: "com.example.shop".to_owned(),
+            channel: "c".to_owned(),
+            environment: parvis_engine::shopper::ApnsEnvironment::Production,
+            stored: false,
+        };
+        assert_eq!(refused(&channel), "wrong_channel");
+    }
+
+    #[test]
+    fn a_patch_takes_away_no_id() {
+        let message = sent(&custom(Custom {
+            fcm: patch(json!({ "data": { "notification_id": "mine", "x": "y" } })),
+            ..Custom::default()
+        }));
+        let id = testing::offer().id.to_string();
+        assert_eq!(message.expect("a message")["data"], json!({ "notification_id": id, "x": "y" }));
     }
 
     #[test]
     fn the_time_to_live_ends_with_the_message_and_within_four_weeks() {
         let ttl = |expires_at| {
-            let notification = Notification { expires_at, ..testing::offer() };
-            let request = provider().request(&notification, &by_token(), "ya29", testing::now()).expect("a request");
-            let body: Value = serde_json::from_slice(request.body()).expect("JSON");
-            body["message"]["android"]["ttl"].as_str().map(str::to_owned)
+            let message = sent(&Notification { expires_at, ..testing::offer() }).expect("a message");
+            message["android"]["ttl"].as_str().map(str::to_owned)
         };
-        assert_eq!(ttl(testing::now().plus(Duration::from_millis(1_999))).as_deref(), Some("1s"));
+        let after = |millis| testing::now().plus(Duration::from_millis(millis));
+        assert_eq!(ttl(after(3_500)).as_deref(), Some("3.5s"));
+        assert_eq!(ttl(after(1_009)).as_deref(), Some("1.009s"));
+        assert_eq!(ttl(after(10_000)).as_deref(), Some("10s"));
         assert_eq!(ttl(testing::now().minus(Duration::from_secs(1))).as_deref(), Some("0s"));
         assert_eq!(ttl(Timestamp::MAX).as_deref(), Some("2419200s"));
     }
@@ -318,48 +421,77 @@ mod tests {
         .to_string()
     }
 
+    fn quota(description: &str) -> String {
+        json!({ "error": { "status": "RESOURCE_EXHAUSTED", "details": [
+            { "@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": "QUOTA_EXCEEDED" },
+            { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{ "description": description }] },
+        ] } })
+        .to_string()
+    }
+
     #[test]
     fn replies_have_a_meaning() {
+        use Blame::{Message, Operator, Provider as Service, Setup};
         let general = |status: &str| json!({ "error": { "status": status } }).to_string();
         let table = [
-            (200, r#"{"name":"projects/shop/messages/1"}"#.to_owned(), "accepted", ""),
-            (400, refusal("INVALID_ARGUMENT", "INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT"),
-            (400, general("INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT"),
-            (401, refusal("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"), "unavailable", "THIRD_PARTY_AUTH_ERROR"),
-            (401, general("UNAUTHENTICATED"), "unavailable", "UNAUTHENTICATED"),
-            (403, refusal("PERMISSION_DENIED", "SENDER_ID_MISMATCH"), "unregistered", "SENDER_ID_MISMATCH"),
-            (403, general("PERMISSION_DENIED"), "unavailable", "PERMISSION_DENIED"),
-            (404, refusal("NOT_FOUND", "UNREGISTERED"), "unregistered", "UNREGISTERED"),
-            (404, general("NOT_FOUND"), "unavailable", "NOT_FOUND"),
-            (404, "<html>".to_owned(), "unavailable", "http_404"),
-            (429, refusal("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), "throttled", "QUOTA_EXCEEDED"),
-            (429, String::new(), "throttled", "http_429"),
-            (500, refusal("INTERNAL", "INTERNAL"), "unavailable", "INTERNAL"),
-            (503, refusal("UNAVAILABLE", "UNAVAILABLE"), "unavailable", "UNAVAILABLE"),
-            (502, "<html>".to_owned(), "unavailable", "http_502"),
-            (400, refusal("INVALID_ARGUMENT", "SOMETHING_NEW"), "rejected", "SOMETHING_NEW"),
-            (503, format!("[{}]", refusal("UNAVAILABLE", "UNAVAILABLE")), "unavailable", "UNAVAILABLE"),
+            (200, r#"{"name":"projects/shop/messages/1"}"#.to_owned(), "accepted", "", None),
+            (400, refusal("INVALID_ARGUMENT", "INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT", Some(Message)),
+            (400, general("INVALID_ARGUMENT"), "rejected", "INVALID_ARGUMENT", Some(Message)),
+            (
+                401,
+                refusal("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"),
+                "unavailable",
+                "THIRD_PARTY_AUTH_ERROR",
+                Some(Setup),
+            ),
+            (401, general("UNAUTHENTICATED"), "unavailable", "UNAUTHENTICATED", Some(Operator)),
+            (
+                403,
+                refusal("PERMISSION_DENIED", "SENDER_ID_MISMATCH"),
+                "unregistered",
+                "SENDER_ID_MISMATCH",
+                Some(Message),
+            ),
+            (403, general("PERMISSION_DENIED"), "unavailable", "PERMISSION_DENIED", Some(Operator)),
+            (404, refusal("NOT_FOUND", "UNREGISTERED"), "unregistered", "UNREGISTERED", Some(Message)),
+            (404, general("NOT_FOUND"), "unavailable", "NOT_FOUND", Some(Operator)),
+            (404, "<html>".to_owned(), "unavailable", "http_404", Some(Operator)),
+            (429, refusal("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"), "throttled", "QUOTA_EXCEEDED", Some(Service)),
+            (429, quota("Message rate exceeded."), "throttled", "QUOTA_EXCEEDED", Some(Service)),
+            (429, quota("Device message rate exceeded."), "throttled", "QUOTA_EXCEEDED", Some(Message)),
+            (429, quota("Topic message rate exceeded."), "throttled", "QUOTA_EXCEEDED", Some(Message)),
+            (429, String::new(), "throttled", "http_429", Some(Service)),
+            (500, refusal("INTERNAL", "INTERNAL"), "unavailable", "INTERNAL", Some(Service)),
+            (503, refusal("UNAVAILABLE", "UNAVAILABLE"), "unavailable", "UNAVAILABLE", Some(Service)),
+            (502, "<html>".to_owned(), "unavailable", "http_502", Some(Service)),
+            (400, refusal("INVALID_ARGUMENT", "SOMETHING_NEW"), "rejected", "SOMETHING_NEW", Some(Message)),
+            (500, refusal("INTERNAL", "UNSPECIFIED_ERROR"), "unavailable", "UNSPECIFIED_ERROR", Some(Service)),
+            (503, format!("[{}]", refusal("UNAVAILABLE", "UNAVAILABLE")), "unavailable", "UNAVAILABLE", Some(Service)),
         ];
-        for (status, body, meaning, word) in table {
-            let outcome = provider().outcome(&testing::reply(status, &[], &body), testing::now());
-            let word = if meaning == "accepted" { "" } else { word };
+        for (status, body, meaning, word, blame) in table {
+            let reply = testing::reply(status, &[], &body);
+            let outcome = provider().outcome(&reply, testing::now());
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {body}");
+            assert_eq!(provider().blame(&reply), blame, "{status} {body}");
         }
     }
 
     #[test]
     fn recorded_answers_have_a_meaning() {
         let table = [
-            (include_str!("testdata/fcm_invalid_token.json"), "unregistered"),
-            (include_str!("testdata/fcm_invalid_condition.json"), "rejected"),
-            (include_str!("testdata/fcm_invalid_topic_name.json"), "rejected"),
-            (include_str!("testdata/fcm_no_target.json"), "rejected"),
-            (include_str!("testdata/fcm_oversized_payload.json"), "rejected"),
-            (include_str!("testdata/fcm_webpush_invalid_ttl.json"), "rejected"),
+            (200, r#"{"name":"projects/shop/messages/7351694482102284041"}"#, "accepted"),
+            (400, include_str!("testdata/fcm_invalid_token.json"), "unregistered"),
+            (400, include_str!("testdata/fcm_invalid_condition.json"), "rejected"),
+            (400, include_str!("testdata/fcm_invalid_topic_name.json"), "rejected"),
+            (400, include_str!("testdata/fcm_no_target.json"), "rejected"),
+            (400, include_str!("testdata/fcm_oversized_payload.json"), "rejected"),
+            (400, include_str!("testdata/fcm_webpush_invalid_ttl.json"), "rejected"),
         ];
-        for (body, meaning) in table {
-            let outcome = provider().outcome(&testing::reply(400, &[], body), testing::now());
-            assert_eq!(testing::meaning(&outcome), (meaning, "INVALID_ARGUMENT"), "{body}");
+        for (status, body, meaning) in table {
+            let reply = testing::reply(status, &[], body);
+            let word = if status == 200 { "" } else { "INVALID_ARGUMENT" };
+            assert_eq!(testing::meaning(&provider().outcome(&reply, testing::now())), (meaning, word), "{body}");
+            assert!(!provider().blame(&reply).is_some_and(Blame::trips), "{body}");
         }
     }
 
@@ -396,9 +528,8 @@ mod tests {
 
     #[test]
     fn any_target_is_a_request_or_an_outcome() {
-        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| PushTarget::Fcm {
-            token: Some(word),
-            fid: None,
-        });
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |word| target(Some(&word), None));
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |topic| Address::FcmTopic { topic });
+        testing::any_target_is_a_request_or_an_outcome(&provider(), |condition| Address::FcmCondition { condition });
     }
 }

@@ -14,7 +14,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use parvis_engine::{
-    notification::{Address, Channel, Notification},
+    id::AppId,
+    notification::{Address, Cause, Channel, Notification, Origin},
     problem::{Problem, Requirements},
     retry::Outcome,
     time::Timestamp,
@@ -22,9 +23,15 @@ use parvis_engine::{
 use serde::{Deserialize, Serialize};
 
 pub mod apns;
+pub mod apps;
+pub mod breaker;
 pub mod courier;
+mod credentials;
+pub mod expiry;
 pub mod fcm;
 pub mod key;
+pub mod network;
+pub mod quota;
 mod reply;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -32,17 +39,11 @@ pub mod token;
 pub mod transport;
 pub mod webpush;
 
-pub use courier::Couriers;
+pub use apps::App;
+pub use courier::{Couriers, Route};
+pub use reply::Blame;
 
-use crate::{
-    clock::Clock,
-    delivery::{
-        courier::{Courier, Credentials},
-        token::Shared,
-        transport::{Peer, Transport},
-    },
-    entropy::Entropy,
-};
+use crate::{clock::Clock, delivery::transport::Transport, entropy::Entropy, store::Store};
 
 /// What a provider answered.
 #[derive(Clone, Debug)]
@@ -75,11 +76,17 @@ pub trait Provider: Send + Sync {
     /// What a reply means. Total: every reply is an outcome.
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome;
 
+    /// Whose fault a refusal is; none if the reply is a success. Total, like [`Provider::outcome`].
+    fn blame(&self, reply: &Reply) -> Option<Blame>;
+
     /// Whether the reply says that the credential has served its time and a new one may help.
     fn wants_new_credential(&self, reply: &Reply) -> bool;
 }
 
 /// Which push services there are and how they are reached.
+///
+/// The tables `apns`, `fcm` and `webpush` directly in the section are the app `default`, which is meant where no app is
+/// named; further apps have tables of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -89,6 +96,8 @@ pub struct Config {
     pub fcm: Option<fcm::Config>,
     /// Web Push.
     pub webpush: Option<webpush::Config>,
+    /// Further apps, by the names that devices register with.
+    pub apps: BTreeMap<AppId, App>,
     /// PEM file with certificate authorities to be trusted beside the system's.
     pub extra_ca: Option<PathBuf>,
     /// The longest that one delivery takes, renewal of credentials included. A lane's lease must be longer.
@@ -110,6 +119,7 @@ impl Default for Config {
             apns: None,
             fcm: None,
             webpush: None,
+            apps: BTreeMap::new(),
             extra_ca: None,
             deadline: Duration::from_secs(20),
             // FCM asks for at least 10 s.
@@ -124,45 +134,53 @@ impl Config {
     /// What can't work; keys are read and parsed.
     pub fn problems(&self, base: &Path) -> Vec<Problem> {
         let transport = match transport::Http::new(self, base) {
-            Ok(transport) => transport,
+            Ok(transport) => Arc::new(transport),
             Err(problems) => return problems,
         };
-        let built = build(self, base, Clock::System, Entropy::System, Arc::new(transport));
-        built.err().unwrap_or_default()
+        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None };
+        build(self, base, tools).err().unwrap_or_default()
     }
+
+    /// What works but may not be meant, and when certificates end. Says nothing of what has problems.
+    pub fn remarks(&self, base: &Path) -> Vec<Problem> {
+        let Ok(transport) = transport::Http::new(self, base) else { return Vec::new() };
+        let transport = Arc::new(transport);
+        let tools = Tools { clock: Clock::System, entropy: Entropy::System, transport, store: None };
+        let Ok(couriers) = build(self, base, tools) else { return Vec::new() };
+        let ends = couriers.credentials().into_iter().filter_map(|credential| {
+            let app = &credential.route.app;
+            let prefix = if app.is_default() { String::new() } else { format!("/apps/{app}") };
+            let path = format!("{prefix}/{}/certificate", credential.route.channel.name());
+            Some(Problem::new(path, format!("ends at {}", credential.not_after?)))
+        });
+        ends.chain(apps::remarks(self, base)).collect()
+    }
+
+    /// Whether push services of browsers may have private addresses; the same for all apps.
+    pub fn allows_private(&self) -> bool {
+        apps::parts(self).iter().any(|part| part.webpush.is_some_and(|webpush| webpush.allow_private))
+    }
+}
+
+/// What couriers work with.
+#[derive(Clone)]
+pub struct Tools {
+    /// What time it is.
+    pub clock: Clock,
+    /// Chance, for encryption.
+    pub entropy: Entropy,
+    /// The way to the providers.
+    pub transport: Arc<dyn Transport>,
+    /// Where tokens are kept that are to outlive a restart; without it none does.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 /// Reads keys and makes the couriers. Relative paths are below `base`.
 ///
 /// # Errors
 /// Everything that is wrong, with paths below the delivery section.
-pub fn build(
-    config: &Config,
-    base: &Path,
-    clock: Clock,
-    entropy: Entropy,
-    transport: Arc<dyn Transport>,
-) -> Result<Couriers, Vec<Problem>> {
-    let mut problems = check(config);
-    let apns = part(&mut problems, "/apns", config.apns.as_ref(), |part| {
-        let (provider, source) = apns::build(part, base, clock.clone())?;
-        let tokens = Shared::new(Box::new(source), clock.clone(), apns::TOKEN_LIMITS);
-        Ok(Courier::new(Box::new(provider), Credentials::Shared(tokens), Peer::Apns, part.concurrency))
-    });
-    let fcm = part(&mut problems, "/fcm", config.fcm.as_ref(), |part| {
-        let (provider, source) = fcm::build(part, base, clock.clone(), Arc::clone(&transport))?;
-        let tokens = Shared::new(Box::new(source), clock.clone(), fcm::TOKEN_LIMITS);
-        Ok(Courier::new(Box::new(provider), Credentials::Shared(tokens), Peer::Fcm, part.concurrency))
-    });
-    let webpush = part(&mut problems, "/webpush", config.webpush.as_ref(), |part| {
-        let (provider, vapid) = webpush::build(part, base, clock.clone(), entropy)?;
-        Ok(Courier::new(Box::new(provider), Credentials::Vapid(vapid), Peer::Subscription, part.concurrency))
-    });
-    if problems.is_empty() {
-        Ok(Couriers::new([apns, fcm, webpush], transport, clock, config.deadline))
-    } else {
-        Err(problems)
-    }
+pub fn build(config: &Config, base: &Path, tools: Tools) -> Result<Couriers, Vec<Problem>> {
+    Couriers::new(config, base, tools)
 }
 
 fn check(config: &Config) -> Vec<Problem> {
@@ -176,35 +194,9 @@ fn check(config: &Config) -> Vec<Problem> {
     must.require(config.request_timeout <= config.deadline, "/request_timeout", "must not be longer than deadline");
     // Providers count many connections as abuse.
     must.require((1..=64).contains(&config.connections_max), "/connections_max", "must be from 1 to 64");
-    let concurrencies = [
-        ("/apns/concurrency", config.apns.as_ref().map(|part| part.concurrency)),
-        ("/fcm/concurrency", config.fcm.as_ref().map(|part| part.concurrency)),
-        ("/webpush/concurrency", config.webpush.as_ref().map(|part| part.concurrency)),
-    ];
-    for (path, concurrency) in concurrencies {
-        let range = 1..=courier::CONCURRENCY_MAX;
-        must.require(
-            concurrency.is_none_or(|concurrency| range.contains(&concurrency)),
-            path,
-            format!("must be from 1 to {}", courier::CONCURRENCY_MAX),
-        );
-    }
-    must.into_problems()
-}
-
-fn part<C, T>(
-    problems: &mut Vec<Problem>,
-    prefix: &str,
-    config: Option<&C>,
-    build: impl FnOnce(&C) -> Result<T, Vec<Problem>>,
-) -> Option<T> {
-    match build(config?) {
-        Ok(part) => Some(part),
-        Err(found) => {
-            problems.extend(found.into_iter().map(|problem| problem.under(prefix)));
-            None
-        }
-    }
+    let mut problems = must.into_problems();
+    problems.extend(apps::check(config));
+    problems
 }
 
 /// What the app gets beside the text, the same on every channel. The ids that receipts need cannot be overwritten.
@@ -217,6 +209,20 @@ fn app_data(notification: &Notification) -> BTreeMap<&str, String> {
     }
     data.insert("notification_id", notification.id.to_string());
     data
+}
+
+/// What messages are grouped by where a phone lists them: the order, else the campaign.
+fn thread(notification: &Notification) -> &str {
+    match &notification.origin {
+        Origin::Campaign { cause: Cause::Order { order, .. } | Cause::Pickup { order, .. }, .. } => order.as_str(),
+        Origin::Campaign { campaign, cause: Cause::Transition { .. }, .. } => campaign.as_str(),
+        Origin::Request { request, .. } => request,
+        Origin::Event { event } => event,
+    }
+}
+
+fn rejected(reason: &str) -> Outcome {
+    Outcome::Rejected { reason: reason.to_owned() }
 }
 
 /// Seconds since the epoch, rounded down.

@@ -1,9 +1,76 @@
-//! What replies of all push services have in common: `Retry-After`, reasons, and the meaning of a bare status.
+//! What replies of all push services have in common: `Retry-After`, reasons, the meaning of a bare status, and whose
+//! fault it is.
 
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use parvis_engine::{retry::Outcome, time::Timestamp};
+
+/// Who has to act before the like can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Nobody: it is this message, or its target. Others are not concerned.
+    Message,
+    /// The operator, for messages like this one: a topic, an environment, a platform that is not set up.
+    Setup,
+    /// The operator, for every message: credentials, or the service's address.
+    Operator,
+    /// The service: broken, overloaded, or slowing down everything that we send.
+    Provider,
+}
+
+impl Blame {
+    /// Whether the next message would fare the same, whatever it is: what a circuit breaker counts.
+    pub fn trips(self) -> bool {
+        match self {
+            Blame::Message | Blame::Setup => false,
+            Blame::Operator | Blame::Provider => true,
+        }
+    }
+}
+
+/// A reply, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Meaning {
+    pub(super) outcome: Outcome,
+    /// None if it is a success.
+    pub(super) blame: Option<Blame>,
+}
+
+impl Meaning {
+    pub(super) fn accepted() -> Meaning {
+        Meaning { outcome: Outcome::Accepted, blame: None }
+    }
+
+    pub(super) fn gone(since: Option<Timestamp>, reason: String) -> Meaning {
+        Meaning { outcome: Outcome::Unregistered { since, reason }, blame: Some(Blame::Message) }
+    }
+
+    pub(super) fn rejected(reason: String) -> Meaning {
+        Meaning { outcome: Outcome::Rejected { reason }, blame: Some(Blame::Message) }
+    }
+
+    pub(super) fn throttled(blame: Blame, retry_after: Option<Duration>, reason: String) -> Meaning {
+        Meaning { outcome: Outcome::Throttled { retry_after, reason }, blame: Some(blame) }
+    }
+
+    pub(super) fn unavailable(blame: Blame, retry_after: Option<Duration>, reason: String) -> Meaning {
+        Meaning { outcome: Outcome::Unavailable { retry_after, reason }, blame: Some(blame) }
+    }
+
+    /// The meaning of a status where the provider's own word says nothing more. A redirect, 404, 405 and 421 point at a
+    /// wrong base URL; 401, 403 and 407 are credentials: an operator can mend both.
+    pub(super) fn of_status(status: StatusCode, retry_after: Option<Duration>, reason: String) -> Meaning {
+        match status.as_u16() {
+            200..=299 => Meaning::accepted(),
+            429 => Meaning::throttled(Blame::Provider, retry_after, reason),
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 421 => Meaning::unavailable(Blame::Operator, retry_after, reason),
+            408 | 425 => Meaning::unavailable(Blame::Provider, retry_after, reason),
+            400..=499 => Meaning::rejected(reason),
+            _ => Meaning::unavailable(Blame::Provider, retry_after, reason),
+        }
+    }
+}
 
 /// A longer wish is cut: a message that waits longer has usually lost its sense, and a wrong header must not stop a
 /// channel for a day.
@@ -32,18 +99,6 @@ pub(super) fn reason(word: Option<&str>, status: StatusCode) -> String {
             && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'.')
     };
     word.filter(is_word).map_or_else(|| format!("http_{}", status.as_u16()), str::to_owned)
-}
-
-/// The meaning of a status where the provider's own word says nothing more. A redirect, 404, 405 and 421 point at a
-/// wrong base URL; 401, 403 and 407 are credentials: an operator can mend both.
-pub(super) fn by_status(status: StatusCode, reason: String, retry_after: Option<Duration>) -> Outcome {
-    match status.as_u16() {
-        200..=299 => Outcome::Accepted,
-        429 => Outcome::Throttled { retry_after, reason },
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 => Outcome::Unavailable { retry_after, reason },
-        400..=499 => Outcome::Rejected { reason },
-        _ => Outcome::Unavailable { retry_after, reason },
-    }
 }
 
 #[cfg(test)]
@@ -84,9 +139,12 @@ mod tests {
     fn a_bare_status_has_a_meaning() {
         for status in 100..1000 {
             let status = StatusCode::from_u16(status).expect("in range");
-            let outcome = by_status(status, "word".to_owned(), None);
+            let Meaning { outcome, blame } = Meaning::of_status(status, None, "word".to_owned());
             assert_eq!(outcome == Outcome::Accepted, status.is_success(), "{status}");
+            assert_eq!(blame.is_none(), status.is_success(), "{status}");
             assert!(!matches!(outcome, Outcome::Unregistered { .. }), "a bare status removes no target");
+            let is_waiting = matches!(outcome, Outcome::Throttled { .. } | Outcome::Unavailable { .. });
+            assert_eq!(blame.is_some_and(Blame::trips), is_waiting, "{status}");
         }
     }
 }

@@ -8,9 +8,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use parvis_engine::{
-    id::{AppId, NotificationId},
+    id::{AppId, NotificationId, OrderId},
     matching::TransitionKind,
-    notification::{Address, Body, Cause, Channel, Content, Notification, Origin, Purpose, Recipient},
+    notification::{
+        Address, Body, Cause, Channel, Content, Custom, Live, LiveEvent, LiveState, Notification, Origin, Priority,
+        Purpose, PushKind, Recipient,
+    },
+    order::{Fulfilment, OrderState},
     retry::Outcome,
     shopper::{PushTarget, Subscription, SubscriptionKeys},
     time::Timestamp,
@@ -54,6 +58,45 @@ pub(crate) fn offer() -> Notification {
         decided_at: now(),
         not_before: now(),
         expires_at: now().plus(std::time::Duration::from_secs(3600)),
+    }
+}
+
+/// News of an order that is on its way; whatever begins is said in words too.
+pub(crate) fn live(event: LiveEvent) -> Notification {
+    let order: OrderId = "O-7".parse().expect("an id");
+    let content = Content {
+        title: "Commande O-7".to_owned(),
+        body: "En route".to_owned(),
+        deep_link: Some("https://shop.example/orders/7".to_owned()),
+        ..Content::default()
+    };
+    let minutes = |count: u64| now().plus(std::time::Duration::from_secs(60 * count));
+    let live = Live {
+        order: order.clone(),
+        event,
+        state: LiveState {
+            state: OrderState::Shipped,
+            step: 3,
+            steps: 5,
+            fulfilment: Some(Fulfilment::Pickup),
+            eta: Some(minutes(90)),
+            store: Some("Lyon".to_owned()),
+            at: now(),
+        },
+        stale_at: Some(minutes(120)),
+        dismiss_at: (event == LiveEvent::End).then(|| minutes(30)),
+        urgent: event != LiveEvent::Update,
+        alert: (event == LiveEvent::Start).then_some(content),
+    };
+    Notification {
+        origin: Origin::Campaign {
+            campaign: "order-news".parse().expect("an id"),
+            purpose: Purpose::Order,
+            cause: Cause::Order { order, state: OrderState::Shipped },
+        },
+        body: Body::Live(Box::new(live)),
+        collapse: "T3JkZXI".to_owned(),
+        ..offer()
     }
 }
 
@@ -134,6 +177,7 @@ pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
         let outcome = provider.outcome(&reply, now());
         let _ = provider.wants_new_credential(&reply);
         prop_assert_eq!(outcome == Outcome::Accepted, reply.status.is_success());
+        prop_assert_eq!(provider.blame(&reply).is_none(), reply.status.is_success());
         let (_, reason) = meaning(&outcome);
         prop_assert!(reason.len() <= 64 && reason.bytes().all(|byte| byte.is_ascii_graphic()));
         if let Outcome::Throttled { retry_after: Some(wait), .. } | Outcome::Unavailable { retry_after: Some(wait), .. }
@@ -144,17 +188,69 @@ pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
     });
 }
 
+/// Any body that a message can have, with these words.
+fn any_body(text: String) -> impl Strategy<Value = Body> {
+    let words =
+        Content { title: text.clone(), body: text.clone(), data: [(text.clone(), text)].into(), ..Content::default() };
+    let (said, alert) = (words.clone(), words.clone());
+    let live = (0..3_usize, any::<[bool; 3]>(), any::<(u8, u8)>(), any::<i64>()).prop_map(
+        move |(event, [urgent, speaks, dated], (step, steps), at)| {
+            let at = Timestamp::from_millis(at);
+            let event = [LiveEvent::Start, LiveEvent::Update, LiveEvent::End][event];
+            let Body::Live(live) = super::testing::live(event).body else { panic!("live") };
+            let state = LiveState { step, steps, at, eta: dated.then_some(at), ..live.state };
+            Body::Live(Box::new(Live {
+                urgent,
+                state,
+                stale_at: dated.then_some(at),
+                alert: speaks.then(|| alert.clone()),
+                ..*live
+            }))
+        },
+    );
+    let given = prop_oneof![
+        Just(serde_json::json!({})),
+        Just(serde_json::json!({ "aps": {} })),
+        Just(serde_json::json!({ "aps": { "content-available": 1 }, "data": { "a": 1 }, "token": "t" })),
+        Just(serde_json::json!({ "aps": { "event": "end", "timestamp": 1 }, "android": 7, "mdm": "m" })),
+    ];
+    let custom = (0..PushKind::ALL.len(), 0..3_usize, any::<bool>(), proptest::option::of(given)).prop_map(
+        move |(kind, priority, speaks, given)| {
+            let given = given.and_then(|given| given.as_object().cloned());
+            Body::Custom(Box::new(Custom {
+                push: PushKind::ALL[kind],
+                priority: [Priority::High, Priority::Normal, Priority::Low][priority],
+                content: speaks.then(|| said.clone()),
+                apns: given.clone(),
+                fcm: given.clone(),
+                webpush: given,
+            }))
+        },
+    );
+    prop_oneof![Just(Body::Content(words)), live, custom]
+}
+
 /// No target and no content makes a provider panic.
-pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, target: impl Fn(String) -> PushTarget) {
-    proptest!(|(word in "\\PC{0,80}|https://.{0,60}|[0-9a-f]{0,80}", text in ".{0,400}", collapse in ".{0,80}")| {
+pub(crate) fn any_target_is_a_request_or_an_outcome(provider: &dyn Provider, address: impl Fn(String) -> Address) {
+    let words = "\\PC{0,80}|https://.{0,60}|[0-9a-f]{0,80}";
+    let body = prop_oneof![Just(String::new()), ".{0,400}", "[a-z]{4000,5200}"].prop_flat_map(any_body);
+    proptest!(|(word in words, body in body, collapse in ".{0,80}", expires_at in any::<i64>())| {
         let mut notification = offer();
-        let content = content(&mut notification);
-        content.title.clone_from(&text);
-        content.deep_link = Some(word.clone());
-        content.data.insert(word.clone(), text);
+        notification.body = body;
         notification.collapse = collapse;
-        if let Ok(request) = provider.request(&notification, &Address::Target(target(word)), "bearer", now()) {
-            prop_assert_eq!(request.uri().scheme_str(), Some("https"));
+        notification.expires_at = Timestamp::from_millis(expires_at);
+        if let Body::Content(content) = &mut notification.body {
+            content.deep_link = Some(word.clone());
+        }
+        match provider.request(&notification, &address(word), "bearer", now()) {
+            Ok(request) => {
+                prop_assert_eq!(request.uri().scheme_str(), Some("https"));
+                prop_assert!(request.body().len() <= 24_000);
+            }
+            Err(outcome) => {
+                let (_, reason) = meaning(&outcome);
+                prop_assert!(!reason.is_empty() && reason.len() <= 64);
+            }
         }
     });
 }

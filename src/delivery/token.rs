@@ -1,14 +1,19 @@
 //! Credentials that are made once and shared by all who need them.
 //!
-//! Whoever finds no valid token makes one while the others wait for it; a failure is shared as well and backed off.
-//! This module must not know what a token is good for.
+//! Whoever finds no valid token makes one while the others wait for it; a failure is shared as well and backed off. A
+//! token that is kept in the store outlives a restart and is shared by nodes. This module must not know what a token is
+//! good for, and never tells one.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use parvis_engine::{retry::Outcome, time::Timestamp};
 use tokio::sync::Mutex;
+
+mod kept;
+
+pub use kept::Kept;
 
 use crate::clock::Clock;
 
@@ -28,6 +33,12 @@ pub struct Token {
     pub renew_at: Timestamp,
     /// From then on it is not used.
     pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("issued_at", &self.issued_at).finish_non_exhaustive()
+    }
 }
 
 /// Makes tokens.
@@ -52,6 +63,7 @@ pub struct Limits {
 /// One token for all.
 pub struct Shared {
     source: Box<dyn Source>,
+    kept: Option<Kept>,
     clock: Clock,
     limits: Limits,
     current: ArcSwapOption<Token>,
@@ -68,7 +80,18 @@ struct Renewal {
 impl Shared {
     /// No token yet; the first one is made when it is needed.
     pub fn new(source: Box<dyn Source>, clock: Clock, limits: Limits) -> Shared {
-        Shared { source, clock, limits, current: ArcSwapOption::empty(), renewal: Mutex::default() }
+        Shared { source, kept: None, clock, limits, current: ArcSwapOption::empty(), renewal: Mutex::default() }
+    }
+
+    /// The same with a token that outlives this process: it is looked for before one is made.
+    #[must_use]
+    pub fn kept(self, kept: Kept) -> Shared {
+        Shared { kept: Some(kept), ..self }
+    }
+
+    /// When the token in use was made.
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.current.load().as_ref().map(|token| token.issued_at)
     }
 
     /// A valid token.
@@ -82,12 +105,12 @@ impl Shared {
                 && let Ok(mut renewal) = self.renewal.try_lock()
             {
                 // The old one still serves if this fails.
-                return Ok(self.renew(&mut renewal).await.unwrap_or_else(|_| Arc::clone(&token.text)));
+                return Ok(self.renew(&mut renewal, None).await.unwrap_or_else(|_| Arc::clone(&token.text)));
             }
             return Ok(Arc::clone(&token.text));
         }
         let mut renewal = self.renewal.lock().await;
-        self.renew(&mut renewal).await
+        self.renew(&mut renewal, None).await
     }
 
     /// Another token than the one that a provider refused, unless it would be too soon for another.
@@ -106,11 +129,11 @@ impl Shared {
         }
         renewal.replaced_at = Some(now);
         self.current.store(None);
-        self.renew(&mut renewal).await.ok()
+        self.renew(&mut renewal, Some(refused)).await.ok()
     }
 
-    /// Makes a token unless another task just has, or has just failed to.
-    async fn renew(&self, renewal: &mut Renewal) -> Result<Arc<str>, Outcome> {
+    /// Makes a token unless another task just has, or has just failed to. The refused one is not taken again.
+    async fn renew(&self, renewal: &mut Renewal, refused: Option<&str>) -> Result<Arc<str>, Outcome> {
         let now = self.clock.now();
         if let Some(token) = self.current.load_full().filter(|token| now < token.renew_at) {
             return Ok(Arc::clone(&token.text));
@@ -118,7 +141,11 @@ impl Shared {
         if let Some((until, outcome)) = renewal.blocked.as_ref().filter(|(until, _)| now < *until) {
             return Err(with_retry_after(outcome.clone(), until.since(now)));
         }
-        match self.source.issue().await {
+        let obtained = match &self.kept {
+            None => self.source.issue().await,
+            Some(kept) => kept.obtain(&*self.source, refused, now).await,
+        };
+        match obtained {
             Ok(token) => {
                 let text = Arc::clone(&token.text);
                 self.current.store(Some(Arc::new(token)));

@@ -3,7 +3,11 @@
 //! Sources: RFC 8030 (protocol), RFC 8291 (encryption), RFC 8292 (identification) and the W3C Push API's declarative
 //! messages, whose JSON also serves a service worker that shows the message itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 use base64::{
     Engine as _, alphabet,
@@ -15,25 +19,21 @@ use http::{
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use parvis_engine::{
-    notification::{Address, Channel, Content, Notification, Purpose},
+    notification::{Address, Body, Channel, Notification, Priority, Purpose},
     problem::Problem,
     retry::Outcome,
     shopper::{PushTarget, SubscriptionKeys},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::{
-    Provider, Reply, app_data,
-    key::Es256,
-    read,
-    reply::{by_status, reason, retry_after},
-};
+use super::{Blame, Provider, Reply, key::Es256, read, rejected};
 use crate::{clock::Clock, entropy::Entropy};
 
 pub mod ece;
 pub mod endpoint;
+mod payload;
+mod refusal;
 pub mod vapid;
 
 use endpoint::Allowed;
@@ -43,6 +43,12 @@ use vapid::Vapid;
 const TTL_S_MAX: u64 = 30 * 24 * 3600;
 /// RFC 8030, section 5.4.
 const TOPIC_BYTES_MAX: usize = 32;
+/// What every push service takes (RFC 8030, section 7.2), with the encryption's own bytes.
+const BODY_BYTES_MAX: usize = 4096;
+/// What encryption adds.
+const OVERHEAD_BYTES: usize = BODY_BYTES_MAX - ece::PLAINTEXT_BYTES_MAX;
+/// Less is no limit of any service.
+const PAYLOAD_MAX: RangeInclusive<usize> = 512..=BODY_BYTES_MAX;
 
 /// Browsers give their keys without padding, some libraries add it.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
@@ -56,6 +62,9 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 pub struct Config {
     /// The PEM file of the VAPID key, P-256.
     pub key: PathBuf,
+    /// The public half that web pages subscribe with, base64url; if it is given, the key must be its other half.
+    #[serde(default)]
+    pub public_key: Option<String>,
     /// Whom a push service can write to: `mailto:` or `https:`.
     pub subject: String,
     /// What opens on a tap where a message has no `https` link of its own. Without it such messages need a service
@@ -65,6 +74,9 @@ pub struct Config {
     /// The hosts that may be called, each with its subdomains.
     #[serde(default = "browser_hosts")]
     pub allow_hosts: Vec<String>,
+    /// The most bytes that a host and its subdomains take, encrypted; 4096 where none is named.
+    #[serde(default = "payload_max")]
+    pub payload_max: BTreeMap<String, usize>,
     /// Whether hosts may have private and loopback addresses.
     #[serde(default)]
     pub allow_private: bool,
@@ -77,6 +89,11 @@ fn browser_hosts() -> Vec<String> {
     endpoint::BROWSER_HOSTS.iter().map(|&host| host.to_owned()).collect()
 }
 
+/// Firefox on Android is reached by way of FCM, which leaves less; its endpoints look like those of other Firefoxes.
+fn payload_max() -> BTreeMap<String, usize> {
+    BTreeMap::from([("push.services.mozilla.com".to_owned(), 2744)])
+}
+
 fn concurrency() -> usize {
     256
 }
@@ -86,6 +103,7 @@ pub struct WebPush {
     allowed: Allowed,
     public_key: String,
     navigate: Option<String>,
+    payload_max: BTreeMap<String, usize>,
     entropy: Entropy,
 }
 
@@ -108,6 +126,12 @@ pub(super) fn build(
     if let Some(link) = config.navigate.as_ref().filter(|link| !is_web_link(link)) {
         problems.push(Problem::new("/navigate", format!("{link:?} is not an https URL")));
     }
+    for (host, bytes) in &config.payload_max {
+        if !PAYLOAD_MAX.contains(bytes) {
+            let message = format!("must be from {} to {} bytes", PAYLOAD_MAX.start(), PAYLOAD_MAX.end());
+            problems.push(Problem::new(format!("/payload_max/{host}"), message));
+        }
+    }
     let allowed =
         Allowed::new(&config.allow_hosts).map_err(|message| problems.push(Problem::new("/allow_hosts", message))).ok();
     let key = read(base, &config.key, "/key", &mut problems).and_then(|pem| {
@@ -119,7 +143,8 @@ pub(super) fn build(
         (Some(key), Some(allowed)) if problems.is_empty() => {
             let vapid = Vapid::new(key, config.subject.clone(), allowed.clone(), clock);
             let public_key = vapid.public_key();
-            Ok((WebPush { allowed, public_key, navigate: config.navigate.clone(), entropy }, vapid))
+            let (navigate, payload_max) = (config.navigate.clone(), config.payload_max.clone());
+            Ok((WebPush { allowed, public_key, navigate, payload_max, entropy }, vapid))
         }
         _ => Err(problems),
     }
@@ -138,7 +163,7 @@ impl Provider for WebPush {
         now: Timestamp,
     ) -> Result<Request<Bytes>, Outcome> {
         let Address::Target(PushTarget::WebPush { subscription }) = address else {
-            return Err(Outcome::Rejected { reason: "wrong_channel".to_owned() });
+            return Err(rejected("wrong_channel"));
         };
         let endpoint = self.allowed.check(&subscription.endpoint)?;
         let ends_at = subscription.expiration_time.map(Timestamp::from_millis);
@@ -147,42 +172,30 @@ impl Provider for WebPush {
         }
         let bad_keys = || Outcome::Unregistered { since: None, reason: "bad_subscription_keys".to_owned() };
         let keys = decode(&subscription.keys).ok_or_else(bad_keys)?;
-        let content = notification.content().ok_or_else(|| Outcome::Rejected { reason: "no_content".to_owned() })?;
-        let plaintext = payload(notification, content, self.navigate.as_deref());
-        if plaintext.len() > ece::PLAINTEXT_BYTES_MAX {
-            return Err(Outcome::Rejected { reason: "payload_too_large".to_owned() });
-        }
+        let body_max = self.body_max(endpoint.uri.host().unwrap_or_default());
+        let plaintext = payload::of(notification, self.navigate.as_deref(), body_max.saturating_sub(OVERHEAD_BYTES))?
+            .ok_or_else(|| rejected(&format!("payload_too_large_{body_max}")))?;
         let no_chance = |_| Outcome::Unavailable { retry_after: None, reason: "no_entropy".to_owned() };
         let fresh = ece::Fresh::draw(&self.entropy).map_err(no_chance)?;
         let body = ece::encrypt(&plaintext, &keys, &fresh).map_err(|_| bad_keys())?;
         let mut request = Request::post(endpoint.uri)
             .header(AUTHORIZATION, format!("vapid t={bearer}, k={}", self.public_key))
             .header("ttl", notification.expires_at.since(now).as_secs().min(TTL_S_MAX))
-            .header("urgency", urgency(notification.purpose()))
+            .header("urgency", urgency(notification))
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_ENCODING, "aes128gcm");
         if is_topic(&notification.collapse) {
             request = request.header("topic", &notification.collapse);
         }
-        request.body(body.into()).map_err(|_| Outcome::Rejected { reason: "bad_request".to_owned() })
+        request.body(body.into()).map_err(|_| rejected("bad_request"))
     }
 
     fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        let retry_after = retry_after(&reply.headers, now);
-        let refusal: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        // Apple says `reason`, Mozilla has numbers.
-        let mozilla = refusal["errno"].as_u64().map(|number| format!("errno_{number}"));
-        let reason = reason(refusal["reason"].as_str().or(mozilla.as_deref()), reply.status);
-        match reply.status.as_u16() {
-            404 | 410 => Outcome::Unregistered { since: None, reason },
-            // Apple's word for a fault in the token, which an operator can mend.
-            400 if refusal["reason"].as_str().is_some_and(is_token_fault) => {
-                Outcome::Unavailable { retry_after, reason }
-            }
-            // No push service redirects; a target that does is not one.
-            300..=399 | 405 => Outcome::Rejected { reason },
-            _ => by_status(reply.status, reason, retry_after),
-        }
+        refusal::read(reply, now).outcome
+    }
+
+    fn blame(&self, reply: &Reply) -> Option<Blame> {
+        refusal::read(reply, Timestamp::MIN).blame
     }
 
     fn wants_new_credential(&self, _reply: &Reply) -> bool {
@@ -191,8 +204,14 @@ impl Provider for WebPush {
     }
 }
 
-fn is_token_fault(reason: &str) -> bool {
-    reason.contains("Jwt") || reason.contains("Vapid") || reason.contains("ProviderToken")
+impl WebPush {
+    /// The most bytes that a host takes: the longest name that fits counts.
+    fn body_max(&self, host: &str) -> usize {
+        let host = host.to_ascii_lowercase();
+        let is_of = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let named = self.payload_max.iter().filter(|(name, _)| is_of(name)).max_by_key(|(name, _)| name.len());
+        named.map_or(BODY_BYTES_MAX, |(_, bytes)| *bytes)
+    }
 }
 
 fn is_topic(collapse: &str) -> bool {
@@ -200,11 +219,17 @@ fn is_topic(collapse: &str) -> bool {
     !collapse.is_empty() && collapse.len() <= TOPIC_BYTES_MAX && collapse.bytes().all(fits)
 }
 
-/// A phone that is saving power gets order news at once, offers when it has power for messages of people.
-fn urgency(purpose: Option<Purpose>) -> &'static str {
-    match purpose {
-        Some(Purpose::Offer) => "normal",
-        Some(Purpose::Order) | None => "high",
+/// A phone that is saving power gets order news at once, offers when it has power for messages of people. Of what a back
+/// end wrote it knows itself.
+fn urgency(notification: &Notification) -> &'static str {
+    let priority = match &notification.body {
+        Body::Custom(custom) => Some(custom.priority),
+        Body::Content(_) | Body::Live(_) | Body::Fact(_) => None,
+    };
+    match (priority, notification.purpose()) {
+        (Some(Priority::Low), _) => "low",
+        (Some(Priority::Normal), _) | (None, Some(Purpose::Offer)) => "normal",
+        (Some(Priority::High), _) | (None, Some(Purpose::Order) | None) => "high",
     }
 }
 
@@ -218,29 +243,12 @@ fn decode(keys: &SubscriptionKeys) -> Option<ece::Keys> {
     Some(ece::Keys { public, auth })
 }
 
-/// A declarative message if there is a page to open, which it must have.
-fn payload(notification: &Notification, content: &Content, navigate: Option<&str>) -> Vec<u8> {
-    let mut shown = json!({
-        "title": content.title,
-        "body": content.body,
-        "lang": content.locale,
-        "tag": notification.collapse,
-        "data": app_data(notification),
-    });
-    let link = content.deep_link.as_deref().filter(|link| is_web_link(link)).or(navigate);
-    let message = match link {
-        Some(link) => {
-            shown["navigate"] = json!(link);
-            json!({ "web_push": 8030, "notification": shown })
-        }
-        None => json!({ "notification": shown }),
-    };
-    message.to_string().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use parvis_engine::notification::{Custom, LiveEvent, Origin};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::delivery::testing;
@@ -252,12 +260,13 @@ mod tests {
             allowed: Allowed::new(&browser_hosts()).expect("hosts"),
             public_key: "BPub".to_owned(),
             navigate: None,
+            payload_max: payload_max(),
             entropy: Entropy::seeded(1),
         }
     }
 
-    fn request(notification: &Notification, target: &PushTarget) -> Result<Request<Bytes>, Outcome> {
-        provider().request(notification, target, "JWT", testing::now())
+    fn request(notification: &Notification, address: &Address) -> Result<Request<Bytes>, Outcome> {
+        provider().request(notification, address, "JWT", testing::now())
     }
 
     fn head(notification: &Notification) -> String {
@@ -284,7 +293,7 @@ mod tests {
     #[test]
     fn order_news_are_urgent_and_odd_collapse_keys_are_no_topics() {
         let mut notification = testing::offer();
-        notification.purpose = Purpose::Order;
+        notification.origin = Origin::Request { request: "r-1".to_owned(), purpose: Purpose::Order };
         notification.collapse = "not base64url".to_owned();
         notification.expires_at = Timestamp::MAX;
         let head = head(&notification);
@@ -315,28 +324,91 @@ mod tests {
         assert_eq!(message, expected);
     }
 
+    /// What the browser reads.
+    fn read(provider: &WebPush, notification: &Notification, endpoint: &str) -> Value {
+        let address = testing::browser_target(endpoint);
+        let request = provider.request(notification, &address, "JWT", testing::now()).expect("a request");
+        serde_json::from_slice(&testing::browser().decrypt(request.body())).expect("JSON")
+    }
+
     #[test]
     fn a_message_without_a_page_is_left_to_the_service_worker() {
         let mut notification = testing::offer();
         testing::content(&mut notification).deep_link = Some("shop://offers/7".to_owned());
-        let read = |navigate| -> Value { serde_json::from_slice(&payload(&notification, navigate)).expect("JSON") };
-        assert!(read(None).get("web_push").is_none());
-        assert_eq!(read(Some("https://shop.example/"))["notification"]["navigate"], "https://shop.example/");
+        assert!(read(&provider(), &notification, ENDPOINT).get("web_push").is_none());
+        let provider = WebPush { navigate: Some("https://shop.example/".to_owned()), ..provider() };
+        assert_eq!(read(&provider, &notification, ENDPOINT)["notification"]["navigate"], "https://shop.example/");
+    }
+
+    #[test]
+    fn news_of_an_order_are_told_if_there_are_words() {
+        let told = read(&provider(), &testing::live(LiveEvent::Start), ENDPOINT);
+        assert_eq!(told["notification"]["body"], "En route");
+        let outcome =
+            request(&testing::live(LiveEvent::Update), &testing::browser_target(ENDPOINT)).expect_err("silent");
+        assert_eq!(testing::meaning(&outcome), ("rejected", "no_content"));
+    }
+
+    fn custom(priority: Priority, given: &Value) -> Notification {
+        let webpush = given.as_object().cloned();
+        let custom = Custom { priority, webpush, ..Custom::default() };
+        Notification { body: Body::Custom(Box::new(custom)), ..testing::offer() }
+    }
+
+    #[test]
+    fn what_a_back_end_wrote_is_sent_as_it_is() {
+        let given = json!({ "web_push": 8030, "notification": { "title": "t", "navigate": "https://shop.example/" } });
+        for (priority, urgency) in [(Priority::High, "high"), (Priority::Normal, "normal"), (Priority::Low, "low")] {
+            let notification = custom(priority, &given);
+            assert_eq!(read(&provider(), &notification, ENDPOINT), given);
+            assert!(head(&notification).contains(&format!("urgency: {urgency}\n")));
+        }
+        let large = custom(Priority::High, &json!({ "x": "x".repeat(4000) }));
+        let outcome = request(&large, &testing::browser_target(ENDPOINT)).expect_err("refused");
+        assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large_4096"), "never cut");
+    }
+
+    #[test]
+    fn a_large_message_loses_the_apps_data_and_then_text() {
+        let body = |message: &Value| message["notification"]["body"].as_str().expect("text").to_owned();
+        let mut notification = testing::offer();
+        testing::content(&mut notification).data.insert("blob".to_owned(), "x".repeat(3900));
+        let shown = read(&provider(), &notification, ENDPOINT);
+        assert_eq!(body(&shown), "Aujourd’hui −20 %");
+        let keys: Vec<_> = shown["notification"]["data"].as_object().expect("data").keys().cloned().collect();
+        assert_eq!(keys, ["deep_link", "notification_id"]);
+        // Characters of several bytes, and such as JSON escapes.
+        testing::content(&mut notification).body = "€\"\n".repeat(2000);
+        for (endpoint, body_max) in [(ENDPOINT, 4096), ("https://updates.push.services.mozilla.com/wpush/v2/g", 2744)] {
+            let address = testing::browser_target(endpoint);
+            let request = request(&notification, &address).expect("a request");
+            let length = request.body().len();
+            assert!(length <= body_max && length > body_max - 16, "{length} of {body_max}");
+            let text = body(&read(&provider(), &notification, endpoint));
+            assert!(text.starts_with("€\"\n€") && text.ends_with('…'), "{text}");
+        }
+        testing::content(&mut notification).title = "x".repeat(4000);
+        let outcome = request(&notification, &testing::browser_target(ENDPOINT)).expect_err("refused");
+        assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large_4096"));
+    }
+
+    #[test]
+    fn the_longest_name_that_fits_has_the_limit() {
+        let payload_max = [("example.com", 1000), ("push.example.com", 2000)];
+        let payload_max = payload_max.map(|(name, bytes)| (name.to_owned(), bytes)).into();
+        let provider = WebPush { payload_max, ..provider() };
+        let hosts = ["example.com", "a.Push.example.com", "xpush.example.com", "myexample.com", ""];
+        assert_eq!(hosts.map(|host| provider.body_max(host)), [1000, 2000, 1000, 4096, 4096]);
     }
 
     #[test]
     fn what_cannot_be_sent_is_not_sent() {
-        let mut large = testing::offer();
-        large.content.body = "x".repeat(ece::PLAINTEXT_BYTES_MAX);
-        let outcome = request(&large, &testing::browser_target(ENDPOINT)).expect_err("refused");
-        assert_eq!(testing::meaning(&outcome), ("rejected", "payload_too_large"));
-
         let changed = |change: &dyn Fn(&mut parvis_engine::shopper::Subscription)| {
-            let PushTarget::WebPush { mut subscription } = testing::browser_target(ENDPOINT) else {
+            let Address::Target(PushTarget::WebPush { mut subscription }) = testing::browser_target(ENDPOINT) else {
                 panic!("a browser's target")
             };
             change(&mut subscription);
-            let outcome = request(&testing::offer(), &PushTarget::WebPush { subscription }).err();
+            let outcome = request(&testing::offer(), &Address::Target(PushTarget::WebPush { subscription })).err();
             outcome.map(|outcome| testing::meaning(&outcome).1.to_owned())
         };
         let expired = changed(&|subscription| subscription.expiration_time = Some(testing::now().as_millis()));
@@ -355,28 +427,52 @@ mod tests {
 
     #[test]
     fn replies_have_a_meaning() {
+        use Blame::{Message, Operator, Provider as Service, Setup};
         let mozilla = |errno: u32| json!({ "code": 0, "errno": errno, "error": "e", "message": "m" }).to_string();
+        let mismatch = json!({ "code": 401, "errno": 109, "message": "VAPID public key mismatch" }).to_string();
+        let apple = |reason: &str| json!({ "reason": reason }).to_string();
+        let google = "the VAPID credentials in the authorization header do not correspond to the credentials used to \
+                      create the subscriptions.\n";
+        let page = "<HTML><HEAD><TITLE>UnauthorizedRegistration</TITLE></HEAD></HTML>";
+        let gone = "push subscription has unsubscribed or expired.\n";
         let table = [
-            (201, String::new(), "accepted", ""),
-            (202, String::new(), "accepted", ""),
-            (301, String::new(), "rejected", "http_301"),
-            (400, mozilla(111), "rejected", "errno_111"),
-            (400, r#"{"reason":"BadJwtToken"}"#.to_owned(), "unavailable", "BadJwtToken"),
-            (400, r#"{"reason":"BadWebPushTopic"}"#.to_owned(), "rejected", "BadWebPushTopic"),
-            (401, mozilla(109), "unavailable", "errno_109"),
-            (403, r#"{"reason":"BadJwtToken"}"#.to_owned(), "unavailable", "BadJwtToken"),
-            (404, mozilla(102), "unregistered", "errno_102"),
-            (405, String::new(), "rejected", "http_405"),
-            (410, mozilla(103), "unregistered", "errno_103"),
-            (410, "push subscription has unsubscribed or expired.\n".to_owned(), "unregistered", "http_410"),
-            (413, mozilla(104), "rejected", "errno_104"),
-            (429, String::new(), "throttled", "http_429"),
-            (500, mozilla(999), "unavailable", "errno_999"),
-            (503, mozilla(201), "unavailable", "errno_201"),
+            (301, String::new(), "rejected", "http_301", Message),
+            (400, mozilla(101), "rejected", "errno_101", Message),
+            (400, mozilla(108), "rejected", "errno_108", Message),
+            (400, mozilla(110), "rejected", "errno_110", Message),
+            (400, mozilla(111), "rejected", "errno_111", Message),
+            (400, mozilla(112), "rejected", "errno_112", Message),
+            (400, mozilla(113), "rejected", "errno_113", Message),
+            (400, apple("BadJwtToken"), "unavailable", "BadJwtToken", Operator),
+            (400, apple("VapidPkHashMismatch"), "unavailable", "vapid_key_mismatch", Setup),
+            (400, apple("BadWebPushTopic"), "rejected", "BadWebPushTopic", Message),
+            (400, page.to_owned(), "unavailable", "UnauthorizedRegistration", Operator),
+            (401, mozilla(109), "unavailable", "errno_109", Operator),
+            (401, mismatch, "unavailable", "vapid_key_mismatch", Setup),
+            (403, apple("BadJwtToken"), "unavailable", "BadJwtToken", Operator),
+            (403, google.to_owned(), "unavailable", "vapid_key_mismatch", Setup),
+            (404, mozilla(102), "unregistered", "errno_102", Message),
+            (405, String::new(), "rejected", "http_405", Message),
+            (406, String::new(), "throttled", "http_406", Service),
+            (410, mozilla(103), "unregistered", "errno_103", Message),
+            (410, mozilla(105), "unregistered", "errno_105", Message),
+            (410, mozilla(106), "unregistered", "errno_106", Message),
+            (410, gone.to_owned(), "unregistered", "http_410", Message),
+            (413, mozilla(104), "rejected", "payload_too_large", Message),
+            (429, String::new(), "throttled", "http_429", Message),
+            (500, mozilla(999), "unavailable", "errno_999", Service),
+            (503, mozilla(201), "unavailable", "errno_201", Service),
+            (503, mozilla(202), "unavailable", "errno_202", Service),
         ];
-        for (status, body, meaning, word) in table {
-            let outcome = provider().outcome(&testing::reply(status, &[], &body), testing::now());
+        for (status, body, meaning, word, blame) in table {
+            let reply = testing::reply(status, &[], &body);
+            let outcome = provider().outcome(&reply, testing::now());
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {body}");
+            assert_eq!(provider().blame(&reply), Some(blame), "{status} {body}");
+        }
+        for status in [201, 202] {
+            let reply = testing::reply(status, &[], "");
+            assert_eq!(provider().outcome(&reply, testing::now()), Outcome::Accepted);
         }
         let throttled = testing::reply(429, &[("retry-after", "20")], "");
         let retry_after = Some(Duration::from_secs(20));

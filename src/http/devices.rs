@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use parvis_engine::{
     change::Registration,
-    id::{DeviceId, ShopperId},
+    id::{AppId, DeviceId, ShopperId},
     notification::Channel,
     shopper::{Device, PushTarget},
     time::Timestamp,
@@ -42,6 +42,9 @@ pub(super) struct View {
     #[schema(value_type = String)]
     shopper: ShopperId,
     platform: String,
+    /// The app that is installed, as the configuration names it.
+    #[schema(value_type = String)]
+    app: AppId,
     /// `apns`, `fcm` or `webpush`; absent once the service has said that the target is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -78,7 +81,9 @@ pub(super) async fn put(
         let detail = "this token does not name that shopper; register without `shopper`, or from the back end";
         return Err(Problem::at(Kind::Forbidden, "/shopper", detail));
     }
-    let problems = registration.problems();
+    let mut problems = registration.problems();
+    let app = registration.app.clone().unwrap_or_default();
+    problems.extend(services.couriers.refusal(&app, registration.target.as_ref().map(PushTarget::channel)));
     if !problems.is_empty() {
         return Err(Problem::invalid(problems));
     }
@@ -103,6 +108,7 @@ pub(super) async fn get(
     Ok(Json(View {
         device,
         shopper,
+        app: known.app(),
         platform: known.platform.into(),
         channel: known.target.as_ref().map(PushTarget::channel),
         locale: known.locale.map(Into::into),

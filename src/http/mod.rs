@@ -47,7 +47,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub use serve::serve;
 
 use crate::{
-    catalog::Catalog, clock::Clock, config::size, fleet::Fleet, report::Reporter, shard::Shards, store::Store,
+    catalog::Catalog, clock::Clock, config::size, delivery::Couriers, fleet::Fleet, report::Reporter, shard::Shards,
+    store::Store,
 };
 use auth::{Gate, Scope};
 use idempotency::Repeats;
@@ -155,6 +156,8 @@ pub struct Services {
     pub catalog: Catalog,
     /// How scanners and beacons fare.
     pub fleet: Fleet,
+    /// The apps and their push services.
+    pub couriers: Arc<Couriers>,
     /// Tells the time.
     pub clock: Clock,
     /// Who gets in.

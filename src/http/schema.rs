@@ -94,6 +94,8 @@ pub(crate) struct Registration {
     shopper: Option<String>,
     #[schema(example = "ios")]
     platform: String,
+    /// The app that is installed, as the configuration names it; `default` if absent.
+    app: Option<String>,
     target: Option<Target>,
     /// BCP 47.
     #[schema(example = "fr-FR")]

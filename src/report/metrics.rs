@@ -6,6 +6,7 @@ use parvis_engine::{
     matching::TransitionKind,
     notification::{Channel, Milestone},
     retry::Outcome,
+    time::Timestamp,
 };
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -15,9 +16,12 @@ use prometheus_client::{
 
 use crate::{
     catalog::Standing,
+    delivery::{Route, breaker::State, courier::Credential},
     fleet::{self, BeaconState, ScannerState},
     store::Loss,
 };
+
+mod delivery;
 
 type Counts<L> = Family<L, Counter<u64, AtomicU64>>;
 
@@ -99,6 +103,7 @@ pub(crate) struct Metrics {
     scanners_deaf: Gauge,
     beacons: Family<InState, Gauge>,
     beacons_unknown: Gauge,
+    delivery: delivery::Delivery,
 }
 
 impl Metrics {
@@ -130,7 +135,9 @@ impl Metrics {
             scanners_deaf: Gauge::default(),
             beacons: Family::default(),
             beacons_unknown: Gauge::default(),
+            delivery: delivery::Delivery::default(),
         };
+        metrics.delivery.register(&mut metrics.registry);
         metrics.register();
         metrics.register_fleet();
         metrics.register_catalog();
@@ -248,6 +255,26 @@ impl Metrics {
             Outcome::Unavailable { .. } => "unavailable",
         };
         self.attempts.get_or_create(&Attempted { channel: channel.name(), outcome }).inc();
+    }
+
+    pub(crate) fn breaker(&self, route: &Route, state: State) {
+        self.delivery.breaker(route, state);
+    }
+
+    pub(crate) fn no_breaker(&self, route: &Route) {
+        self.delivery.no_breaker(route);
+    }
+
+    pub(crate) fn breakers(&self) -> Vec<(Route, State)> {
+        self.delivery.breakers()
+    }
+
+    pub(crate) fn postponed(&self, route: &Route, reason: &'static str) {
+        self.delivery.postponed(route, reason);
+    }
+
+    pub(crate) fn credentials(&self, credentials: &[Credential], now: Timestamp) {
+        self.delivery.credentials(credentials, now);
     }
 
     pub(crate) fn accepted_after(&self, channel: Channel, span: std::time::Duration) {

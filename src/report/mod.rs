@@ -21,6 +21,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     catalog::Standing,
+    delivery::{Route, breaker, courier::Credential},
     fleet::{Change, Counts},
     ingest::Taken,
     store::{End, Loss, Settlement, Sizes, Step},
@@ -213,10 +214,35 @@ impl Reporter {
         }
     }
 
+    /// A provider is asked from now on, or not, or only tried.
+    pub fn breaker(&self, route: &Route, state: breaker::State) {
+        self.metrics.breaker(route, state);
+    }
+
+    /// There is no way out to this provider any more.
+    pub fn no_breaker(&self, route: &Route) {
+        self.metrics.no_breaker(route);
+    }
+
+    /// Whether providers are asked, by route.
+    pub fn breakers(&self) -> Vec<(Route, breaker::State)> {
+        self.metrics.breakers()
+    }
+
+    /// An attempt was put off without asking a provider.
+    pub fn postponed(&self, route: &Route, reason: &'static str) {
+        self.metrics.postponed(route, reason);
+    }
+
+    /// How credentials stand.
+    pub fn credentials(&self, credentials: &[Credential], now: Timestamp) {
+        self.metrics.credentials(credentials, now);
+    }
+
     /// An entry was settled, and that is durable.
     pub fn settled(&self, settlement: &Settlement) {
         let End::Terminal { milestone, detail, .. } = &settlement.end else { return };
-        self.metrics.milestone(settlement.channel, *milestone);
+        self.metrics.milestone(settlement.queue.channel, *milestone);
         let what = What::Milestone { notification: settlement.id, milestone: *milestone, detail: detail.clone() };
         self.send(Event { at: settlement.at, recorded_at: settlement.at, shopper: settlement.shopper.clone(), what });
     }

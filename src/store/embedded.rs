@@ -6,6 +6,7 @@
 mod any_bytes;
 mod calls;
 mod codec;
+mod dead;
 mod disk;
 mod erasure;
 mod export;
@@ -25,7 +26,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::Channel,
+    notification::{Channel, Notification},
     time::Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,8 +40,8 @@ use self::{
     writer::{Job, Writer},
 };
 use super::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, Durable, Error, Horizon, JournalQuery, Life, Loss,
-    Record, Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Config, DeadQuery, Durable, Error, Horizon, JournalQuery,
+    Life, Loss, Note, Queue, Record, Settlement, Sizes, Step, Store, note,
     rows::{Batch, Contents, Export},
     state::Pending,
 };
@@ -140,11 +141,11 @@ fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(),
         effects.push(Effect::Kept { hash: answer.value().0, place: place.value() });
     }
     let outbox = transaction.open_table(tables::OUTBOX)?;
-    for channel in Channel::ALL {
-        let code = tables::code(channel);
-        let waiting = outbox.range((code, i64::MIN, 0)..=(code, i64::MAX, u128::MAX))?.count();
-        effects.push(Effect::Waiting(channel, i64::try_from(waiting).unwrap_or(i64::MAX)));
+    let mut waiting: BTreeMap<Queue, i64> = BTreeMap::new();
+    for row in outbox.range::<tables::Slot>(..)? {
+        *waiting.entry(tables::place(row?.0.value())?.0).or_default() += 1;
     }
+    effects.extend(waiting.into_iter().map(|(queue, count)| Effect::Waiting(queue, count)));
     volatile.apply(effects, &mut Extent::default());
     Ok(())
 }
@@ -159,11 +160,7 @@ fn prepare(commit: Commit) -> Result<Prepared, Error> {
     };
     Ok(Prepared {
         changes: commit.changes.into_iter().map(encode_change).collect::<Result<_, Error>>()?,
-        outbox: commit
-            .outbox
-            .into_iter()
-            .map(|message| codec::encode(&message).map(|bytes| (message, bytes)))
-            .collect::<Result<_, Error>>()?,
+        outbox: encode_all(commit.outbox)?,
         bonds: commit.bonds,
         events: commit
             .events
@@ -173,6 +170,11 @@ fn prepare(commit: Commit) -> Result<Prepared, Error> {
             })
             .collect::<Result<_, Error>>()?,
     })
+}
+
+/// Messages, each with its bytes.
+fn encode_all(messages: Vec<Notification>) -> Result<Vec<(Notification, Vec<u8>)>, Error> {
+    messages.into_iter().map(|message| codec::encode(&message).map(|bytes| (message, bytes))).collect()
 }
 
 fn is_volatile(commit: &Commit) -> bool {
@@ -217,13 +219,19 @@ impl Store for Embedded {
         Ok(self.volatile.state.order_owner(order))
     }
 
-    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+    async fn claim(&self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
         let (file, volatile) = (self.file.clone(), self.volatile.clone());
-        let claim = blocking(move || read::claim(&file, &volatile, (channel, now), limit, lease)).await;
+        let claim = blocking(move || read::claim(&file, &volatile, (queue, now), limit, lease)).await;
         self.mended(claim).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
+        let prepare = |mut settlement: Settlement| {
+            settlement.check();
+            let then = encode_all(std::mem::take(&mut settlement.then))?;
+            Ok((settlement, then))
+        };
+        let settlements = settlements.into_iter().map(prepare).collect::<Result<_, Error>>()?;
         self.ask(Call::Settle(settlements)).await.map(drop)
     }
 
@@ -251,6 +259,10 @@ impl Store for Embedded {
     async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
         let reply = self.ask(Call::Report(id, step)).await?;
         if let Reply::Known(known) = reply { Ok(known) } else { Err(mismatch()) }
+    }
+
+    async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error> {
+        self.read(move |transaction| dead::list(transaction, &query)).await
     }
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
@@ -291,6 +303,17 @@ impl Store for Embedded {
         self.ask(Call::Keep { key: key.to_owned(), answer, at }).await.map(drop)
     }
 
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error> {
+        let name = name.to_owned();
+        self.read(move |transaction| read::note(transaction, &name)).await
+    }
+
+    async fn keep_note(&self, name: &str, bytes: Vec<u8>, version: u64) -> Result<Option<u64>, Error> {
+        note::check(name, &bytes)?;
+        let reply = self.ask(Call::Note { name: name.to_owned(), bytes, version }).await?;
+        if let Reply::Noted(version) = reply { Ok(version) } else { Err(mismatch()) }
+    }
+
     async fn export(&self) -> Result<Box<dyn Export>, Error> {
         let file = self.file.clone();
         let snapshot = blocking(move || file.pin()).await?;
@@ -307,9 +330,10 @@ impl Store for Embedded {
     }
 
     async fn sizes(&self) -> Result<Sizes, Error> {
-        let waiting: BTreeMap<_, _> =
-            Channel::ALL.into_iter().map(|channel| (channel, self.volatile.waiting(channel))).collect();
-        Ok(Sizes { shoppers: self.volatile.state.shoppers(), waiting, bytes: self.file.bytes() })
+        let mut waiting: BTreeMap<_, _> = Channel::ALL.into_iter().map(|channel| (channel, 0)).collect();
+        let queues = self.volatile.waiting();
+        queues.iter().for_each(|(queue, count)| *waiting.entry(queue.channel).or_default() += count);
+        Ok(Sizes { shoppers: self.volatile.state.shoppers(), waiting, queues, bytes: self.file.bytes() })
     }
 
     fn crash_loss(&self) -> Loss {

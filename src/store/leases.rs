@@ -5,19 +5,21 @@ use std::{
     time::Duration,
 };
 
-use parvis_engine::{id::NotificationId, notification::Channel, time::Timestamp};
+use parvis_engine::{id::NotificationId, time::Timestamp};
 
-/// Where an entry stands in the outbox: by channel, then by due time.
-pub(super) type Place = (Channel, Timestamp, NotificationId);
+use super::Queue;
+
+/// Where an entry stands in the outbox: by queue, then by due time.
+pub(super) type Place = (Queue, Timestamp, NotificationId);
 
 /// All leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: BTreeMap<NotificationId, Lease>,
     /// The leases that are not being settled, by their ends.
-    ends: BTreeSet<(Channel, Timestamp, NotificationId)>,
-    /// By channel: before this place nothing is free, so that a claim need not pass what is leased again and again.
-    first_free: BTreeMap<Channel, Place>,
+    ends: BTreeSet<(Queue, Timestamp, NotificationId)>,
+    /// By queue: before this place nothing is free, so that a claim need not pass what is leased again and again.
+    first_free: BTreeMap<Queue, Place>,
     given: u64,
 }
 
@@ -30,22 +32,21 @@ struct Lease {
 }
 
 impl Leases {
-    /// Where a claim of a channel may begin.
-    pub(super) fn first_free(&mut self, channel: Channel, now: Timestamp) -> Place {
+    /// Where a claim of a queue may begin.
+    pub(super) fn first_free(&mut self, queue: Queue, now: Timestamp) -> Place {
         let least = NotificationId::from_u128(0);
-        let from = (channel, Timestamp::MIN, least);
-        let over: Vec<_> =
-            self.ends.range(from..).take_while(|end| end.0 == channel && end.1 <= now).copied().collect();
+        let from = (queue, Timestamp::MIN, least);
+        let over: Vec<_> = self.ends.range(from..).take_while(|end| end.0 == queue && end.1 <= now).copied().collect();
         for end in over {
             self.ends.remove(&end);
             if let Some(place) = self.held.get(&end.2).map(|lease| lease.place) {
                 self.freed(place);
             }
         }
-        self.first_free.get(&channel).copied().unwrap_or(from)
+        self.first_free.get(&queue).copied().unwrap_or(from)
     }
 
-    /// A claim of the channel has found nothing free before this place.
+    /// A claim of the queue has found nothing free before this place.
     pub(super) fn passed(&mut self, place: Place) {
         self.first_free.insert(place.0, place);
     }
@@ -73,10 +74,10 @@ impl Leases {
         self.given
     }
 
-    /// When the first lease of a channel ends.
-    pub(super) fn next_end(&self, channel: Channel) -> Option<Timestamp> {
-        let from = (channel, Timestamp::MIN, NotificationId::from_u128(0));
-        self.ends.range(from..).next().filter(|end| end.0 == channel).map(|end| end.1)
+    /// When the first lease of a queue ends.
+    pub(super) fn next_end(&self, queue: Queue) -> Option<Timestamp> {
+        let from = (queue, Timestamp::MIN, NotificationId::from_u128(0));
+        self.ends.range(from..).next().filter(|end| end.0 == queue).map(|end| end.1)
     }
 
     /// Takes a lease for settling; none if it is not the caller's any more. Then [`Leases::end`] or
@@ -110,7 +111,7 @@ impl Leases {
 }
 
 impl Lease {
-    fn end(&self) -> (Channel, Timestamp, NotificationId) {
+    fn end(&self) -> (Queue, Timestamp, NotificationId) {
         (self.place.0, self.until, self.place.2)
     }
 }

@@ -1,12 +1,16 @@
 //! How a notification's life grows, the same for every engine. It knows nothing of where lives are kept.
 
 use parvis_engine::{
+    id::NotificationId,
     notification::{Milestone, Notification},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{End, Life, Step};
+use super::{
+    End, Life, Step,
+    outbox::{Cursor, dead_at},
+};
 
 /// The part of a life that changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +67,11 @@ impl Progress {
     /// The time of the last step of a life that has ended.
     pub(super) fn idle_since(&self) -> Option<Timestamp> {
         self.has_ended().then(|| self.milestones.iter().map(|step| step.at).max()).flatten()
+    }
+
+    /// Where the message stands in the list of those that were given up, if it was.
+    pub(super) fn dead(&self, id: NotificationId) -> Option<Cursor> {
+        dead_at(&self.milestones).map(|at| Cursor { at, id })
     }
 
     pub(super) fn of(self, notification: Notification) -> Life {

@@ -19,10 +19,11 @@ use tokio::sync::watch;
 
 pub use self::faults::{Fault, Faults};
 use super::{
-    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Entry, Error, Horizon, JournalQuery,
-    Life, Loss, Record, Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Cursor, DeadQuery, Durable, End, Entry, Error,
+    Horizon, JournalQuery, Life, Loss, Note, Queue, Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
+    note,
     rows::{Batch, Contents, Export},
     state::{Origin, Pending, Put, State},
 };
@@ -43,11 +44,13 @@ struct Rest {
     outbox: BTreeMap<Place, u32>,
     leases: Leases,
     messages: BTreeMap<NotificationId, (Notification, Progress)>,
+    dead: BTreeSet<Cursor>,
     journal: BTreeMap<(Timestamp, u64), Event>,
     recorded: u64,
     catalog: BTreeMap<(String, String), String>,
     answers: BTreeMap<String, (Timestamp, Answer)>,
     spent: BTreeMap<CampaignId, u64>,
+    notes: BTreeMap<String, Note>,
     /// The import that has not ended, and how many rows of it are here.
     part: Option<(u64, u64)>,
     closed: bool,
@@ -96,14 +99,7 @@ impl Memory {
         }
         let mut grew = false;
         for message in commit.outbox {
-            if !rest.messages.contains_key(&message.id) {
-                let place = (message.channel, message.not_before, message.id);
-                rest.outbox.insert(place, 0);
-                rest.leases.freed(place);
-                let progress = Progress::begin(&message);
-                rest.messages.insert(message.id, (message, progress));
-                grew = true;
-            }
+            grew |= rest.enqueue(message);
         }
         for event in commit.events {
             rest.recorded += 1;
@@ -137,10 +133,24 @@ impl Default for Memory {
 }
 
 impl Rest {
+    /// False if the message is known.
+    fn enqueue(&mut self, message: Notification) -> bool {
+        if self.messages.contains_key(&message.id) {
+            return false;
+        }
+        let place = (Queue::of(&message), message.not_before, message.id);
+        self.outbox.insert(place, 0);
+        self.leases.freed(place);
+        let progress = Progress::begin(&message);
+        self.messages.insert(message.id, (message, progress));
+        true
+    }
+
     fn erase(&mut self, shopper: &ShopperId) {
         let ids: BTreeSet<_> =
             self.messages.iter().filter(|(_, (message, _))| message.shopper == *shopper).map(|(id, _)| *id).collect();
         self.outbox.retain(|(_, _, id), _| !ids.contains(id));
+        self.dead.retain(|dead| !ids.contains(&dead.id));
         for id in ids {
             self.messages.remove(&id);
             self.leases.end(id);
@@ -148,24 +158,32 @@ impl Rest {
         self.journal.retain(|_, event| event.shopper != *shopper);
     }
 
-    fn settle(&mut self, settlement: Settlement) {
-        let Some(place) = self.leases.settle(settlement.id, settlement.lease) else { return };
+    /// True if an entry was added, or is due earlier than its lease would have ended.
+    fn settle(&mut self, settlement: Settlement) -> bool {
+        let Some(place) = self.leases.settle(settlement.id, settlement.lease) else { return false };
         self.leases.end(settlement.id);
         self.outbox.remove(&place);
-        let Some((_, progress)) = self.messages.get_mut(&settlement.id) else { return };
+        let Some((_, progress)) = self.messages.get_mut(&settlement.id) else { return false };
         progress.settle(settlement.at, &settlement.end);
+        self.dead.extend(progress.dead(settlement.id));
+        let mut grew = false;
         if let End::Again { at, attempts, .. } = settlement.end {
             self.outbox.insert((place.0, at, place.2), attempts);
             self.leases.freed((place.0, at, place.2));
+            grew = true;
         }
+        for message in settlement.then {
+            grew |= self.enqueue(message);
+        }
+        grew
     }
 
-    fn claim(&mut self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Claim {
+    fn claim(&mut self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Claim {
         let mut entries = Vec::new();
         let mut next = None;
-        let from = self.leases.first_free(channel, now);
+        let from = self.leases.first_free(queue, now);
         let mut reached = from;
-        let to = (channel, Timestamp::MAX, NotificationId::from_u128(u128::MAX));
+        let to = (queue, Timestamp::MAX, NotificationId::from_u128(u128::MAX));
         for (place, attempts) in self.outbox.range(from..=to) {
             reached = *place;
             if place.1 > now {
@@ -183,7 +201,7 @@ impl Rest {
         }
         self.leases.passed(reached);
         if entries.is_empty() && limit > 0 {
-            Claim::NothingUntil(next.into_iter().chain(self.leases.next_end(channel)).min())
+            Claim::NothingUntil(next.into_iter().chain(self.leases.next_end(queue)).min())
         } else {
             Claim::Entries(entries)
         }
@@ -228,11 +246,12 @@ impl Store for Memory {
         Ok(self.state.order_owner(order))
     }
 
-    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
-        Ok(self.rest()?.claim(channel, now, limit, lease))
+    async fn claim(&self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+        Ok(self.rest()?.claim(queue, now, limit, lease))
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
+        settlements.iter().for_each(Settlement::check);
         let mut rest = self.rest()?;
         let fault = self.faults.planned().settlements.pop_front();
         if fault == Some(Fault::Corrupt) {
@@ -241,10 +260,12 @@ impl Store for Memory {
         if matches!(fault, Some(Fault::Before | Fault::Conflict)) {
             return Err(Error::Unavailable("injected, before".to_owned()));
         }
-        let again = settlements.iter().any(|settlement| matches!(settlement.end, End::Again { .. }));
-        settlements.into_iter().for_each(|settlement| rest.settle(settlement));
+        let mut grew = false;
+        for settlement in settlements {
+            grew |= rest.settle(settlement);
+        }
         drop(rest);
-        if again {
+        if grew {
             self.bump();
         }
         if fault.is_some() { Err(Error::Unavailable("injected, after".to_owned())) } else { Ok(()) }
@@ -281,6 +302,13 @@ impl Store for Memory {
         Ok(true)
     }
 
+    async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error> {
+        let rest = self.rest()?;
+        let dead = rest.dead.iter().rev().skip_while(|dead| query.before.is_some_and(|before| **dead >= before));
+        let lives = dead.filter_map(|dead| rest.messages.get(&dead.id)).filter(|(message, _)| query.wants(message));
+        Ok(lives.take(query.limit).map(|(message, progress)| progress.clone().of(message.clone())).collect())
+    }
+
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
         let rest = self.rest()?;
         let from = (query.since.unwrap_or(Timestamp::MIN), 0);
@@ -307,6 +335,8 @@ impl Store for Memory {
         rest.journal.retain(|(at, _), _| *at >= until);
         rest.answers.retain(|_, (at, _)| *at >= horizon.answers);
         rest.messages.retain(|_, (_, progress)| progress.idle_since().is_none_or(|at| at >= until));
+        let Rest { dead, messages, .. } = &mut *rest;
+        dead.retain(|dead| messages.contains_key(&dead.id));
         Ok(())
     }
 
@@ -348,6 +378,21 @@ impl Store for Memory {
         Ok(())
     }
 
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error> {
+        Ok(self.rest()?.notes.get(name).cloned())
+    }
+
+    async fn keep_note(&self, name: &str, bytes: Vec<u8>, version: u64) -> Result<Option<u64>, Error> {
+        note::check(name, &bytes)?;
+        let mut rest = self.rest()?;
+        if rest.notes.get(name).map_or(0, |note| note.version) != version {
+            return Ok(None);
+        }
+        let version = version + 1;
+        rest.notes.insert(name.to_owned(), Note { version, bytes });
+        Ok(Some(version))
+    }
+
     async fn export(&self) -> Result<Box<dyn Export>, Error> {
         self.rows().map(|rows| Box::new(rows) as Box<dyn Export>)
     }
@@ -367,8 +412,12 @@ impl Store for Memory {
     async fn sizes(&self) -> Result<Sizes, Error> {
         let rest = self.rest()?;
         let mut waiting: BTreeMap<_, _> = Channel::ALL.into_iter().map(|channel| (channel, 0)).collect();
-        rest.outbox.keys().for_each(|(channel, _, _)| *waiting.entry(*channel).or_default() += 1);
-        Ok(Sizes { shoppers: self.state.shoppers(), waiting, bytes: 0 })
+        let mut queues = BTreeMap::new();
+        for (queue, _, _) in rest.outbox.keys() {
+            *waiting.entry(queue.channel).or_default() += 1;
+            *queues.entry(*queue).or_default() += 1;
+        }
+        Ok(Sizes { shoppers: self.state.shoppers(), waiting, queues, bytes: 0 })
     }
 
     async fn close(&self) -> Result<(), Error> {

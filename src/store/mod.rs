@@ -9,6 +9,8 @@ mod leases;
 mod life;
 mod loss;
 pub mod memory;
+pub mod note;
+mod outbox;
 pub mod redis;
 pub mod rows;
 mod state;
@@ -18,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::{Channel, Milestone, Notification},
+    notification::{Channel, Notification},
     per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
@@ -31,6 +33,8 @@ pub use self::{
     config::{Config, Kind},
     embedded::Embedded,
     loss::Loss,
+    note::Note,
+    outbox::{Claim, Cursor, DeadQuery, End, Entry, Life, Queue, Settlement, Step},
 };
 use crate::report::Event;
 
@@ -109,90 +113,6 @@ pub enum Committed {
     Conflict(Vec<ShopperId>),
 }
 
-/// A message that was claimed, to be settled before its lease ends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The message.
-    pub notification: Notification,
-    /// How often a provider was asked.
-    pub attempts: u32,
-    /// Proves the claim.
-    pub lease: u64,
-}
-
-/// What a claim gave.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Claim {
-    /// Due entries, earliest due first, now leased to the caller.
-    Entries(Vec<Entry>),
-    /// Nothing is due before this time, if ever; where several nodes write: nothing is known to be. Then ask again.
-    NothingUntil(Option<Timestamp>),
-}
-
-/// What became of a claimed entry.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settlement {
-    /// Whose message it is.
-    pub shopper: ShopperId,
-    /// Through which service it goes.
-    pub channel: Channel,
-    /// Which message.
-    pub id: NotificationId,
-    /// The claim's proof; a settlement whose lease has passed to somebody else is ignored.
-    pub lease: u64,
-    /// When.
-    pub at: Timestamp,
-    /// The result.
-    pub end: End,
-}
-
-/// How a claimed entry ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// Its life is over: one of the terminal milestones.
-    Terminal {
-        /// Which.
-        milestone: Milestone,
-        /// More about it.
-        detail: Option<String>,
-        /// How often a provider was asked by now.
-        attempts: u32,
-    },
-    /// It goes back into the outbox.
-    Again {
-        /// Due at.
-        at: Timestamp,
-        /// How often a provider was asked by now.
-        attempts: u32,
-        /// Why.
-        detail: Option<String>,
-    },
-}
-
-/// A notification and its life so far.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Life {
-    /// The message.
-    pub notification: Notification,
-    /// Its milestones, oldest first.
-    pub milestones: Vec<Step>,
-    /// How often a provider was asked.
-    pub attempts: u32,
-}
-
-/// One reached milestone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    /// Which.
-    pub milestone: Milestone,
-    /// When.
-    pub at: Timestamp,
-    /// More about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-}
-
 /// Which journal rows are asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JournalQuery {
@@ -255,6 +175,8 @@ pub struct Sizes {
     pub shoppers: u64,
     /// Entries waiting or leased, by channel.
     pub waiting: BTreeMap<Channel, u64>,
+    /// The same by queue, without empty ones; where nodes share a store, of the queues that this one has claimed from.
+    pub queues: BTreeMap<Queue, u64>,
     /// Bytes on disk.
     pub bytes: u64,
 }
@@ -274,10 +196,13 @@ pub trait Store: Send + Sync {
     /// Whose order it is: of several shoppers the least id's; once that one gives it up, the next or, till a start, nobody.
     async fn order_owner(&self, order: &OrderId) -> Result<Option<ShopperId>, Error>;
 
-    /// Leases due entries of a channel to the caller until `now + lease`. Expired leases are due again.
-    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error>;
+    /// Leases due entries of a queue to the caller until `now + lease`. Expired leases are due again.
+    async fn claim(&self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error>;
 
-    /// Ends claims. Answers when it is durable.
+    /// Ends claims, each for itself with what follows from it. Answers when it is durable.
+    ///
+    /// # Panics
+    /// If what follows from a settlement is for another shopper.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error>;
 
     /// Changes whenever entries were added or became due earlier.
@@ -297,6 +222,9 @@ pub trait Store: Send + Sync {
 
     /// Adds a milestone that was reported from outside; false if there is no such notification. A repeat is harmless.
     async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error>;
+
+    /// Lives that ended with the milestone dead, newest end first.
+    async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error>;
 
     /// Journal rows, oldest first.
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error>;
@@ -319,6 +247,13 @@ pub trait Store: Send + Sync {
 
     /// Keeps an answer. Answers when it is durable.
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error>;
+
+    /// A small named value.
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error>;
+
+    /// Keeps a small named value if it still has this version; 0 if there must be none. Gives the new version when it is
+    /// durable, or none if somebody was faster. Longer ones than [`note::BYTES_MAX`] are refused.
+    async fn keep_note(&self, name: &str, bytes: Vec<u8>, version: u64) -> Result<Option<u64>, Error>;
 
     /// Everything that is durable, to be read row by row while commits go on.
     async fn export(&self) -> Result<Box<dyn Export>, Error>;

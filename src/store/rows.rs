@@ -19,6 +19,8 @@ pub enum Row {
     Generation(u64),
     /// One object of the control plane.
     Object(Object),
+    /// A small named value.
+    Note(Named),
     /// What is spent of a campaign's budget.
     Budget(Budget),
     /// A shopper's durable state.
@@ -41,6 +43,19 @@ pub struct Object {
     pub id: String,
     /// The JSON that was put.
     pub json: String,
+}
+
+/// A small named value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+    /// Counts how often it was kept; at least 1.
+    pub version: u64,
+    /// The value, in base64.
+    #[serde(with = "base64_text")]
+    pub bytes: Vec<u8>,
 }
 
 /// What is spent of a campaign's budget.
@@ -146,8 +161,7 @@ pub enum Contents {
 }
 
 mod answer {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::Answer;
 
@@ -156,19 +170,33 @@ mod answer {
     struct Written {
         status: u16,
         content_type: String,
-        body: String,
+        #[serde(with = "super::base64_text")]
+        body: Vec<u8>,
         request_hash: u64,
     }
 
     pub(super) fn serialize<S: Serializer>(answer: &Answer, serializer: S) -> Result<S::Ok, S::Error> {
         let Answer { status, content_type, body, request_hash } = answer.clone();
-        Written { status, content_type, body: BASE64_STANDARD.encode(body), request_hash }.serialize(serializer)
+        Written { status, content_type, body, request_hash }.serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Answer, D::Error> {
         let Written { status, content_type, body, request_hash } = Written::deserialize(deserializer)?;
-        let body = BASE64_STANDARD.decode(body).map_err(|error| D::Error::custom(format!("body: {error}")))?;
         Ok(Answer { status, content_type, body, request_hash })
+    }
+}
+
+mod base64_text {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        BASE64_STANDARD.encode(bytes).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map_err(|error| D::Error::custom(format!("no base64: {error}")))
     }
 }
 

@@ -122,7 +122,7 @@ async fn what_fails_is_tried_again_until_it_works() {
 #[tokio::test]
 async fn what_can_never_work_is_given_up_by_name() {
     let rig = open().await;
-    let reasons = [("BadTopic", 400), ("INVALID_ARGUMENT", 400), ("too large", 413)];
+    let reasons = [("BadCollapseId", 400), ("INVALID_ARGUMENT", 400), ("too large", 413)];
     let targets = all(&rig);
     for (target, (reason, status)) in targets.iter().zip(reasons) {
         let failing = Behaviour::Failing { status, reason: Some(reason.to_owned()), times: None };

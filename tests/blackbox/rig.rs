@@ -39,13 +39,17 @@ pub(crate) const TOPIC: &str = "com.example.shop";
 pub(crate) const SHOP: (f64, f64) = (48.8706, 2.3319);
 
 /// What every daemon is started with: patience that a test can wait for.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("http.listen", "127.0.0.1:0"),
     ("lanes.patience.attempts_max", "1000"),
     ("lanes.patience.backoff_min", "100ms"),
     ("lanes.patience.backoff_max", "500ms"),
+    ("lanes.breaker.open_min", "100ms"),
+    ("lanes.breaker.open_max", "500ms"),
+    ("lanes.retries.per_minute_min", "1000000"),
     ("delivery.request_timeout", "2s"),
     ("delivery.connect_timeout", "2s"),
+    ("delivery.apns.server_error_wait", "0s"),
 ];
 
 /// A configured daemon, running or not, and the providers that it sends to.

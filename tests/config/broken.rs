@@ -292,7 +292,7 @@ fn what_is_wrong_outside_the_file_is_told_by_its_name() {
     let expected = [
         "environment variable PARVIS__ENGINE__TRACK__SPEED_MAX_MPS: engine.track.speed_max_mps: invalid type: string \
          \"fast\", expected f64",
-        "environment variable PARVIS__LANES__WINDOW: lanes.window: must be from 1 to 100000",
+        "environment variable PARVIS__LANES__WINDOW: lanes.window: must be from 2 to 100000",
         "environment variable PARVIS__SHARDS__COUNT__MAX: shards.count.max: a value stands where this needs a table",
         &unknown,
         "command line, node.nmae: node.nmae: unknown field `nmae`, expected `name` or `shutdown_deadline`",

@@ -13,14 +13,13 @@ use async_trait::async_trait;
 use parvis::{
     report::Event,
     store::{
-        Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Record, Settlement,
-        Sizes, Step, Store,
+        Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Error, Horizon, JournalQuery, Life, Note,
+        Queue, Record, Settlement, Sizes, Step, Store,
         rows::{Batch, Contents, Export},
     },
 };
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::Channel,
     time::Timestamp,
 };
 use tokio::sync::watch;
@@ -130,7 +129,7 @@ impl Store for Ledger {
     async fn order_owner(&self, _: &OrderId) -> Result<Option<ShopperId>, Error> {
         not_here()
     }
-    async fn claim(&self, _: Channel, _: Timestamp, _: usize, _: Duration) -> Result<Claim, Error> {
+    async fn claim(&self, _: Queue, _: Timestamp, _: usize, _: Duration) -> Result<Claim, Error> {
         not_here()
     }
     async fn settle(&self, _: Vec<Settlement>) -> Result<(), Error> {
@@ -152,6 +151,15 @@ impl Store for Ledger {
         not_here()
     }
     async fn report(&self, _: NotificationId, _: Step) -> Result<bool, Error> {
+        not_here()
+    }
+    async fn dead(&self, _: DeadQuery) -> Result<Vec<Life>, Error> {
+        not_here()
+    }
+    async fn note(&self, _: &str) -> Result<Option<Note>, Error> {
+        not_here()
+    }
+    async fn keep_note(&self, _: &str, _: Vec<u8>, _: u64) -> Result<Option<u64>, Error> {
         not_here()
     }
     async fn journal(&self, _: JournalQuery) -> Result<Vec<Event>, Error> {

@@ -16,7 +16,7 @@ use parvis_engine::{
 };
 use serde_json::{Value, json};
 
-use crate::server::{NOW, Server, now, transition};
+use crate::server::{NOW, Server, Wanted, now, transition};
 
 #[tokio::test]
 async fn a_device_is_registered_shown_without_its_token_and_forgotten() {
@@ -28,6 +28,7 @@ async fn a_device_is_registered_shown_without_its_token_and_forgotten() {
     let shown = server.call(Scope::Read, Method::GET, "/v1/devices/phone", &Value::Null).await;
     assert!(!String::from_utf8_lossy(&shown.body).contains("aabbcc"), "the token is a secret");
     assert_eq!(shown.json()["channel"], "apns");
+    assert_eq!(shown.json()["app"], "default");
     let delete = || server.call(Scope::Ingest, Method::DELETE, "/v1/devices/phone", &Value::Null);
     assert_eq!(delete().await.status, StatusCode::NO_CONTENT);
     delete().await.problem("not_found");
@@ -47,6 +48,31 @@ async fn a_registration_that_is_wrong_names_its_place() {
         let document = server.call(Scope::Ingest, Method::PUT, "/v1/devices/phone", &body).await.problem(kind);
         assert_eq!(document["errors"][0]["pointer"], pointer, "{document}");
     }
+}
+
+#[tokio::test]
+async fn a_device_names_an_app_that_is_there_and_has_its_channel() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("vapid.pem");
+    std::fs::write(&key, rcgen::KeyPair::generate().expect("a key").serialize_pem()).expect("writable");
+    let text = format!("[apps.loyalty.webpush]\nkey = {:?}\nsubject = \"mailto:push@shop.example\"", key);
+    let delivery = toml::from_str(&text).expect("a section");
+    let server = Server::start_with(Wanted { delivery, ..Wanted::default() }).await;
+    let apns = json!({"channel": "apns", "token": "aabbcc".repeat(11), "topic": "com.example.shop"});
+    let cases = [
+        (json!({"platform": "ios", "app": "loyality"}), "/app", "default, loyalty"),
+        (json!({"platform": "ios", "app": "loyalty", "target": apns}), "/target/channel", "it has webpush"),
+        (json!({"platform": "ios", "target": apns}), "/target/channel", "it has no channel"),
+    ];
+    for (body, pointer, word) in cases {
+        let document = server.call(Scope::Ingest, Method::PUT, "/v1/devices/phone", &body).await.problem("invalid");
+        assert_eq!(document["errors"][0]["pointer"], pointer, "{document}");
+        assert!(document.to_string().contains(word), "{document}");
+    }
+    let body = json!({"platform": "ios", "app": "loyalty"});
+    assert_eq!(server.call(Scope::Ingest, Method::PUT, "/v1/devices/phone", &body).await.status, StatusCode::OK);
+    let shown = server.call(Scope::Read, Method::GET, "/v1/devices/phone", &Value::Null).await;
+    assert_eq!(shown.json()["app"], "loyalty");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -23,6 +25,10 @@ use hyper_util::{
 use parvis::{
     catalog::{self, Catalog, Sources},
     clock::Clock,
+    delivery::{
+        self, Couriers,
+        transport::{self, Peer, Transport},
+    },
     entropy::Entropy,
     fleet::{self, Fleet},
     http::{
@@ -71,12 +77,36 @@ pub(crate) struct Wanted {
     pub(crate) stream: usize,
     /// Files of the catalog, by name.
     pub(crate) files: Vec<(&'static str, String)>,
+    /// The apps and their push services; nothing is sent.
+    pub(crate) delivery: delivery::Config,
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { config: Config::default(), inbox: 64, jwks: None, keys: Vec::new(), stream: 16, files: Vec::new() }
+        Wanted {
+            config: Config::default(),
+            inbox: 64,
+            jwks: None,
+            keys: Vec::new(),
+            stream: 16,
+            files: Vec::new(),
+            delivery: delivery::Config::default(),
+        }
     }
+}
+
+/// The apps' couriers, which reach nobody.
+fn couriers(config: &delivery::Config, folder: &Path) -> Couriers {
+    struct Nowhere;
+    #[async_trait]
+    impl Transport for Nowhere {
+        async fn send(&self, _: Request<Bytes>, _: Peer) -> Result<delivery::Reply, transport::Error> {
+            Err(transport::Error::Connect("nowhere".to_owned()))
+        }
+    }
+    let (clock, entropy, transport) = (Clock::simulated(now()), Entropy::seeded(1), Arc::new(Nowhere));
+    let built = delivery::build(config, folder, delivery::Tools { clock, entropy, transport, store: None });
+    built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// A running server.
@@ -148,6 +178,7 @@ impl Server {
             store: Arc::new(store.clone()),
             catalog,
             fleet: Fleet::new(fleet::Config::default()),
+            couriers: Arc::new(couriers(&wanted.delivery, folder.path())),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),
             reporter: reporter.clone(),

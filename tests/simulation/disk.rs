@@ -8,14 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use parvis::store::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Durable, Error, Horizon, JournalQuery, Life, Record,
-    Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Durable, Error, Horizon, JournalQuery, Life,
+    Note, Queue, Record, Settlement, Sizes, Step, Store,
     memory::Fault,
     rows::{Batch, Contents, Export},
 };
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::Channel,
     per_device::PerDevice,
     shopper::Track,
     time::Timestamp,
@@ -220,9 +219,9 @@ impl Store for Disk {
         self.shared.memory.order_owner(order).await
     }
 
-    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+    async fn claim(&self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
         self.begin("claim").await?;
-        let claimed = self.shared.memory.claim(channel, now, limit, lease).await;
+        let claimed = self.shared.memory.claim(queue, now, limit, lease).await;
         if let Ok(Claim::Entries(entries)) = &claimed {
             self.shared.leased(entries, now, lease);
         }
@@ -291,6 +290,21 @@ impl Store for Disk {
 
     async fn report(&self, id: NotificationId, step: Step) -> Result<bool, Error> {
         self.shared.memory.report(id, step).await
+    }
+
+    async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error> {
+        self.shared.memory.dead(query).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error> {
+        self.shared.memory.note(name).await
+    }
+
+    async fn keep_note(&self, name: &str, bytes: Vec<u8>, version: u64) -> Result<Option<u64>, Error> {
+        self.begin("keep_note").await?;
+        let kept = self.shared.memory.keep_note(name, bytes, version).await;
+        self.finish().await;
+        kept
     }
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<parvis::report::Event>, Error> {

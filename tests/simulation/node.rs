@@ -14,16 +14,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use parvis::{
     catalog::{self, Catalog, Kind, Refusal, Sources},
     clock::Clock,
-    delivery::{self, Couriers, apns, fcm, transport::Transport, webpush},
+    delivery::{self, Couriers, Route, apns, breaker, fcm, transport::Transport, webpush},
     entropy::Entropy,
-    lane::{self, Lane},
+    lane::{self, Lane, budget},
     pipeline,
     report::{self, Reporter},
     shard::{self, Shard, Shards},
     store::Store,
     waker,
 };
-use parvis_engine::{notification::Channel, retry::Patience};
+use parvis_engine::{id::AppId, notification::Channel, retry::Patience};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -140,7 +140,8 @@ impl Node {
             entropy: entropy.clone(),
         };
         for channel in Channel::PUSH {
-            let (lane, settler) = Lane::new(channel, &lane_config(), tools.clone(), stop.clone());
+            let route = Route { app: AppId::default(), channel };
+            let (lane, settler) = Lane::new(&route, &lane_config(), tools.clone(), stop.clone());
             tasks.spawn(pipeline::run_lane(lane));
             tasks.spawn(settler.run());
         }
@@ -170,11 +171,16 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 fn lane_config() -> lane::Config {
     let (backoff_min, backoff_max) = (BACKOFF_LEAST * 2, BACKOFF_MOST);
     let patience = Patience { attempts_max: ATTEMPTS_MOST as u32, backoff_min, backoff_max };
-    lane::Config { window: 6, lease: LEASE, patience }
+    // The oracle knows when a message must have been tried again, so nothing may put attempts off for longer.
+    let breaker =
+        breaker::Config { failure_share: 1.0, recent: 10_000, recent_min: 10_000, ..breaker::Config::default() };
+    let retries = budget::Config { per_minute_min: 1_000_000, ..budget::Config::default() };
+    lane::Config { window: 6, lease: LEASE, patience, breaker, retries }
 }
 
 fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) -> Couriers {
-    let apns = json!({ "key": "apns.p8", "key_id": "SIMULATED1", "team_id": "SIMULATED2" });
+    let apns =
+        json!({ "key": "apns.p8", "key_id": "SIMULATED1", "team_id": "SIMULATED2", "server_error_wait": "0s" });
     let webpush =
         json!({ "key": "vapid.pem", "subject": "mailto:push@parvis.invalid", "allow_hosts": ["push.example"] });
     let fcm = json!({ "service_account": "account.json" });
@@ -184,7 +190,8 @@ fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) ->
         webpush: Some(serde_json::from_value::<webpush::Config>(webpush).expect("a section")),
         ..delivery::Config::default()
     };
-    let built = delivery::build(&config, &keys(), clock.clone(), entropy.clone(), Arc::clone(transport));
+    let (clock, entropy, transport) = (clock.clone(), entropy.clone(), Arc::clone(transport));
+    let built = delivery::build(&config, &keys(), delivery::Tools { clock, entropy, transport, store: None });
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

@@ -1,8 +1,11 @@
 //! The contract, one sentence a test.
 
-use parvis::store::{Answer, Catalog, CatalogItem, Commit, Committed, End, Horizon, JournalQuery, Step};
+use parvis::store::{
+    Answer, Catalog, CatalogItem, Commit, Committed, Cursor, DeadQuery, End, Error, Horizon, JournalQuery, Life, Note,
+    Queue, Step, note,
+};
 use parvis_engine::{
-    id::{CampaignId, OrderId},
+    id::{CampaignId, NotificationId, OrderId},
     notification::{Channel, Milestone},
 };
 use tokio_util::task::TaskTracker;
@@ -73,6 +76,14 @@ contract!(
     a_budget_is_never_overspent,
     sizes_count_what_is_there,
     growth_is_announced,
+    a_queue_has_entries_and_leases_of_its_own,
+    a_backlog_in_one_queue_holds_up_no_other,
+    what_follows_is_stored_exactly_if_the_settlement_counts,
+    what_follows_is_stored_once,
+    what_was_given_up_is_listed_newest_first,
+    the_list_of_what_was_given_up_forgets_with_the_lives,
+    a_note_is_kept_if_nobody_was_faster,
+    what_is_too_large_for_a_note_is_refused,
     everything_moves_out,
     everything_moves_in,
     an_import_goes_on_where_it_stopped,
@@ -612,4 +623,234 @@ async fn growth_is_announced(rig: Rig) {
     grew.mark_unchanged();
     rig.store().settle(vec![settled(&entries[0], 2, again(5, 1))]).await.expect("available");
     assert!(grew.has_changed().expect("the store lives"), "it is due before its lease would have ended");
+}
+
+fn ids(entries: &[parvis::store::Entry]) -> Vec<NotificationId> {
+    entries.iter().map(|entry| entry.notification.id).collect()
+}
+
+async fn a_queue_has_entries_and_leases_of_its_own(mut rig: Rig) {
+    // Of these numbers each is for another queue.
+    let outbox: Vec<_> = (0..4).map(|n| varied(n, "A")).collect();
+    let elsewhere = message(1, "B", Channel::Apns);
+    send(rig.store(), outbox.iter().cloned().chain([elsewhere.clone()]).collect()).await;
+    rig.pause().await;
+    assert_eq!(queues().into_iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    let mut claimed = Vec::new();
+    for (n, queue) in (0..).zip(queues()) {
+        let entries = claim_from(rig.store(), queue, 10 + n, 9).await;
+        assert_eq!(ids(&entries), [outbox[n.unsigned_abs() as usize].id], "{queue:?}");
+        assert_eq!(claim_from(rig.store(), queue, 10 + n, 9).await, []);
+        claimed.extend(entries);
+    }
+    assert_eq!(ids(&claim_from(rig.store(), Queue::of(&elsewhere), 20, 9).await), [elsewhere.id]);
+    // The leases end one after the other.
+    for second in [39, 41] {
+        let free: Vec<_> = (0..4).filter(|n| second >= 40 + n).map(|n| outbox[n.unsigned_abs() as usize].id).collect();
+        assert_eq!(ids(&claim_all(rig.store(), second, 9).await), free, "at {second}");
+    }
+    let ends = [settled(&claimed[2], 41, again(50, 1)), settled(&claimed[3], 41, accepted(1))];
+    rig.store().settle(ends.to_vec()).await.expect("available");
+    assert_eq!(claim_all(rig.store(), 49, 9).await, []);
+    let back = claim_from(rig.store(), queues()[2], 50, 9).await;
+    assert_eq!((ids(&back), back[0].attempts), (vec![outbox[2].id], 1), "it came back to its queue");
+    let sizes = rig.store().sizes().await.expect("available");
+    let waits = |queue: &Queue| sizes.queues.get(queue).copied();
+    assert_eq!(queues().map(|queue| waits(&queue)), [Some(1), Some(1), Some(1), None]);
+    assert_eq!((sizes.waiting[&Channel::Fcm], sizes.waiting[&Channel::Apns]), (3, 1));
+}
+
+async fn a_backlog_in_one_queue_holds_up_no_other(mut rig: Rig) {
+    let orders = |n: i64| varied(n * 6 + 3, "A");
+    for chunk in 0..4 {
+        send(rig.store(), (0..60).map(|n| message(chunk * 60 + n, "B", Channel::Fcm)).collect()).await;
+    }
+    send(rig.store(), (40..45).map(orders).collect()).await;
+    rig.pause().await;
+    assert!(!claim(rig.store(), 300, 20).await.is_empty());
+    let queue = Queue::of(&orders(0));
+    for n in 40..45 {
+        assert_eq!(ids(&claim_from(rig.store(), queue, 300, 1).await), [orders(n).id], "earliest due first");
+        assert!(!claim(rig.store(), 300, 5).await.is_empty());
+    }
+    assert_eq!(claim_from(rig.store(), queue, 300, 1).await, []);
+}
+
+async fn what_follows_is_stored_exactly_if_the_settlement_counts(mut rig: Rig) {
+    send(rig.store(), (1..5).map(|n| message(n, "A", Channel::Fcm)).collect()).await;
+    let entries = claim(rig.store(), 10, 9).await;
+    let follows = async |rig: &Rig, n| rig.store().life(follower(n, "A").id).await.expect("available").is_some();
+    let with = |n: usize, end| {
+        let second = i64::try_from(n).expect("small") + 1;
+        settled_then(&entries[n], 11, end, vec![follower(second, "A")])
+    };
+    let mut stranger = with(3, accepted(1));
+    stranger.lease += 1_000;
+    let mut grew = rig.store().outbox_grew();
+    grew.mark_unchanged();
+    let settlements = vec![with(0, accepted(1)), with(1, dead(1)), with(2, again(60, 1)), stranger];
+    rig.store().settle(settlements).await.expect("available");
+    assert!(grew.has_changed().expect("the store lives"));
+    for (n, expected) in [(1, true), (2, true), (3, true), (4, false)] {
+        assert_eq!(follows(&rig, n).await, expected, "{n}");
+    }
+    let waiting = claim_from(rig.store(), Queue::of(&follower(1, "A")), 12, 9).await;
+    assert_eq!(ids(&waiting), [1, 2, 3].map(|n| follower(n, "A").id));
+    assert_eq!(waiting[0].notification, follower(1, "A"));
+    // A lease that has passed on brings nothing, nor does one that was settled.
+    let taken = claim(rig.store(), 45, 9).await;
+    assert_eq!(ids(&taken), [entries[3].notification.id]);
+    rig.store().settle(vec![with(3, accepted(1)), with(3, again(60, 1))]).await.expect("available");
+    assert!(!follows(&rig, 4).await);
+    rig.store().settle(vec![settled(&taken[0], 46, accepted(1)), with(3, accepted(2))]).await.expect("available");
+    assert!(!follows(&rig, 4).await, "what ended without a consequence has none afterwards");
+    rig.restart().await;
+    assert!(follows(&rig, 1).await && !follows(&rig, 4).await);
+}
+
+async fn what_follows_is_stored_once(mut rig: Rig) {
+    send(rig.store(), vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm), follower(3, "A")]).await;
+    let entries = claim(rig.store(), 10, 9).await;
+    let then = || vec![follower(3, "A"), follower(4, "A"), follower(4, "A")];
+    for _ in 0..2 {
+        let settlements = entries.iter().map(|entry| settled_then(entry, 11, accepted(1), then())).collect();
+        rig.store().settle(settlements).await.expect("available");
+        rig.pause().await;
+    }
+    let queue = Queue::of(&follower(3, "A"));
+    let waiting = claim_from(rig.store(), queue, 12, 9).await;
+    assert_eq!(ids(&waiting), [3, 4].map(|n| follower(n, "A").id));
+    assert_eq!(rig.store().sizes().await.expect("available").waiting[&Channel::WebPush], 2);
+    let version = load(rig.store(), "A").await.version;
+    commit(rig.store(), vec![replaced(version, shopper("A"), None)]).await;
+    commit(rig.store(), vec![erased(version + 1, "A")]).await;
+    assert_eq!(rig.store().life(follower(4, "A").id).await, Ok(None), "it was the shopper's");
+    assert_eq!(rig.store().sizes().await.expect("available").waiting[&Channel::WebPush], 0);
+}
+
+/// Messages that were given up: number, shopper, when.
+async fn give_up(rig: &Rig, all: &[(i64, &str, i64)]) {
+    send(rig.store(), all.iter().map(|(n, shopper, _)| varied(*n, shopper)).collect()).await;
+    let entries = claim_all(rig.store(), 100, 99).await;
+    let end = |entry: &parvis::store::Entry| {
+        let (_, _, at) =
+            all.iter().find(|(n, shopper, _)| varied(*n, shopper).id == entry.notification.id).expect("it");
+        settled(entry, *at, dead(1))
+    };
+    rig.store().settle(entries.iter().map(end).collect()).await.expect("available");
+}
+
+async fn listed(rig: &Rig, query: DeadQuery) -> Vec<Life> {
+    rig.store().dead(query).await.expect("available")
+}
+
+async fn what_was_given_up_is_listed_newest_first(mut rig: Rig) {
+    assert_eq!(listed(&rig, DeadQuery { limit: 9, ..DeadQuery::default() }).await, []);
+    let all = [(1, "A", 300), (2, "B", 200), (3, "C", 200), (4, "D", 200), (5, "E", 200), (6, "F", 100)];
+    give_up(&rig, &all).await;
+    send(rig.store(), vec![message(7, "A", Channel::Fcm), varied(8, "A")]).await;
+    let ended = claim(rig.store(), 100, 1).await;
+    rig.store().settle(vec![settled(&ended[0], 400, accepted(1))]).await.expect("available");
+    rig.pause().await;
+    let mut expected: Vec<_> = all.iter().map(|(n, shopper, at)| (*at, varied(*n, shopper).id)).collect();
+    expected.sort_unstable_by(|one, other| other.cmp(one));
+    let expected: Vec<NotificationId> = expected.into_iter().map(|(_, id)| id).collect();
+    let ids = |lives: &[Life]| lives.iter().map(|life| life.notification.id).collect::<Vec<_>>();
+    for _ in 0..2 {
+        let whole = listed(&rig, DeadQuery { limit: 9, ..DeadQuery::default() }).await;
+        assert_eq!(ids(&whole), expected);
+        for life in &whole {
+            assert_eq!(rig.store().life(life.notification.id).await.as_ref(), Ok(&Some(life.clone())));
+        }
+        for limit in [1, 2, 4] {
+            let (mut paged, mut before) = (Vec::new(), None);
+            loop {
+                let page = listed(&rig, DeadQuery { before, limit, ..DeadQuery::default() }).await;
+                assert!(page.len() <= limit);
+                let Some(last) = page.last() else { break };
+                before = Some(Cursor::of(last).expect("it was given up").to_string().parse().expect("a cursor"));
+                paged.extend(page);
+            }
+            assert_eq!(paged, whole, "in pages of {limit}");
+        }
+        let loyalty = DeadQuery { app: Some(name("loyalty")), limit: 2, ..DeadQuery::default() };
+        let of_app: Vec<_> = whole.iter().filter(|life| life.notification.app.as_str() == "loyalty").cloned().collect();
+        assert_eq!(of_app.len(), 3);
+        assert_eq!(listed(&rig, loyalty.clone()).await, of_app[..2]);
+        let rest = DeadQuery { before: Cursor::of(&of_app[1]), ..loyalty };
+        assert_eq!(listed(&rig, rest).await, of_app[2..]);
+        for (channel, count) in [(Channel::Fcm, 6), (Channel::Apns, 0)] {
+            let query = DeadQuery { channel: Some(channel), limit: 9, ..DeadQuery::default() };
+            assert_eq!(listed(&rig, query).await.len(), count);
+        }
+        assert_eq!(listed(&rig, DeadQuery::default()).await, [], "a limit of 0");
+        // A report moves nothing in the list.
+        let opened = Step { milestone: Milestone::Opened, at: at(900), detail: None };
+        assert_eq!(rig.store().report(expected[3], opened).await, Ok(true));
+        rig.restart().await;
+    }
+}
+
+async fn the_list_of_what_was_given_up_forgets_with_the_lives(mut rig: Rig) {
+    commit(rig.store(), vec![replaced(0, shopper("A"), None)]).await;
+    give_up(&rig, &[(1, "A", 300), (2, "A", 301), (3, "B", 302), (4, "B", 303), (5, "C", 500)]).await;
+    let listed = async |rig: &Rig| {
+        let lives = listed(rig, DeadQuery { limit: 9, ..DeadQuery::default() }).await;
+        lives.into_iter().map(|life| life.notification.shopper.to_string()).collect::<String>()
+    };
+    assert_eq!(listed(&rig).await, "CBBAA");
+    commit(rig.store(), vec![erased(1, "A")]).await;
+    rig.pause().await;
+    assert_eq!(listed(&rig).await, "CBB");
+    // Who comes back and is given up again stands there once.
+    give_up(&rig, &[(1, "A", 600)]).await;
+    assert_eq!(listed(&rig).await, "ACBB");
+    rig.store().prune(Horizon { rows: at(303), answers: at(0) }).await.expect("available");
+    rig.pause().await;
+    assert_eq!(listed(&rig).await, "ACB");
+    rig.restart().await;
+    rig.store().prune(Horizon { rows: at(900), answers: at(0) }).await.expect("available");
+    assert_eq!(listed(&rig).await, "");
+}
+
+async fn a_note_is_kept_if_nobody_was_faster(mut rig: Rig) {
+    assert_eq!(rig.store().note("token").await, Ok(None));
+    assert_eq!(rig.store().keep_note("token", b"early".to_vec(), 1).await, Ok(None), "there is none yet");
+    assert_eq!(rig.store().keep_note("token", b"one".to_vec(), 0).await, Ok(Some(1)));
+    rig.pause().await;
+    assert_eq!(rig.store().keep_note("token", b"late".to_vec(), 0).await, Ok(None));
+    assert_eq!(rig.store().note("token").await, Ok(Some(Note { version: 1, bytes: b"one".to_vec() })));
+    let bytes: Vec<u8> = (0..=255).cycle().take(note::BYTES_MAX).collect();
+    assert_eq!(rig.store().keep_note("token", bytes.clone(), 1).await, Ok(Some(2)));
+    assert_eq!(rig.store().keep_note("other", Vec::new(), 0).await, Ok(Some(1)));
+    let writers: Vec<_> = (0..6)
+        .map(|n| {
+            let store = rig.shared();
+            TaskTracker::new().spawn(async move { store.keep_note("raced", vec![n], 0).await.expect("available") })
+        })
+        .collect();
+    let mut kept = Vec::new();
+    for writer in writers {
+        kept.push(writer.await.expect("ends"));
+    }
+    let winner = kept.iter().position(|version| *version == Some(1)).expect("one wins");
+    assert_eq!(kept.iter().flatten().count(), 1);
+    rig.restart().await;
+    assert_eq!(rig.store().note("token").await, Ok(Some(Note { version: 2, bytes })));
+    assert_eq!(rig.store().note("other").await, Ok(Some(Note { version: 1, bytes: Vec::new() })));
+    let raced = rig.store().note("raced").await.expect("available").expect("kept");
+    assert_eq!(raced.bytes, [u8::try_from(winner).expect("small")]);
+}
+
+async fn what_is_too_large_for_a_note_is_refused(rig: Rig) {
+    let long = "n".repeat(note::NAME_MAX_BYTES);
+    assert_eq!(rig.store().keep_note(&long, vec![0; note::BYTES_MAX], 0).await, Ok(Some(1)));
+    let (longer, larger) = (long + "n", vec![0; note::BYTES_MAX + 1]);
+    for (name, bytes, said) in
+        [("a", larger, "65537 bytes"), (longer.as_str(), Vec::new(), "129 bytes"), ("", Vec::new(), "no name")]
+    {
+        let refused = rig.store().keep_note(name, bytes, 0).await;
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains(said)), "{refused:?}");
+    }
+    assert_eq!(rig.store().note("a").await, Ok(None));
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use parvis::{
     entropy::Entropy,
     report::Event,
-    store::{Commit, Committed, Entry, Horizon, JournalQuery, Store},
+    store::{Commit, Committed, Cursor, DeadQuery, Entry, Horizon, JournalQuery, Life, Store},
 };
 use parvis_engine::{
     id::{DeviceId, NotificationId},
@@ -63,7 +63,7 @@ impl Walk {
             });
             if self.below(2) == 0 {
                 let second = self.second + i64::try_from(self.below(20)).expect("small");
-                commit.outbox.push(message(second, &id, Channel::Fcm));
+                commit.outbox.push(varied(second, &id));
             }
             commit.events.push(event(self.second, &id));
         }
@@ -89,13 +89,18 @@ impl Walk {
         let entries: Vec<_> = self.claimed.keys().copied().filter(|_| self.entropy.bits().is_multiple_of(2)).collect();
         for id in entries {
             let (left, right) = self.claimed.remove(&id).expect("was claimed");
-            let end = match self.below(3) {
+            let end = match self.below(4) {
                 0 => again(self.second + 15, left.attempts + 1),
+                1 => dead(left.attempts + 1),
                 _ => accepted(left.attempts + 1),
             };
+            let shopper = left.notification.shopper.as_str();
+            let seconds: Vec<i64> = (0..self.below(3)).map(|n| self.second + n.cast_signed() * 3).collect();
+            let then: Vec<_> = seconds.into_iter().map(|second| varied(second, shopper)).collect();
             let (memory, other) = self.stores();
-            memory.settle(vec![settled(&left, self.second, end.clone())]).await.expect("available");
-            other.settle(vec![settled(&right, self.second, end)]).await.expect("available");
+            let left = settled_then(&left, self.second, end.clone(), then.clone());
+            memory.settle(vec![left]).await.expect("available");
+            other.settle(vec![settled_then(&right, self.second, end, then)]).await.expect("available");
         }
     }
 
@@ -116,7 +121,8 @@ impl Walk {
                 memory.prune(horizon).await.expect("available");
                 other.prune(horizon).await.expect("available");
             }
-            2..=6 => self.claim().await,
+            2 => self.keep_note().await,
+            3..=6 => self.claim().await,
             7..=10 => self.settle_some().await,
             _ => {
                 let commit = self.random_commit().await;
@@ -134,8 +140,9 @@ impl Walk {
         // Where leases have ended, a store that several share may choose other entries first.
         let limit = if self.other.is_exclusive() { few } else { 10_000 };
         let (memory, other) = self.stores();
-        let left = claim(memory, self.second, limit).await;
-        let right = claim(other, self.second, limit).await;
+        let queue = queues()[usize::try_from(self.below(4)).expect("small")];
+        let left = claim_from(memory, queue, self.second, limit).await;
+        let right = claim_from(other, queue, self.second, limit).await;
         let plain = |entries: &[Entry]| {
             entries.iter().map(|entry| (entry.notification.clone(), entry.attempts)).collect::<Vec<_>>()
         };
@@ -143,6 +150,17 @@ impl Walk {
         for pair in left.into_iter().zip(right) {
             self.claimed.insert(pair.0.notification.id, pair);
         }
+    }
+
+    async fn keep_note(&self) {
+        let name = format!("note-{}", self.below(3));
+        let (memory, other) = self.stores();
+        let known = memory.note(&name).await.expect("available");
+        let version = known.map_or(0, |note| note.version) + u64::from(self.below(4) == 0);
+        let bytes = vec![7; usize::try_from(self.below(9)).expect("small")];
+        let left = memory.keep_note(&name, bytes.clone(), version).await;
+        assert_eq!(left, other.keep_note(&name, bytes, version).await);
+        assert_eq!(memory.note(&name).await, other.note(&name).await);
     }
 
     async fn compare(&self) {
@@ -173,6 +191,26 @@ impl Walk {
         }
         let (left, right) = (memory.sizes().await.expect("available"), other.sizes().await.expect("available"));
         assert_eq!((left.shoppers, left.waiting), (right.shoppers, right.waiting));
+        for queue in queues().iter().filter(|_| self.other.is_exclusive()) {
+            assert_eq!(left.queues.get(queue), right.queues.get(queue));
+        }
+        let given_up = dead_by(memory, 1_000).await;
+        assert_eq!(given_up, dead_by(other, 1_000).await);
+        assert_eq!(given_up, dead_by(other, 3).await, "page by page");
+    }
+}
+
+/// What was given up, in pages of so many.
+async fn dead_by(store: &dyn Store, limit: usize) -> Vec<Life> {
+    let (mut lives, mut before): (Vec<Life>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let query = DeadQuery { before, limit, ..DeadQuery::default() };
+        let page = store.dead(query).await.expect("available");
+        before = page.last().and_then(Cursor::of);
+        lives.extend(page);
+        if before.is_none() {
+            return lives;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use parvis::store::{
-    Answer, CatalogItem, Commit, Error, JournalQuery, Step, Store,
+    Answer, CatalogItem, Commit, DeadQuery, Error, JournalQuery, Queue, Step, Store,
     rows::{Batch, Contents, Row},
 };
 use parvis_engine::{
@@ -78,6 +78,13 @@ pub(crate) async fn fill(store: &dyn Store) {
     commit(store, vec![replaced(1, with_device("C-3", "phone-3"), None)]).await;
     commit(store, vec![tracked(1, "C-4", 5.0), tracked(0, "only-a-track", 5.0)]).await;
     send(store, vec![message(40, "C-5", Channel::Apns), message(41, "C-5", Channel::WebPush)]).await;
+    send(store, (42..50).map(|n| varied(n, "C-6")).collect()).await;
+    let given_up = claim_from(store, queues()[0], 60, 9).await;
+    let follows = vec![follower(42, "C-6")];
+    store.settle(vec![settled_then(&given_up[0], 61, dead(2), follows)]).await.expect("available");
+    assert_eq!(store.keep_note("token", vec![0, 255], 0).await, Ok(Some(1)));
+    assert_eq!(store.keep_note("token", vec![1, 255], 1).await, Ok(Some(2)));
+    assert_eq!(store.keep_note("other \n token", Vec::new(), 0).await, Ok(Some(1)));
     let entries = claim(store, 10, 4).await;
     let ends = [accepted(1), again(500, 1), accepted(3)];
     let settlements = entries.iter().zip(ends).map(|(entry, end)| settled(entry, 11, end)).collect();
@@ -121,8 +128,13 @@ async fn told(store: &dyn Store) -> Vec<String> {
     }
     let sizes = store.sizes().await.expect("available");
     told.push(format!("{} {:?}", sizes.shoppers, sizes.waiting));
-    for channel in Channel::ALL {
-        let claim = store.claim(channel, at(2_000), 99, LEASE).await.expect("available");
+    for note in ["token", "other \n token", "none"] {
+        told.push(format!("{:?}", store.note(note).await));
+    }
+    told.push(format!("{:?}", store.dead(DeadQuery { limit: 9, ..DeadQuery::default() }).await));
+    let elsewhere = [Channel::Apns, Channel::WebPush].map(|channel| Queue::of(&message(0, "A", channel)));
+    for queue in queues().into_iter().chain(elsewhere) {
+        let claim = store.claim(queue, at(2_000), 99, LEASE).await.expect("available");
         told.push(match claim {
             parvis::store::Claim::Entries(entries) => {
                 let plain = entries.iter().map(|entry| (&entry.notification, entry.attempts));

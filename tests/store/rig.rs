@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use parvis::{
     report::{Event, What},
     store::{
-        Change, Claim, Commit, Committed, Config, Durable, End, Entry, Kind, Record, Settlement, Store, memory,
+        Change, Claim, Commit, Committed, Config, Durable, End, Entry, Kind, Queue, Record, Settlement, Store, memory,
         redis::{self, Pace, Redis, Topology},
     },
 };
@@ -289,6 +289,31 @@ pub(crate) fn message(n: i64, shopper: &str, channel: Channel) -> Notification {
     }
 }
 
+/// The same for another queue: of one app or another, an offer or news about an order, by its number.
+pub(crate) fn varied(n: i64, shopper: &str) -> Notification {
+    let mut message = message(n, shopper, Channel::Fcm);
+    if let Origin::Campaign { purpose, .. } = &mut message.origin
+        && n % 3 == 0
+    {
+        *purpose = Purpose::Order;
+    }
+    if n % 2 == 0 {
+        message.app = name("loyalty");
+    }
+    message
+}
+
+/// Every queue that [`varied`] messages wait in.
+pub(crate) fn queues() -> [Queue; 4] {
+    [0, 1, 2, 3].map(|n| Queue::of(&varied(n, "A")))
+}
+
+/// What follows from a message, on another channel.
+pub(crate) fn follower(n: i64, shopper: &str) -> Notification {
+    let id = NotificationId::derive(at(n), &name(shopper), &["then"]);
+    Notification { id, channel: Channel::WebPush, ..message(n, shopper, Channel::Fcm) }
+}
+
 /// Something that happened to a shopper and was recorded at a second.
 pub(crate) fn event(second: i64, shopper: &str) -> Event {
     let what = What::Order { order: name::<OrderId>("o-1"), state: OrderState::Shipped };
@@ -320,27 +345,55 @@ pub(crate) async fn owner(store: &dyn Store, device: &str) -> Option<ShopperId> 
 
 /// What is due at a second; empty if nothing is.
 pub(crate) async fn claim(store: &dyn Store, second: i64, limit: usize) -> Vec<Entry> {
-    match store.claim(Channel::Fcm, at(second), limit, LEASE).await.expect("available") {
-        Claim::Entries(entries) => entries,
+    claim_from(store, Queue::of(&message(0, "A", Channel::Fcm)), second, limit).await
+}
+
+/// The same of a queue.
+pub(crate) async fn claim_from(store: &dyn Store, queue: Queue, second: i64, limit: usize) -> Vec<Entry> {
+    match store.claim(queue, at(second), limit, LEASE).await.expect("available") {
+        Claim::Entries(entries) => {
+            assert!(entries.iter().all(|entry| Queue::of(&entry.notification) == queue), "of {queue:?}: {entries:?}");
+            entries
+        }
         Claim::NothingUntil(_) => Vec::new(),
     }
 }
 
+/// The same of every queue that [`varied`] messages wait in, from each up to a limit.
+pub(crate) async fn claim_all(store: &dyn Store, second: i64, limit: usize) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for queue in queues() {
+        entries.extend(claim_from(store, queue, second, limit).await);
+    }
+    entries
+}
+
 /// The time before which nothing is due.
 pub(crate) async fn nothing_until(store: &dyn Store, second: i64) -> Option<Timestamp> {
-    match store.claim(Channel::Fcm, at(second), 10, LEASE).await.expect("available") {
+    let queue = Queue::of(&message(0, "A", Channel::Fcm));
+    match store.claim(queue, at(second), 10, LEASE).await.expect("available") {
         Claim::Entries(entries) => panic!("expected nothing, got {entries:?}"),
         Claim::NothingUntil(until) => until,
     }
 }
 
 pub(crate) fn settled(entry: &Entry, second: i64, end: End) -> Settlement {
-    let Notification { id, shopper, channel, .. } = entry.notification.clone();
-    Settlement { shopper, channel, id, lease: entry.lease, at: at(second), end }
+    settled_then(entry, second, end, Vec::new())
+}
+
+/// A settlement from which something follows.
+pub(crate) fn settled_then(entry: &Entry, second: i64, end: End, then: Vec<Notification>) -> Settlement {
+    let queue = Queue::of(&entry.notification);
+    let Notification { id, shopper, .. } = entry.notification.clone();
+    Settlement { shopper, queue, id, lease: entry.lease, at: at(second), end, then }
 }
 
 pub(crate) fn accepted(attempts: u32) -> End {
     End::Terminal { milestone: Milestone::Accepted, detail: None, attempts }
+}
+
+pub(crate) fn dead(attempts: u32) -> End {
+    End::Terminal { milestone: Milestone::Dead, detail: Some("BadTopic".to_owned()), attempts }
 }
 
 pub(crate) fn again(second: i64, attempts: u32) -> End {

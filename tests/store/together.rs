@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use parvis::store::{
-    Answer, CatalogItem, Change, Claim, Commit, Committed, Error, Horizon, Step, Store,
+    Answer, CatalogItem, Change, Claim, Commit, Committed, DeadQuery, Error, Horizon, Queue, Step, Store,
     redis::{self, Cut, Pace, Redis, Stage},
     rows::Row,
 };
@@ -283,7 +283,7 @@ async fn nothing_of_an_erased_shopper_is_left_in_any_key() {
     assert_eq!(node.commit(first).await, Ok(Committed::Done));
     commit(&*node, vec![replaced(1, shopper, Some(at(7)))]).await;
     let entries = claim(&*node, 9, 1).await;
-    node.settle(vec![settled(&entries[0], 10, accepted(1))]).await.expect("available");
+    node.settle(vec![settled(&entries[0], 10, dead(1))]).await.expect("available");
     let step = Step { milestone: Milestone::Opened, at: at(20), detail: None };
     assert_eq!(node.report(entries[0].notification.id, step).await, Ok(true));
     let traces = async || {
@@ -520,10 +520,12 @@ async fn what_is_forgotten_leaves_no_key_behind() {
         let answer = Answer { status: 200, content_type: String::new(), body: Vec::new(), request_hash: number };
         node.keep_answer(&format!("key-{number}"), answer, at(1)).await.expect("available");
     }
-    while let Ok(Claim::Entries(entries)) = node.claim(Channel::Fcm, at(700), 400, LEASE).await {
-        let ends: Vec<_> = entries.iter().map(|entry| settled(entry, 700, accepted(1))).collect();
-        node.settle(ends).await.expect("available");
+    let queue = Queue::of(&message(0, "A", Channel::Fcm));
+    while let Ok(Claim::Entries(entries)) = node.claim(queue, at(700), 400, LEASE).await {
+        let end = |(place, entry)| settled(entry, 700, if place % 2 == 0 { accepted(1) } else { dead(1) });
+        node.settle(entries.iter().enumerate().map(end).collect()).await.expect("available");
     }
+    assert_eq!(node.dead(DeadQuery { limit: 999, ..DeadQuery::default() }).await.expect("available").len(), 300);
     let step = Step { milestone: Milestone::Opened, at: at(900), detail: None };
     for _ in 0..20 {
         assert_eq!(node.report(message(7, "A", Channel::Fcm).id, step.clone()).await, Ok(true));
@@ -534,4 +536,107 @@ async fn what_is_forgotten_leaves_no_key_behind() {
     node.prune(Horizon { rows: at(901), answers: at(800) }).await.expect("available");
     let left: Vec<String> = keys(&server).await.into_iter().filter(|key| !key.ends_with(":counters")).collect();
     assert_eq!(left, ["parvis:{catalog}:meta"]);
+}
+
+#[tokio::test]
+async fn with_memory_full_what_was_sent_is_settled_and_what_would_follow_is_tried_again() {
+    let server = Server::start(&["maxmemory-policy noeviction"]).await;
+    let node = node(&server).await;
+    send(&*node, vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm)]).await;
+    let entries = claim(&*node, 9, 2).await;
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let follows = || settled_then(&entries[1], 10, accepted(1), vec![follower(2, "A")]);
+    let both = vec![settled(&entries[0], 10, accepted(1)), follows()];
+    assert!(matches!(node.settle(both).await, Err(Error::Unavailable(_))));
+    let ended = async |entry: &parvis::store::Entry| {
+        let life = node.life(entry.notification.id).await.expect("available").expect("known");
+        life.milestones.iter().any(|step| step.milestone == Milestone::Accepted)
+    };
+    assert_eq!((ended(&entries[0]).await, ended(&entries[1]).await), (true, false));
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    for _ in 0..2 {
+        node.settle(vec![follows()]).await.expect("available");
+        assert!(ended(&entries[1]).await);
+        assert!(node.life(follower(2, "A").id).await.expect("available").is_some());
+    }
+    assert_eq!(node.sizes().await.expect("available").waiting[&Channel::WebPush], 1);
+}
+
+#[tokio::test]
+async fn a_settlement_whose_answer_is_lost_counts_once_with_what_follows() {
+    let server = Server::start(&[]).await;
+    let (one, other) = (node(&server).await, node(&server).await);
+    for (calls, second) in [(0, 1), (99, 2)] {
+        send(&*one, vec![message(second, "A", Channel::Fcm)]).await;
+        let entry = claim(&*one, 9, 1).await.remove(0);
+        let settlement = settled_then(&entry, 10, accepted(1), vec![follower(second, "A")]);
+        one.faults().cut(Cut { stage: Stage::Settle, calls });
+        assert!(matches!(one.settle(vec![settlement.clone()]).await, Err(Error::Unavailable(_))));
+        let follows = async || other.life(follower(second, "A").id).await.expect("available").is_some();
+        assert_eq!(follows().await, calls > 0);
+        one.settle(vec![settlement]).await.expect("available");
+        assert!(follows().await);
+        let waiting = other.sizes().await.expect("available").waiting[&Channel::WebPush];
+        assert_eq!(waiting, second.unsigned_abs(), "it follows once");
+        let queue = Queue::of(&follower(second, "A"));
+        assert_eq!(claim_from(&*other, queue, 9 + second, 9).await.len(), 1, "whoever asks may have it");
+    }
+}
+
+/// Makes of what is in Redis what the layout before queues would have had.
+async fn take_queues_away(server: &Server) {
+    const TIMES: f64 = 4_398_046_511_104.0;
+    for key in keys(server).await {
+        if key.ends_with(":dead") {
+            server.ask(&["DEL", &key]).await;
+        } else if key.contains(":out:") {
+            let entries: Vec<(String, f64)> =
+                ::redis::from_redis_value(server.ask(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]).await)
+                    .expect("entries");
+            for (id, score) in entries {
+                server.ask(&["ZADD", &key, &format!("{:.0}", score % TIMES), &id]).await;
+            }
+        }
+    }
+    server.ask(&["HSET", "parvis:{catalog}:meta", "layout", "1"]).await;
+}
+
+#[tokio::test]
+async fn what_waited_before_there_were_queues_is_parted_once_whoever_comes_first() {
+    let server = Server::start(&[]).await;
+    let before = node(&server).await;
+    for shopper in ["A", "B", "C"] {
+        send(&*before, (0..30).map(|second| varied(second, shopper)).collect()).await;
+    }
+    let given_up = claim_from(&*before, queues()[3], 9, 2).await;
+    let ends = given_up.iter().map(|entry| settled(entry, 10, dead(1))).collect();
+    before.settle(ends).await.expect("available");
+    let leased = claim_from(&*before, queues()[1], 50, 5).await;
+    let list = DeadQuery { limit: 9, ..DeadQuery::default() };
+    let (dead, rows) = (before.dead(list.clone()).await, crate::moves::rows(&*before).await);
+    before.close().await.expect("closes");
+    take_queues_away(&server).await;
+
+    let (one, other) = tokio::join!(node(&server), node(&server));
+    assert_eq!((one.dead(list.clone()).await, one.dead(list).await), (dead.clone(), dead));
+    assert_eq!(crate::moves::rows(&*other).await, rows);
+    assert_eq!(claim_all(&*one, 60, 10_000).await.len(), 90 - given_up.len() - leased.len(), "each in its queue");
+    assert_eq!(claim_all(&*other, 81, 10_000).await.len(), leased.len(), "and who held a lease holds it till its end");
+    let again = node(&server).await;
+    assert_eq!(claim_all(&*again, 85, 10_000).await, [], "leases stay what they were");
+}
+
+#[tokio::test]
+async fn a_change_that_an_older_version_has_left_half_done_is_not_misread() {
+    let server = Server::start(&[]).await;
+    let dying = node(&server).await;
+    before_passing(&*dying).await;
+    dying.faults().cut(Cut { stage: Stage::Finish, calls: 0 });
+    assert!(matches!(dying.commit(passing()).await, Err(Error::Unavailable(_))));
+    drop(dying);
+    take_queues_away(&server).await;
+    let config = redis::Config { urls: vec![server.url()], ..redis::Config::default() };
+    let refused = Redis::open(&config).await.expect_err("it would be misread");
+    assert!(matches!(&refused, Error::Unavailable(why) if why.contains("older version")), "{refused}");
+    assert_eq!(server.tell(&["HGET", "parvis:{catalog}:meta", "layout"]).await, "1", "the older version may go on");
 }

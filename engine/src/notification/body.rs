@@ -139,10 +139,11 @@ pub struct Custom {
     /// Apple's payload as a whole, instead of one made from `content`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apns: Option<Map<String, Value>>,
-    /// Members of FCM's `message` that replace those made from `content`; the target is not among them.
+    /// What is changed in FCM's `message` as made from the rest: a JSON Merge Patch (RFC 7396), so that `null` removes a
+    /// member. The target and `data.notification_id` can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fcm: Option<Map<String, Value>>,
-    /// What a browser gets, instead of what is made from `content`.
+    /// What a browser gets word by word, instead of what is made from `content`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webpush: Option<Map<String, Value>>,
 }
@@ -175,6 +176,40 @@ pub enum PushKind {
     Widgets,
     /// Bring controls up to date.
     Controls,
+}
+
+impl PushKind {
+    /// Every kind.
+    pub const ALL: [PushKind; 11] = [
+        PushKind::Alert,
+        PushKind::Background,
+        PushKind::Location,
+        PushKind::Voip,
+        PushKind::Complication,
+        PushKind::FileProvider,
+        PushKind::Mdm,
+        PushKind::LiveActivity,
+        PushKind::PushToTalk,
+        PushKind::Widgets,
+        PushKind::Controls,
+    ];
+
+    /// The name in the API and at Apple.
+    pub fn name(self) -> &'static str {
+        match self {
+            PushKind::Alert => "alert",
+            PushKind::Background => "background",
+            PushKind::Location => "location",
+            PushKind::Voip => "voip",
+            PushKind::Complication => "complication",
+            PushKind::FileProvider => "fileprovider",
+            PushKind::Mdm => "mdm",
+            PushKind::LiveActivity => "liveactivity",
+            PushKind::PushToTalk => "pushtotalk",
+            PushKind::Widgets => "widgets",
+            PushKind::Controls => "controls",
+        }
+    }
 }
 
 /// How soon a phone is to be woken for a message.

@@ -34,6 +34,10 @@ pub enum Address {
         /// Which of Apple's two environments has the channel.
         #[serde(default)]
         environment: ApnsEnvironment,
+        /// Whether the channel keeps its last message for phones that are away. Only such a channel takes messages that
+        /// outlive the moment.
+        #[serde(default)]
+        stored: bool,
     },
     /// Every installation that subscribed to a topic.
     FcmTopic {

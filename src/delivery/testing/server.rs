@@ -2,7 +2,8 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -20,12 +21,13 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
-    ServerConfig,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, net::TcpStream, sync::Notify, task::JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What the server does with a request.
 pub(crate) enum Answer {
@@ -65,9 +67,13 @@ type Handler = dyn Fn(&Request<Bytes>) -> Answer + Send + Sync;
 struct Shared {
     manner: Manner,
     handler: Box<Handler>,
+    speaker: Option<Box<Speaker>>,
     connections: AtomicUsize,
     requests: Mutex<Vec<Request<Bytes>>>,
 }
+
+/// Speaks with one connection; the number counts from 1.
+type Speaker = dyn Fn(TlsStream<TcpStream>, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
 pub(crate) struct Server {
     port: u16,
@@ -81,27 +87,39 @@ impl Server {
         manner: Manner,
         handler: impl Fn(&Request<Bytes>) -> Answer + Send + Sync + 'static,
     ) -> Server {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]);
-        let rcgen::CertifiedKey { cert, signing_key } = made.expect("a certificate");
+        Server::listen(manner, Box::new(handler), None, None).await
+    }
+
+    /// A server that answers only those who show this certificate.
+    pub(crate) async fn asking_for(
+        certificate: CertificateDer<'static>,
+        handler: impl Fn(&Request<Bytes>) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        Server::listen(HTTP2, Box::new(handler), None, Some(certificate)).await
+    }
+
+    /// A server of HTTP/2 whose connections a test speaks with, frame by frame.
+    pub(crate) async fn spoken<S, F>(speak: S) -> Server
+    where
+        S: Fn(TlsStream<TcpStream>, usize) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let speaker = move |io, number| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(speak(io, number)) };
+        Server::listen(HTTP2, Box::new(|_| Answer::Never), Some(Box::new(speaker)), None).await
+    }
+
+    async fn listen(
+        manner: Manner,
+        handler: Box<Handler>,
+        speaker: Option<Box<Speaker>>,
+        certificate: Option<CertificateDer<'static>>,
+    ) -> Server {
         let files = TempDir::new().expect("a folder");
-        std::fs::write(files.path().join("ca.pem"), cert.pem()).expect("writable");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .expect("a usable certificate");
-        tls.alpn_protocols = vec![manner.protocol.to_vec()];
+        let tls = tls(manner.protocol, &files.path().join("ca.pem"), certificate);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let shared = Arc::new(Shared {
-            manner,
-            handler: Box::new(handler),
-            connections: AtomicUsize::new(0),
-            requests: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { manner, handler, speaker, connections: AtomicUsize::new(0), requests: Mutex::default() });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
         Server { port, files, shared, _tasks: tasks }
@@ -129,6 +147,30 @@ impl Server {
     }
 }
 
+/// With a new certificate, which is written to a file.
+fn tls(protocol: &[u8], file: &Path, client: Option<CertificateDer<'static>>) -> ServerConfig {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+    let rcgen::CertifiedKey { cert, signing_key } = made.expect("a certificate");
+    std::fs::write(file, cert.pem()).expect("writable");
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions");
+    let builder = match client {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate).expect("a certificate");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        }
+    };
+    let mut tls = builder.with_single_cert(vec![cert.der().clone()], key).expect("a usable certificate");
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    tls
+}
+
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((tcp, _)) = listener.accept().await {
@@ -138,7 +180,10 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared
 
 async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
     let Ok(tls) = acceptor.accept(tcp).await else { return };
-    shared.connections.fetch_add(1, Ordering::SeqCst);
+    let number = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+    if let Some(speaker) = &shared.speaker {
+        return speaker(tls, number).await;
+    }
     let manner = shared.manner;
     let goodbye = Arc::new(Notify::new());
     let (farewell, served) = (Arc::clone(&goodbye), AtomicUsize::new(0));

@@ -4,7 +4,7 @@ use aws_lc_rs::{
     aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree},
     error::Unspecified,
-    hkdf::{HKDF_SHA256, KeyType, Salt},
+    hkdf::{HKDF_SHA256, KeyType, Prk, Salt},
 };
 
 use crate::entropy::Entropy;
@@ -100,12 +100,12 @@ fn derive(
 ) -> Result<(LessSafeKey, Nonce), Unspecified> {
     let mut ikm = [0; 32];
     let info: [&[u8]; 3] = [b"WebPush: info\0", &keys.public, sender];
-    expand(&Salt::new(HKDF_SHA256, &keys.auth), secret, &info, &mut ikm)?;
-    let salt = Salt::new(HKDF_SHA256, salt);
+    expand(&Salt::new(HKDF_SHA256, &keys.auth).extract(secret), &info, &mut ikm)?;
+    let record = Salt::new(HKDF_SHA256, salt).extract(&ikm);
     let mut key = [0; 16];
-    expand(&salt, &ikm, &[b"Content-Encoding: aes128gcm\0"], &mut key)?;
+    expand(&record, &[b"Content-Encoding: aes128gcm\0"], &mut key)?;
     let mut nonce = [0; 12];
-    expand(&salt, &ikm, &[b"Content-Encoding: nonce\0"], &mut nonce)?;
+    expand(&record, &[b"Content-Encoding: nonce\0"], &mut nonce)?;
     Ok((LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key)?), Nonce::assume_unique_for_key(nonce)))
 }
 
@@ -117,8 +117,8 @@ impl KeyType for Length {
     }
 }
 
-fn expand(salt: &Salt, ikm: &[u8], info: &[&[u8]], out: &mut [u8]) -> Result<(), Unspecified> {
-    salt.extract(ikm).expand(info, Length(out.len()))?.fill(out)
+fn expand(key: &Prk, info: &[&[u8]], out: &mut [u8]) -> Result<(), Unspecified> {
+    key.expand(info, Length(out.len()))?.fill(out)
 }
 
 /// The browser's side, for tests.

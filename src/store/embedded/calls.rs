@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use parvis_engine::{
     id::{CampaignId, NotificationId, stable_hash},
+    notification::Notification,
     time::Timestamp,
 };
 use redb::ReadableTable;
@@ -27,7 +28,8 @@ const PRUNE_ROWS: usize = 1_024;
 #[derive(Debug)]
 pub(super) enum Call {
     Commit(Prepared),
-    Settle(Vec<Settlement>),
+    /// Each with what follows from it, encoded already.
+    Settle(Vec<(Settlement, Vec<(Notification, Vec<u8>)>)>),
     Report(NotificationId, Step),
     Budget {
         campaign: CampaignId,
@@ -42,6 +44,11 @@ pub(super) enum Call {
         key: String,
         answer: Answer,
         at: Timestamp,
+    },
+    Note {
+        name: String,
+        bytes: Vec<u8>,
+        version: u64,
     },
     Prune {
         horizon: Horizon,
@@ -63,6 +70,8 @@ pub(super) enum Reply {
     Taken(u64),
     /// Of the catalog, if it was changed.
     Generation(Option<u64>),
+    /// The version of the note, if it was kept.
+    Noted(Option<u64>),
     /// The call alone has failed, because of what is stored: the others of its group go on.
     Unreadable(Error),
     Contents(Contents),
@@ -75,12 +84,13 @@ impl Group<'_, '_> {
         match call {
             Call::Commit(prepared) => self.commit(prepared).map(Reply::Committed),
             Call::Settle(settlements) => {
-                settlements.into_iter().try_for_each(|settlement| self.settle(settlement)).map(|()| Reply::Done)
+                settlements.into_iter().try_for_each(|(it, then)| self.settle(it, then)).map(|()| Reply::Done)
             }
             Call::Report(id, step) => self.report(id, step),
             Call::Budget { campaign, total, want } => self.take_budget(&campaign, total, want).map(Reply::Taken),
             Call::Catalog { items, generation } => self.put_catalog(items, generation).map(Reply::Generation),
             Call::Keep { key, answer, at } => self.keep(&key, &answer, at).map(|()| Reply::Done),
+            Call::Note { name, bytes, version } => self.keep_note(&name, &bytes, version).map(Reply::Noted),
             Call::Prune { horizon, from } => self.prune(horizon, from).map(Reply::Pruned),
             Call::Contents => self.contents().map(Reply::Contents),
             Call::Import(batch) => self.import(batch),
@@ -88,12 +98,12 @@ impl Group<'_, '_> {
         }
     }
 
-    fn settle(&mut self, settlement: Settlement) -> Result<(), Error> {
+    fn settle(&mut self, settlement: Settlement, then: Vec<(Notification, Vec<u8>)>) -> Result<(), Error> {
         let Settlement { id, lease, at, end, .. } = settlement;
         let place = self.volatile.leases.lock().unwrap_or_else(PoisonError::into_inner).settle(id, lease);
         let Some(place) = place else { return Ok(()) };
         self.effects.push(Effect::Released(id));
-        let removed = self.tables.outbox.remove(tables::outbox_key(place))?.map(|value| value.value().1);
+        let removed = self.tables.outbox.remove(tables::slot(place))?.map(|value| value.value().1);
         let Some(mark) = removed else { return Ok(()) };
         let due = match &end {
             End::Terminal { .. } => {
@@ -102,12 +112,13 @@ impl Group<'_, '_> {
             }
             End::Again { at, attempts, .. } => {
                 let next = (place.0, *at, id);
-                self.tables.outbox.insert(tables::outbox_key(next), (*attempts, mark))?;
+                self.tables.outbox.insert(tables::slot(next), (*attempts, mark))?;
                 self.announce(next);
                 *at
             }
         };
-        self.grow(id, due, |progress| progress.settle(at, &end))
+        self.grow(id, due, |progress| progress.settle(at, &end))?;
+        then.iter().try_for_each(|(message, body)| self.enqueue(message, body))
     }
 
     fn report(&mut self, id: NotificationId, step: Step) -> Result<Reply, Error> {
@@ -133,6 +144,7 @@ impl Group<'_, '_> {
         match decode(id, &bytes) {
             Ok(mut progress) => {
                 step(&mut progress);
+                self.bury(id, &progress)?;
                 self.put_progress(id, due, &progress)
             }
             Err(error) => {
@@ -194,6 +206,15 @@ impl Group<'_, '_> {
         Ok(())
     }
 
+    fn keep_note(&mut self, name: &str, bytes: &[u8], version: u64) -> Result<Option<u64>, Error> {
+        let known = self.tables.notes.get(name)?.map_or(0, |note| note.value().0);
+        if known != version {
+            return Ok(None);
+        }
+        self.tables.notes.insert(name, (version + 1, bytes))?;
+        Ok(Some(version + 1))
+    }
+
     fn prune(&mut self, horizon: Horizon, from: u128) -> Result<Option<u128>, Error> {
         let end = (horizon.rows.as_millis(), 0);
         let mut rows = Vec::new();
@@ -236,8 +257,7 @@ impl Group<'_, '_> {
             }
         }
         for id in ended {
-            self.tables.lives.remove(id)?;
-            self.tables.messages.remove(id)?;
+            self.forget_message(id)?;
         }
         Ok(seen.last().filter(|_| seen.len() == PRUNE_ROWS).map(|last| last + 1))
     }

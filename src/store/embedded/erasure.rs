@@ -116,8 +116,7 @@ impl Group<'_, '_> {
             Row::Message(id) => {
                 let old = self.tables.messages.get(id)?.map(|row| (row.value().0, row.value().1));
                 if old.is_some_and(|(sequence, mark)| scrub.voids(mark, sequence)) {
-                    self.tables.messages.remove(id)?;
-                    self.tables.lives.remove(id)?;
+                    self.forget_message(id)?;
                 }
                 Ok(())
             }

@@ -20,9 +20,9 @@ use super::{
     tables,
 };
 use crate::store::{
-    Error,
+    Error, Queue,
     life::Progress,
-    rows::{Budget, Durably, Export, Kept, Object, Row, Sent, Waiting},
+    rows::{Budget, Durably, Export, Kept, Named, Object, Row, Sent, Waiting},
 };
 
 /// What one page holds at most, unless a single row of a table holds more.
@@ -48,6 +48,7 @@ struct Place {
 enum Stage {
     Begin,
     Objects(Option<(String, String)>),
+    Notes(Option<String>),
     Budgets(Option<String>),
     /// Row of the log and place within it of every record that counts, oldest first; and how many have come.
     Shoppers(Vec<(u64, u32)>, usize),
@@ -111,7 +112,10 @@ impl Place {
         self.stage = match std::mem::replace(&mut self.stage, Stage::End) {
             Stage::Begin => self.begin(transaction, page)?,
             Stage::Objects(after) => {
-                objects(transaction, after, page)?.map_or(Stage::Budgets(None), |last| Stage::Objects(Some(last)))
+                objects(transaction, after, page)?.map_or(Stage::Notes(None), |last| Stage::Objects(Some(last)))
+            }
+            Stage::Notes(after) => {
+                notes(transaction, after, page)?.map_or(Stage::Budgets(None), |last| Stage::Notes(Some(last)))
             }
             Stage::Budgets(after) => match budgets(transaction, after, page)? {
                 Some(last) => Stage::Budgets(Some(last)),
@@ -193,7 +197,7 @@ impl Place {
             let bytes = body.len() + progress.len();
             let progress: Progress = codec::decode(progress, || format!("the life of {id}"))?;
             let due = Timestamp::from_millis(due);
-            let entry = outbox.get(tables::outbox_key((notification.channel, due, id)))?;
+            let entry = outbox.get(tables::slot((Queue::of(&notification), due, id)))?;
             let waiting = entry.map(|entry| Waiting { due, attempts: entry.value().0 });
             self.waiting = self.waiting.saturating_sub(u64::from(waiting.is_some()));
             page.push(Row::Notification(Box::new(Sent { life: progress.of(notification), waiting })), bytes);
@@ -242,6 +246,20 @@ fn objects(
         }
         let bytes = json.len();
         page.push(Row::Object(Object { kind, id, json }), bytes);
+    }
+    Ok(None)
+}
+
+fn notes(transaction: &ReadTransaction, from: Option<String>, page: &mut Page) -> Result<Option<String>, Error> {
+    let from = from.unwrap_or_default();
+    for row in transaction.open_table(tables::NOTES)?.range(from.as_str()..)? {
+        let (name, note) = row?;
+        let name = name.value().to_owned();
+        if page.is_full() {
+            return Ok(Some(name));
+        }
+        let (version, bytes) = note.value();
+        page.push(Row::Note(Named { name, version, bytes: bytes.to_vec() }), bytes.len());
     }
     Ok(None)
 }

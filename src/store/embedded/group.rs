@@ -17,7 +17,7 @@ use super::{
     volatile::{Effect, Volatile},
 };
 use crate::store::{
-    Change, Committed, Durable, Error,
+    Change, Committed, Durable, Error, Queue,
     leases::Place,
     life::Progress,
     state::{Origin, Pending, Put},
@@ -64,7 +64,7 @@ pub(super) struct Group<'a, 't> {
     pub(super) noted: Vec<index::Entry>,
     pending: Pending,
     erased: BTreeMap<u64, u64>,
-    added: BTreeMap<Channel, Place>,
+    added: BTreeMap<Queue, Place>,
     row: Option<(u64, Vec<u8>)>,
     journal: BTreeMap<i64, (Vec<u8>, BTreeSet<u64>)>,
 }
@@ -211,30 +211,44 @@ impl<'a, 't> Group<'a, 't> {
 
     /// Removes a message's entry of the outbox, if there is one.
     pub(super) fn withdraw(&mut self, id: u128) -> Result<(), Error> {
-        let Some(due) = self.tables.lives.get(id)?.map(|life| life.value().1) else { return Ok(()) };
-        for channel in Channel::ALL {
-            if self.tables.outbox.remove((tables::code(channel), due, id))?.is_some() {
-                self.effects.push(Effect::Waiting(channel, -1));
-                self.effects.push(Effect::Released(NotificationId::from_u128(id)));
+        let Some(due) = self.tables.lives.get(id)?.map(|life| Timestamp::from_millis(life.value().1)) else {
+            return Ok(());
+        };
+        let body = self.tables.messages.get(id)?.map(|row| row.value().2.to_vec());
+        let id = NotificationId::from_u128(id);
+        let message = body.map(|body| codec::decode::<Notification>(&body, || format!("message {id}")));
+        let queues: Vec<Queue> = match message {
+            Some(Ok(message)) => vec![Queue::of(&message)],
+            // Wherever it waits, it must not be found there any more.
+            Some(Err(_)) | None => Channel::ALL.into_iter().flat_map(Queue::all).collect(),
+        };
+        for queue in queues {
+            if self.tables.outbox.remove(tables::slot((queue, due, id)))?.is_some() {
+                self.effects.push(Effect::Waiting(queue, -1));
+                self.effects.push(Effect::Released(id));
             }
         }
         Ok(())
     }
 
-    fn enqueue(&mut self, message: &Notification, body: &[u8]) -> Result<(), Error> {
+    /// Puts a message into the outbox, unless it is known.
+    pub(super) fn enqueue(&mut self, message: &Notification, body: &[u8]) -> Result<(), Error> {
         let id = message.id.as_u128();
         let old = self.tables.messages.get(id)?.map(|row| (row.value().0, row.value().1));
         if old.is_some_and(|(sequence, mark)| !self.is_void(mark, sequence)) {
             return Ok(());
+        }
+        if old.is_some() {
+            self.forget_message(id)?;
         }
         let mark = codec::mark(&message.shopper);
         self.tables.messages.insert(id, (*self.sequence, mark, body))?;
         let progress = codec::encode(&Progress::begin(message))?;
         self.tables.lives.insert(id, (GOES_ON, message.not_before.as_millis(), progress.as_slice()))?;
         self.noted.push((mark, Row::Message(id)));
-        let place = (message.channel, message.not_before, message.id);
-        self.tables.outbox.insert(tables::outbox_key(place), (0, mark))?;
-        self.effects.push(Effect::Waiting(message.channel, 1));
+        let place = (Queue::of(message), message.not_before, message.id);
+        self.tables.outbox.insert(tables::slot(place), (0, mark))?;
+        self.effects.push(Effect::Waiting(place.0, 1));
         self.announce(place);
         Ok(())
     }

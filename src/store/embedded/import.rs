@@ -11,7 +11,7 @@ use super::{
     volatile::Effect,
 };
 use crate::store::{
-    Error,
+    Error, Queue,
     life::Progress,
     rows::{self, Batch, Contents, Durably, Row, Sent},
     state::Put,
@@ -59,6 +59,7 @@ impl Group<'_, '_> {
             && tables.messages.is_empty()?
             && tables.journal.is_empty()?
             && tables.answers.is_empty()?
+            && tables.notes.is_empty()?
             && tables.budgets.is_empty()?;
         Ok(if is_empty { Contents::Nothing } else { Contents::Whole })
     }
@@ -73,6 +74,10 @@ impl Group<'_, '_> {
             Row::Object(object) => {
                 let key = (object.kind.as_str(), object.id.as_str());
                 self.tables.catalog.insert(key, object.json.as_str())?;
+                Ok(())
+            }
+            Row::Note(note) => {
+                self.tables.notes.insert(note.name.as_str(), (note.version, note.bytes.as_slice()))?;
                 Ok(())
             }
             Row::Budget(budget) => {
@@ -107,12 +112,13 @@ impl Group<'_, '_> {
         }
         let progress = Progress { milestones: sent.life.milestones, attempts: sent.life.attempts };
         let due = sent.waiting.map_or(message.not_before, |waiting| waiting.due);
+        self.bury(message.id, &progress)?;
         let body = codec::encode(&progress)?;
         self.tables.lives.insert(id, (idle_since(&progress), due.as_millis(), body.as_slice()))?;
         if let Some(waiting) = sent.waiting {
-            let place = (message.channel, due, message.id);
-            self.tables.outbox.insert(tables::outbox_key(place), (waiting.attempts, mark))?;
-            self.effects.push(Effect::Waiting(message.channel, 1));
+            let place = (Queue::of(&message), due, message.id);
+            self.tables.outbox.insert(tables::slot(place), (waiting.attempts, mark))?;
+            self.effects.push(Effect::Waiting(place.0, 1));
             self.announce(place);
         }
         Ok(())

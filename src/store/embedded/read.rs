@@ -8,7 +8,7 @@ use std::{
 
 use parvis_engine::{
     id::{NotificationId, stable_hash},
-    notification::{Channel, Notification},
+    notification::Notification,
     time::Timestamp,
 };
 use redb::ReadTransaction;
@@ -17,18 +17,18 @@ use super::{
     codec,
     file::File,
     index::{self, Row},
-    tables::{self, code},
+    tables,
     volatile::Volatile,
 };
 use crate::{
     report::Event,
-    store::{Answer, Catalog, CatalogItem, Claim, Entry, Error, JournalQuery, Life, life::Progress},
+    store::{Answer, Catalog, CatalogItem, Claim, Entry, Error, JournalQuery, Life, Note, Queue, life::Progress},
 };
 
 pub(super) fn claim(
     file: &File,
     volatile: &Volatile,
-    (channel, now): (Channel, Timestamp),
+    (queue, now): (Queue, Timestamp),
     limit: usize,
     span: Duration,
 ) -> Result<Claim, Error> {
@@ -38,13 +38,13 @@ pub(super) fn claim(
         let outbox = transaction.open_table(tables::OUTBOX)?;
         let messages = transaction.open_table(tables::MESSAGES)?;
         let (mut entries, mut next) = (Vec::new(), None);
-        let mut reached = leases.first_free(channel, now);
-        let channel_end = (code(channel), i64::MAX, u128::MAX);
-        for row in outbox.range(tables::outbox_key(reached)..=channel_end)? {
+        let mut reached = leases.first_free(queue, now);
+        let queue_end = (tables::queue_code(queue), i64::MAX, u128::MAX);
+        for row in outbox.range(tables::slot(reached)..=queue_end)? {
             let (key, value) = row?;
             let (_, due, id) = key.value();
             let (due, id) = (Timestamp::from_millis(due), NotificationId::from_u128(id));
-            reached = (channel, due, id);
+            reached = (queue, due, id);
             if due > now {
                 next = Some(due);
                 break;
@@ -64,14 +64,14 @@ pub(super) fn claim(
             let message = message.ok_or_else(|| Error::Corrupt(format!("outbox entry {id} has no message")));
             let read = message.and_then(|message| codec::decode(message.value().2, || format!("message {id}")));
             match read {
-                Ok(notification) => entries.push((notification, value.value().0, (channel, due, id))),
+                Ok(notification) => entries.push((notification, value.value().0, (queue, due, id))),
                 // It waits for an operator; those behind it do not.
                 Err(error) => tracing::error!("an outbox entry is passed over: {error}"),
             }
         }
         leases.passed(reached);
         if entries.is_empty() && limit > 0 {
-            return Ok(Claim::NothingUntil(next.into_iter().chain(leases.next_end(channel)).min()));
+            return Ok(Claim::NothingUntil(next.into_iter().chain(leases.next_end(queue)).min()));
         }
         let grant = |(notification, attempts, place)| {
             let lease = leases.grant(place, now, span);
@@ -164,6 +164,11 @@ pub(super) fn catalog(transaction: &ReadTransaction) -> Result<Catalog, Error> {
         items.push(CatalogItem { kind: kind.to_owned(), id: id.to_owned(), json: Some(json.value().to_owned()) });
     }
     Ok(Catalog { generation, items })
+}
+
+pub(super) fn note(transaction: &ReadTransaction, name: &str) -> Result<Option<Note>, Error> {
+    let note = transaction.open_table(tables::NOTES)?.get(name)?;
+    Ok(note.map(|note| Note { version: note.value().0, bytes: note.value().1.to_vec() }))
 }
 
 /// Where the answer to a key lies, or to another key with the same hash.

@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use parvis_engine::{notification::Channel, time::Timestamp};
+use parvis_engine::{id::NotificationId, notification::Channel, time::Timestamp};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::index;
-use crate::store::{Error, leases::Place};
+use crate::store::{Cursor, Error, Queue, leases::Place};
 
 /// `format`, `sequence`, the generation of the `catalog`, and the `import` that goes on with how much is `imported`.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Rows of frames, each with many shoppers; a shopper's newest frame counts.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("shoppers_log");
-/// Channel, due, id; attempts and the shopper's mark.
-pub(super) const OUTBOX: TableDefinition<'_, (u8, i64, u128), (u32, u64)> = TableDefinition::new("outbox");
+/// Queue, due, id; attempts and the shopper's mark.
+pub(super) const OUTBOX: TableDefinition<'_, Slot, (u32, u64)> = TableDefinition::new("outbox_queues");
 /// Sequence, the shopper's mark and the notification, which never changes.
 pub(super) const MESSAGES: TableDefinition<'_, u128, (u64, u64, &[u8])> = TableDefinition::new("messages");
 /// When the life's last step was if it has ended (else `i64::MAX`), when its outbox entry is due, and its progress.
 pub(super) const LIVES: TableDefinition<'_, u128, (i64, i64, &[u8])> = TableDefinition::new("lives");
+/// When a message was given up, its id; channel and app. Of some the message is void or gone.
+pub(super) const DEAD: TableDefinition<'_, (i64, u128), (u8, &str)> = TableDefinition::new("dead");
 /// Recorded, sequence; events.
 pub(super) const JOURNAL: TableDefinition<'_, (i64, u64), &[u8]> = TableDefinition::new("journal");
 /// Sequence; entries of the index that are in no segment yet.
@@ -28,23 +30,30 @@ pub(super) const SEGMENTS: TableDefinition<'_, index::Key, &[u8]> = TableDefinit
 pub(super) const CATALOG: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("catalog");
 /// Kept at, sequence; the key's hash, the key and the answer.
 pub(super) const ANSWERS: TableDefinition<'_, (i64, u64), (u64, &str, &[u8])> = TableDefinition::new("answers");
+/// Name; version and value.
+pub(super) const NOTES: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("notes");
 /// Campaign; spent.
 pub(super) const BUDGETS: TableDefinition<'_, &str, u64> = TableDefinition::new("budgets");
 /// Sequence of an erasure; the shopper's mark. Older rows with this mark are void and are being removed.
 pub(super) const ERASURES: TableDefinition<'_, u64, u64> = TableDefinition::new("erasures");
 
+/// The key of an entry: its queue, when it is due, its message.
+pub(super) type Slot = (u16, i64, u128);
+
 /// All tables, open for writing.
 pub(super) struct Tables<'t> {
     pub(super) meta: Table<'t, &'static str, u64>,
     pub(super) log: Table<'t, u64, &'static [u8]>,
-    pub(super) outbox: Table<'t, (u8, i64, u128), (u32, u64)>,
+    pub(super) outbox: Table<'t, Slot, (u32, u64)>,
     pub(super) messages: Table<'t, u128, (u64, u64, &'static [u8])>,
     pub(super) lives: Table<'t, u128, (i64, i64, &'static [u8])>,
+    pub(super) dead: Table<'t, (i64, u128), (u8, &'static str)>,
     pub(super) journal: Table<'t, (i64, u64), &'static [u8]>,
     pub(super) tail: Table<'t, u64, &'static [u8]>,
     pub(super) segments: Table<'t, index::Key, &'static [u8]>,
     pub(super) catalog: Table<'t, (&'static str, &'static str), &'static str>,
     pub(super) answers: Table<'t, (i64, u64), (u64, &'static str, &'static [u8])>,
+    pub(super) notes: Table<'t, &'static str, (u64, &'static [u8])>,
     pub(super) budgets: Table<'t, &'static str, u64>,
     pub(super) erasures: Table<'t, u64, u64>,
 }
@@ -57,11 +66,13 @@ impl<'t> Tables<'t> {
             outbox: transaction.open_table(OUTBOX)?,
             messages: transaction.open_table(MESSAGES)?,
             lives: transaction.open_table(LIVES)?,
+            dead: transaction.open_table(DEAD)?,
             journal: transaction.open_table(JOURNAL)?,
             tail: transaction.open_table(TAIL)?,
             segments: transaction.open_table(SEGMENTS)?,
             catalog: transaction.open_table(CATALOG)?,
             answers: transaction.open_table(ANSWERS)?,
+            notes: transaction.open_table(NOTES)?,
             budgets: transaction.open_table(BUDGETS)?,
             erasures: transaction.open_table(ERASURES)?,
         })
@@ -91,8 +102,26 @@ pub(super) fn catalog_generation(meta: &impl ReadableTable<&'static str, u64>) -
 }
 
 /// An entry's key.
-pub(super) fn outbox_key((channel, due, id): Place) -> (u8, i64, u128) {
-    (code(channel), due.as_millis(), id.as_u128())
+pub(super) fn slot((queue, due, id): Place) -> Slot {
+    (queue_code(queue), due.as_millis(), id.as_u128())
+}
+
+/// The place that a key names.
+pub(super) fn place((queue, due, id): Slot) -> Result<Place, Error> {
+    let known = Channel::ALL.into_iter().find(|channel| u16::from(code(*channel)) == queue / Queue::SHARES);
+    let known = known.and_then(|channel| Queue::numbered(channel, queue % Queue::SHARES));
+    let queue = known.ok_or_else(|| Error::Corrupt(format!("the outbox has a queue {queue}, which there is not")))?;
+    Ok((queue, Timestamp::from_millis(due), NotificationId::from_u128(id)))
+}
+
+/// The number of a queue, which keys begin with.
+pub(super) fn queue_code(queue: Queue) -> u16 {
+    u16::from(code(queue.channel)) * Queue::SHARES + queue.share()
+}
+
+/// The key of a message that was given up.
+pub(super) fn grave(cursor: Cursor) -> (i64, u128) {
+    (cursor.at.as_millis(), cursor.id.as_u128())
 }
 
 /// A channel's number in keys. Never changed, only added to.

@@ -108,7 +108,8 @@ fn a_message_is_claimed_only_when_memory_knows_the_shopper_that_it_was_decided_f
     transaction.commit().expect("is durable");
 
     let now = message().not_before;
-    let claim = || read::claim(&file, &volatile, (Channel::Fcm, now), 10, Duration::from_secs(60)).expect("is open");
+    let claim =
+        || read::claim(&file, &volatile, (Queue::of(&message()), now), 10, Duration::from_secs(60)).expect("is open");
     let early = claim();
     assert!(matches!(early, Claim::NothingUntil(None)), "its shopper is not known yet: {early:?}");
     volatile.apply(effects, &mut Extent::default());

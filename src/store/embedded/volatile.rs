@@ -4,20 +4,19 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use parvis_engine::{
     id::{NotificationId, ShopperId},
-    notification::Channel,
     per_device::PerDevice,
     shopper::Track,
 };
 use tokio::sync::watch;
 
-use super::tables;
 use crate::store::{
+    Queue,
     leases::{Leases, Place},
     state::{Origin, Put, State},
 };
@@ -30,7 +29,8 @@ pub(super) struct Volatile {
     pub(super) grew: watch::Sender<u64>,
     /// Of the catalog.
     pub(super) generation: watch::Sender<u64>,
-    waiting: [AtomicI64; Channel::ALL.len()],
+    /// How many entries wait in each queue that is not empty.
+    waiting: Mutex<BTreeMap<Queue, u64>>,
     answers: Mutex<HashMap<u64, (i64, u64)>>,
     erased: RwLock<BTreeMap<u64, u64>>,
     /// The newest number whose effects on shoppers are here. The file may be one transaction ahead.
@@ -48,12 +48,13 @@ pub(super) enum Effect {
     Put(Put),
     Remove(ShopperId),
     Moved(ShopperId, Origin),
-    Waiting(Channel, i64),
+    /// So many entries more, or fewer.
+    Waiting(Queue, i64),
     Released(NotificationId),
     /// Everything about shoppers up to this number is here. Before `Grew`, so that whoever is woken finds them.
     Known(u64),
-    /// Entries were added; the first of each channel.
-    Grew(BTreeMap<Channel, Place>),
+    /// Entries were added; the first of each queue.
+    Grew(BTreeMap<Queue, Place>),
     Kept {
         hash: u64,
         place: (i64, u64),
@@ -92,7 +93,7 @@ impl Volatile {
             leases: Mutex::default(),
             grew: watch::Sender::new(0),
             generation: watch::Sender::new(0),
-            waiting: [const { AtomicI64::new(0) }; Channel::ALL.len()],
+            waiting: Mutex::default(),
             answers: Mutex::default(),
             erased: RwLock::default(),
             known: AtomicU64::new(0),
@@ -116,8 +117,9 @@ impl Volatile {
         }
     }
 
-    pub(super) fn waiting(&self, channel: Channel) -> u64 {
-        u64::try_from(self.waiting[tables::code(channel) as usize].load(Ordering::Relaxed)).unwrap_or(0)
+    /// How many entries wait in each queue that is not empty.
+    pub(super) fn waiting(&self) -> BTreeMap<Queue, u64> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn answer_place(&self, hash: u64) -> Option<(i64, u64)> {
@@ -148,8 +150,12 @@ impl Volatile {
             }
             Effect::Remove(id) => extent.live -= self.state.remove(&id).len,
             Effect::Moved(id, origin) => self.state.moved(&id, origin),
-            Effect::Waiting(channel, delta) => {
-                self.waiting[tables::code(channel) as usize].fetch_add(delta, Ordering::Relaxed);
+            Effect::Waiting(queue, delta) => {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = waiting.remove(&queue).unwrap_or(0).saturating_add_signed(delta);
+                if count > 0 {
+                    waiting.insert(queue, count);
+                }
             }
             Effect::Released(id) => self.leases.lock().unwrap_or_else(PoisonError::into_inner).end(id),
             Effect::Known(sequence) => self.known.store(sequence, Ordering::Release),

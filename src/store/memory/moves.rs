@@ -5,9 +5,9 @@ use parvis_engine::notification::Notification;
 
 use super::{Memory, Rest};
 use crate::store::{
-    Error,
+    Error, Note, Queue,
     life::Progress,
-    rows::{self, Batch, Budget, Contents, Durably, Export, Kept, Object, Row, Sent, Waiting},
+    rows::{self, Batch, Budget, Contents, Durably, Export, Kept, Named, Object, Row, Sent, Waiting},
     state::{Origin, Put},
 };
 
@@ -36,6 +36,9 @@ impl Memory {
                 Row::Object(Object { kind: kind.clone(), id: id.clone(), json: json.clone() })
             }),
         );
+        rows.extend(rest.notes.iter().map(|(name, note)| {
+            Row::Note(Named { name: name.clone(), version: note.version, bytes: note.bytes.clone() })
+        }));
         rows.extend(
             rest.spent
                 .iter()
@@ -73,6 +76,7 @@ impl Memory {
             && rest.messages.is_empty()
             && rest.journal.is_empty()
             && rest.answers.is_empty()
+            && rest.notes.is_empty()
             && rest.spent.is_empty();
         if is_empty { Contents::Nothing } else { Contents::Whole }
     }
@@ -94,6 +98,7 @@ impl Memory {
         match row {
             Row::Generation(generation) => drop(self.generation.send_replace(generation)),
             Row::Object(Object { kind, id, json }) => drop(rest.catalog.insert((kind, id), json)),
+            Row::Note(Named { name, version, bytes }) => drop(rest.notes.insert(name, Note { version, bytes })),
             Row::Budget(Budget { campaign, spent }) => drop(rest.spent.insert(campaign, spent)),
             Row::Shopper(Durably { version, wake, state }) => {
                 let put = Put { version, shopper: state, tracks: Default::default(), wake, origin: Origin::default() };
@@ -116,9 +121,11 @@ impl Rest {
         let progress = Progress { milestones: sent.life.milestones, attempts: sent.life.attempts };
         if self.messages.contains_key(&message.id) {
             self.outbox.retain(|(_, _, id), _| *id != message.id);
+            self.dead.retain(|dead| dead.id != message.id);
         }
+        self.dead.extend(progress.dead(message.id));
         if let Some(waiting) = sent.waiting {
-            let place = (message.channel, waiting.due, message.id);
+            let place = (Queue::of(&message), waiting.due, message.id);
             self.outbox.insert(place, waiting.attempts);
             self.leases.freed(place);
         }

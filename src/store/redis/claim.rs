@@ -3,57 +3,96 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use parvis_engine::{
-    id::ShopperId,
-    notification::{Channel, Notification},
-    time::Timestamp,
-};
+use parvis_engine::{id::ShopperId, notification::Notification, time::Timestamp};
 
 use super::{
     call::Call,
-    partition::{Names, Partition, channel_number},
-    queue::{self, Look, Queue},
+    hints::{self, Hints, Look},
+    partition::{Names, Partition},
     record::split_line,
-    reply, scripts,
+    reply, score, scripts,
     shared::{Shared, Stage},
 };
-use crate::store::{Claim, Entry, Error, codec};
+use crate::store::{Claim, Entry, Error, Queue, codec};
 
 /// How often it is tried again where other nodes were faster with everything that was found.
 const TRIES: usize = 4;
 /// Then others have their turn.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What is looked through.
+#[derive(Clone, Copy)]
+enum Line {
+    Queue(Queue),
+    Wakes,
+}
+
+impl Line {
+    fn key(self, names: &Names) -> &str {
+        match self {
+            Line::Queue(queue) => names.outbox(queue.channel),
+            Line::Wakes => names.wakes(),
+        }
+    }
+
+    /// The call for the first so many.
+    fn look(self, names: &Names, count: usize) -> Call {
+        let call = Call::command("ZRANGE", self.key(names));
+        let call = match self {
+            Line::Queue(queue) => {
+                let (least, greatest) = score::bounds(queue);
+                call.arg(least).arg(greatest).arg("BYSCORE").arg("LIMIT").arg(0).arg(count)
+            }
+            Line::Wakes => call.arg(0).arg(count.saturating_sub(1)),
+        };
+        call.arg("WITHSCORES")
+    }
+
+    fn score(self, due: Timestamp) -> i64 {
+        match self {
+            Line::Queue(queue) => score::of(queue, due),
+            Line::Wakes => due.as_millis(),
+        }
+    }
+
+    fn due(self, score: f64) -> Timestamp {
+        match self {
+            Line::Queue(_) => score::due(score),
+            Line::Wakes => score::time(score),
+        }
+    }
+}
+
 impl Shared {
     pub(super) async fn claim(
         &self,
-        (channel, now): (Channel, Timestamp),
+        (queue, now): (Queue, Timestamp),
         limit: usize,
         lease: Duration,
     ) -> Result<Claim, Error> {
         if limit == 0 {
             return Ok(Claim::Entries(Vec::new()));
         }
-        let queue = &self.outbox[channel_number(channel) - 1];
+        let (hints, line) = (self.hints(queue), Line::Queue(queue));
         for _ in 0..TRIES {
-            let looks = self.look(queue, |names| names.outbox(channel), now, limit).await?;
-            let chosen = queue::earliest(&looks, now, limit);
+            let looks = self.look(&hints, line, now, limit).await?;
+            let chosen = hints::earliest(&looks, now, limit);
             let until = now.plus(lease);
-            let answers = self.take(&looks, &chosen, |names, first| {
-                let keys = [names.outbox(channel), names.messages(), names.lives(), names.counters()];
-                Call::script(&scripts::CLAIM, &keys).arg(until.as_millis()).arg(first)
+            let answers = self.take(line, &looks, &chosen, |names| {
+                let keys = [line.key(names), names.messages(), names.lives(), names.counters()];
+                Call::script(&scripts::CLAIM, &keys).arg(line.score(until))
             });
             let mut entries = Vec::new();
             for (partition, words) in answers.await? {
                 entries.extend(words.chunks_exact(5).filter_map(|words| self.entry(partition, words)));
             }
-            learn(queue, &looks, &chosen, (now, until));
+            learn(&hints, &looks, &chosen, (now, until));
             if !entries.is_empty() {
                 entries.sort_unstable_by_key(|(due, entry): &(Timestamp, Entry)| (*due, entry.notification.id));
                 return Ok(Claim::Entries(entries.into_iter().map(|(_, entry)| entry).collect()));
             }
             if chosen.is_empty() {
-                return Ok(Claim::NothingUntil(Some(queue.next(now))));
+                return Ok(Claim::NothingUntil(Some(hints.next(now))));
             }
         }
         Ok(Claim::NothingUntil(Some(now.plus(PAUSE))))
@@ -66,10 +105,10 @@ impl Shared {
     ) -> Result<(Vec<ShopperId>, Option<Timestamp>), Error> {
         let until = now.plus(self.pace.wake_hold);
         for _ in 0..TRIES {
-            let looks = self.look(&self.wakes, Names::wakes, now, limit).await?;
-            let chosen = queue::earliest(&looks, now, limit);
-            let taken = self.take(&looks, &chosen, |names, first| {
-                Call::script(&scripts::WAKE, &[names.wakes()]).arg(until.as_millis()).arg(first)
+            let looks = self.look(&self.wakes, Line::Wakes, now, limit).await?;
+            let chosen = hints::earliest(&looks, now, limit);
+            let taken = self.take(Line::Wakes, &looks, &chosen, |names| {
+                Call::script(&scripts::WAKE, &[names.wakes()]).arg(until.as_millis())
             });
             let taken: Vec<Vec<u8>> = taken.await?.into_iter().flat_map(|(_, words)| words).collect();
             learn(&self.wakes, &looks, &chosen, (now, until));
@@ -85,43 +124,33 @@ impl Shared {
         Ok((Vec::new(), Some(now.plus(PAUSE))))
     }
 
-    async fn look(
-        &self,
-        queue: &Queue,
-        key: impl Fn(&Names) -> &str,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Look>, Error> {
-        let candidates = queue.candidates(now);
-        let asked = queue::look_at(limit, candidates.len());
-        let call = |(partition, _): &(Partition, u64)| {
-            Call::command("ZRANGE", key(self.keys.of(*partition))).arg(0).arg(asked.saturating_sub(1)).arg("WITHSCORES")
-        };
+    async fn look(&self, hints: &Hints, line: Line, now: Timestamp, limit: usize) -> Result<Vec<Look>, Error> {
+        let candidates = hints.candidates(now);
+        let asked = hints::look_at(limit, candidates.len());
+        let call = |(partition, _): &(Partition, u64)| line.look(self.keys.of(*partition), asked);
         let answers = self.ask(&candidates.iter().map(call).collect::<Vec<_>>()).await?;
         let look = |((partition, changes), answer)| {
-            let entries = reply::read(answer, key(self.keys.of(partition)))?;
+            let found: Vec<(String, f64)> = reply::read(answer, line.key(self.keys.of(partition)))?;
+            let entries = found.into_iter().map(|(id, score)| (id, line.due(score))).collect();
             Ok(Look { partition, changes, entries, asked })
         };
         candidates.into_iter().zip(answers).map(look).collect()
     }
 
-    /// Takes what was chosen; `call` begins a script call whose first entry's id is given.
+    /// Takes what was chosen; `begin` begins a script call that takes ids and scores.
     async fn take(
         &self,
+        line: Line,
         looks: &[Look],
         chosen: &[(usize, usize)],
-        call: impl Fn(&Names, &str) -> Call,
+        begin: impl Fn(&Names) -> Call,
     ) -> Result<Vec<(Partition, Vec<Vec<u8>>)>, Error> {
         let mut calls: BTreeMap<Partition, Call> = BTreeMap::new();
         for (place, entry) in chosen {
             let Look { partition, entries, .. } = &looks[*place];
-            let (id, score) = &entries[*entry];
-            let score = queue::time(*score).as_millis();
-            let begun = match calls.remove(partition) {
-                Some(begun) => begun.arg(id),
-                None => call(self.keys.of(*partition), id),
-            };
-            calls.insert(*partition, begun.arg(score));
+            let (id, due) = &entries[*entry];
+            let call = calls.remove(partition).unwrap_or_else(|| begin(self.keys.of(*partition)));
+            calls.insert(*partition, call.arg(id).arg(line.score(*due)));
         }
         let (partitions, calls): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
         let answers = self.ask_in(Stage::Claim, &calls).await?;
@@ -154,11 +183,11 @@ pub(super) fn read_message(bytes: &[u8], place: impl Fn() -> String) -> Result<N
 }
 
 /// Remembers what is due next where it was looked.
-fn learn(queue: &Queue, looks: &[Look], chosen: &[(usize, usize)], (now, until): (Timestamp, Timestamp)) {
+fn learn(hints: &Hints, looks: &[Look], chosen: &[(usize, usize)], (now, until): (Timestamp, Timestamp)) {
     let mut taken = vec![0; looks.len()];
     chosen.iter().for_each(|(place, _)| taken[*place] += 1);
     for (look, taken) in looks.iter().zip(taken) {
         let next = look.next(taken).into_iter().chain((taken > 0).then_some(until)).min();
-        queue.learn((look.partition, look.changes), next, now);
+        hints.learn((look.partition, look.changes), next, now);
     }
 }

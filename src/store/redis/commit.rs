@@ -160,9 +160,7 @@ impl Shared {
 
     /// Tells memory what is durable now.
     fn took_effect(&self, item: Item, version: Option<u64>) {
-        for (channel, due) in item.dues() {
-            self.outbox[channel - 1].lower(item.partition(), due);
-        }
+        item.dues().for_each(|(queue, due)| self.lower(queue, item.partition(), due));
         if item.dues().next().is_some() {
             self.grew.send_modify(|count| *count += 1);
         }

@@ -9,7 +9,7 @@ use redis::FromRedisValue;
 use super::{
     call::Call,
     partition::{Names, Partition},
-    queue, record, reply,
+    record, reply, score,
     settle::read_life,
     shared::Shared,
 };
@@ -79,7 +79,8 @@ impl Reading {
         let (cursor, rows) = match self.kind {
             Kind::Catalog => {
                 self.partitions.clear();
-                ("0".to_owned(), shared.objects().await?)
+                let rows = shared.objects().await?.into_iter().chain(shared.named().await?);
+                ("0".to_owned(), rows.collect())
             }
             Kind::Budgets => shared.budgets(names, cursor).await?,
             Kind::Shoppers => shared.shoppers(names, cursor).await?,
@@ -139,7 +140,7 @@ impl Shared {
             let odd = |why| Error::Corrupt(format!("field {id:?} of {}: {why}", names.shoppers()));
             let id: ShopperId = id.parse().map_err(odd)?;
             let (version, shopper) = record::read(bytes, names, &id)?;
-            rows.push(Row::Shopper(Durably { version, wake: wake.map(queue::time), state: Arc::new(shopper) }));
+            rows.push(Row::Shopper(Durably { version, wake: wake.map(score::time), state: Arc::new(shopper) }));
         }
         Ok((cursor, rows))
     }
@@ -186,7 +187,7 @@ impl Shared {
         let times = self.scores(&names.answered, &fields).await?;
         let mut rows = Vec::new();
         for ((key, answer), at) in fields.into_iter().zip(times) {
-            let Some(at) = at.map(queue::time) else { continue };
+            let Some(at) = at.map(score::time) else { continue };
             let answer = codec::decode(&answer, || format!("field {key:?} of {}", names.answers))?;
             rows.push(Row::Answer(Kept { key, at, answer }));
         }

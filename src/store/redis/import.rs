@@ -6,14 +6,14 @@ use parvis_engine::id::ShopperId;
 use super::{
     call::Call,
     partition::{Names, Partition},
-    record, reply, scripts,
+    record, reply, score, scripts,
     settle::write_life,
     shared::Shared,
 };
 use crate::{
     report::Event,
     store::{
-        Error, codec,
+        Cursor, Error, Queue, codec,
         rows::{self, Batch, Contents, Durably, Row, Sent},
     },
 };
@@ -31,7 +31,7 @@ impl Shared {
         if let (Some(import), rows) = self.ask_one::<(Option<u64>, Option<u64>)>(part, meta).await? {
             return Ok(Contents::Part { import, rows: rows.unwrap_or(0) });
         }
-        let mut calls = vec![Call::command("EXISTS", &self.keys.catalog)];
+        let mut calls = [&self.keys.catalog, &self.keys.notes].map(|key| Call::command("EXISTS", key)).to_vec();
         for names in Partition::all().map(|partition| self.keys.of(partition)) {
             let keys = [names.shoppers(), names.messages(), names.journals(), &names.answers, &names.budgets];
             calls.extend(keys.map(|key| Call::command("EXISTS", key)));
@@ -73,6 +73,7 @@ impl Shared {
                 let field = format!("{}\n{}", object.kind, object.id);
                 calls.push(Call::command("HSET", &self.keys.catalog).arg(field).arg(object.json).durable());
             }
+            Row::Note(note) => calls.push(self.import_note(&note)),
             Row::Budget(budget) => {
                 let campaign = budget.campaign.as_str();
                 let call = Call::command("HSET", &named(campaign).budgets).arg(campaign).arg(budget.spent);
@@ -118,8 +119,11 @@ impl Shared {
         calls.push(Call::command("HSET", names.lives()).arg(&id).arg(life).durable());
         calls.push(Call::command("SADD", names.messages_of(shopper)).arg(&id));
         if let Some(waiting) = sent.waiting {
-            let outbox = names.outbox(message.channel);
-            calls.push(Call::command("ZADD", outbox).arg(waiting.due.as_millis()).arg(&id));
+            let score = score::of(Queue::of(message), waiting.due);
+            calls.push(Call::command("ZADD", names.outbox(message.channel)).arg(score).arg(&id));
+        }
+        if let Some(dead) = Cursor::of(&sent.life) {
+            calls.push(Call::command("ZADD", names.dead()).arg(dead.at.as_millis()).arg(&id));
         }
         if let Some(ended) = ended {
             calls.push(Call::command("ZADD", names.ended()).arg(ended.as_millis()).arg(&id));

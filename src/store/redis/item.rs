@@ -16,9 +16,9 @@ use parvis_engine::{
 use super::{
     partition::{Names, Partition, channel_number},
     record::{Mark, directory},
-    tracks,
+    score, tracks,
 };
-use crate::store::{Change, Commit, Durable, Error, codec};
+use crate::store::{Change, Commit, Durable, Error, Queue, codec};
 
 /// What is said of one shopper.
 #[derive(Debug)]
@@ -43,10 +43,11 @@ pub(super) enum State {
     NotSpokenOf,
 }
 
+/// A message that is to be stored with its shopper.
 #[derive(Debug)]
-struct Message {
+pub(super) struct Message {
     id: String,
-    channel: usize,
+    queue: Queue,
     due: Timestamp,
     latest: Timestamp,
     body: Vec<u8>,
@@ -129,9 +130,9 @@ impl Item {
         self.version == 0 && matches!(&self.state, State::Replaced { directory, .. } if !directory.is_empty())
     }
 
-    /// When the first of its messages is due, by channel.
-    pub(super) fn dues(&self) -> impl Iterator<Item = (usize, Timestamp)> {
-        self.messages.iter().map(|message| (message.channel, message.due))
+    /// Where its messages wait, and when they are due.
+    pub(super) fn dues(&self) -> impl Iterator<Item = (Queue, Timestamp)> {
+        self.messages.iter().map(|message| (message.queue, message.due))
     }
 
     /// When the shopper is to be woken from now on.
@@ -189,14 +190,7 @@ impl Item {
             }
         }
         word(&self.told);
-        number(self.messages.len(), word);
-        for message in &self.messages {
-            word(message.id.as_bytes());
-            number(message.channel, word);
-            number(message.due.as_millis(), word);
-            number(message.latest.as_millis(), word);
-            word(&message.body);
-        }
+        write_messages(&self.messages, word);
         number(self.events.len(), word);
         for (at, body) in &self.events {
             number(at.as_millis(), word);
@@ -215,14 +209,27 @@ impl Item {
 }
 
 impl Message {
-    fn new(message: &Notification) -> Result<Message, Error> {
+    pub(super) fn new(message: &Notification) -> Result<Message, Error> {
         Ok(Message {
             id: message.id.to_string(),
-            channel: channel_number(message.channel),
+            queue: Queue::of(message),
             due: message.not_before,
             latest: message.observed_at.max(message.decided_at),
             body: codec::encode(message)?,
         })
+    }
+}
+
+/// Tells a script messages.
+pub(super) fn write_messages(messages: &[Message], word: &mut impl FnMut(&[u8])) {
+    number(messages.len(), word);
+    for Message { id, queue, due, latest, body } in messages {
+        word(id.as_bytes());
+        number(channel_number(queue.channel), word);
+        number(due.as_millis(), word);
+        number(score::of(*queue, *due), word);
+        number(latest.as_millis(), word);
+        word(body);
     }
 }
 

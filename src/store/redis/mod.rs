@@ -8,21 +8,25 @@ mod claim;
 mod cluster;
 mod commit;
 mod config;
+mod dead;
 pub mod durability;
 mod export;
+mod hints;
 mod import;
 mod item;
+mod layout;
 mod link;
 mod lock;
 mod node;
+mod note;
 mod opener;
 mod partition;
 mod prune;
-mod queue;
 mod read;
 mod record;
 mod refusal;
 mod reply;
+mod score;
 mod script;
 mod scripts;
 mod settle;
@@ -37,7 +41,6 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::Channel,
     time::Timestamp,
 };
 use tokio::sync::watch;
@@ -53,8 +56,8 @@ pub use self::{
     shared::{Cut, Faults, Pace, Stage},
 };
 use super::{
-    Answer, Catalog, CatalogItem, Claim, Commit, Committed, Error, Horizon, JournalQuery, Life, Loss, Record,
-    Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Claim, Commit, Committed, DeadQuery, Error, Horizon, JournalQuery, Life, Loss, Note,
+    Queue, Record, Settlement, Sizes, Step, Store,
     rows::{Batch, Contents, Export},
 };
 use crate::report::Event;
@@ -125,8 +128,8 @@ impl Store for Redis {
         self.shared.order_owner(order).await
     }
 
-    async fn claim(&self, channel: Channel, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
-        self.shared.claim((channel, now), limit, lease).await
+    async fn claim(&self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Result<Claim, Error> {
+        self.shared.claim((queue, now), limit, lease).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
@@ -157,6 +160,10 @@ impl Store for Redis {
         self.shared.report(id, step).await
     }
 
+    async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error> {
+        self.shared.dead(query).await
+    }
+
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
         self.shared.journal(query).await
     }
@@ -183,6 +190,14 @@ impl Store for Redis {
 
     async fn keep_answer(&self, key: &str, answer: Answer, at: Timestamp) -> Result<(), Error> {
         self.shared.keep_answer(key, answer, at).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<Note>, Error> {
+        self.shared.note(name).await
+    }
+
+    async fn keep_note(&self, name: &str, bytes: Vec<u8>, version: u64) -> Result<Option<u64>, Error> {
+        self.shared.keep_note(name, &bytes, version).await
     }
 
     async fn export(&self) -> Result<Box<dyn Export>, Error> {

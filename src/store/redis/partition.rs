@@ -65,6 +65,8 @@ pub(super) struct Keys {
     partitions: Vec<Names>,
     /// Objects of the control plane, and its generation.
     pub(super) catalog: String,
+    /// Small named values.
+    pub(super) notes: String,
     /// What holds for the installation as a whole.
     pub(super) meta: String,
 }
@@ -75,7 +77,7 @@ pub(super) struct Names {
     /// What all of them begin with.
     pub(super) tag: String,
     /// What the scripts that change shoppers take, in the order that they document.
-    pub(super) shopper_script: [String; 15],
+    pub(super) shopper_script: [String; 16],
     pub(super) answers: String,
     pub(super) answered: String,
     pub(super) budgets: String,
@@ -86,6 +88,7 @@ impl Keys {
         Keys {
             partitions: TAGS.iter().map(|tag| Names::new(format!("{prefix}{{{tag}}}:"))).collect(),
             catalog: format!("{prefix}{{catalog}}:items"),
+            notes: format!("{prefix}{{catalog}}:notes"),
             meta: format!("{prefix}{{catalog}}:meta"),
         }
     }
@@ -114,6 +117,7 @@ impl Names {
             "out:fcm",
             "out:webpush",
             "out:webhook",
+            "dead",
         ]
         .map(name);
         let (answers, answered, budgets) = (name("answers"), name("answered"), name("budgets"));
@@ -168,6 +172,10 @@ impl Names {
         &self.shopper_script[10 + channel_number(channel)]
     }
 
+    pub(super) fn dead(&self) -> &str {
+        &self.shopper_script[15]
+    }
+
     /// The ids of a shopper's messages.
     pub(super) fn messages_of(&self, shopper: &str) -> String {
         format!("{}of:{shopper}", self.tag)
@@ -213,7 +221,7 @@ mod tests {
         let keys = Keys::new("p:");
         let all: BTreeSet<_> =
             Partition::all().flat_map(|partition| keys.of(partition).shopper_script.iter()).collect();
-        assert_eq!(all.len(), PARTITIONS * 15);
+        assert_eq!(all.len(), PARTITIONS * 16);
         let shopper: ShopperId = "C-1001".parse().expect("an id");
         let id = NotificationId::derive(parvis_engine::time::Timestamp::from_millis(1), &shopper, &["x"]);
         let (one, other) = (Partition::of_notification(id), Partition::of_shopper(&shopper));

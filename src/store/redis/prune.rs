@@ -39,7 +39,7 @@ impl Shared {
                 message.as_deref().and_then(split_line).map_or(String::new(), |(shopper, _)| shopper.to_owned())
             };
             let own: Vec<String> = messages.iter().map(|message| names.messages_of(&shopper(message))).collect();
-            let keys = [names.messages(), names.lives(), names.ended()];
+            let keys = [names.messages(), names.lives(), names.ended(), names.dead()];
             let keys: Vec<&str> = keys.into_iter().chain(own.iter().map(String::as_str)).collect();
             calls.push(Call::script(&scripts::PRUNE_LIVES, &keys).arg(horizon.as_millis()).arg(ids));
         }

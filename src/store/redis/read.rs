@@ -14,7 +14,7 @@ use redis::Value;
 use super::{
     call::Call,
     partition::{Names, Partition},
-    reply,
+    reply, score,
     shared::Shared,
     tracks,
 };
@@ -145,18 +145,25 @@ impl Shared {
     }
 
     pub(super) async fn sizes(&self) -> Result<Sizes, Error> {
+        let claimed = self.claimed();
         let mut calls = Vec::new();
         for names in Partition::all().map(|partition| self.keys.of(partition)) {
             calls.push(Call::command("HLEN", names.shoppers()));
             calls.extend(Channel::ALL.map(|channel| Call::command("ZCARD", names.outbox(channel))));
+            calls.extend(claimed.iter().map(|queue| {
+                let (least, greatest) = score::bounds(*queue);
+                Call::command("ZCOUNT", names.outbox(queue.channel)).arg(least).arg(greatest)
+            }));
         }
         let mut counts = Vec::with_capacity(calls.len());
         for answer in self.ask(&calls).await? {
             counts.push(reply::read::<u64>(answer, "a size")?);
         }
-        let total = |place: usize| counts.iter().skip(place).step_by(Channel::ALL.len() + 1).sum();
+        let (first, step) = (1 + Channel::ALL.len(), 1 + Channel::ALL.len() + claimed.len());
+        let total = |place: usize| counts.iter().skip(place).step_by(step).sum();
         let waiting = Channel::ALL.iter().enumerate().map(|(place, channel)| (*channel, total(place + 1))).collect();
-        Ok(Sizes { shoppers: total(0), waiting, bytes: 0 })
+        let queues = claimed.iter().enumerate().map(|(place, queue)| (*queue, total(place + first)));
+        Ok(Sizes { shoppers: total(0), waiting, queues: queues.filter(|(_, count)| *count > 0).collect(), bytes: 0 })
     }
 
     /// The fields of hashes as every transfer that is decided leaves them, be it finished or not. `lock` is what the names

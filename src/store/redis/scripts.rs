@@ -24,7 +24,12 @@ scripts! {
     RESOLVE = "#!lua flags=allow-oom\n" + "lua/resolve.lua";
     STALE = "#!lua flags=allow-oom\n" + "lua/stale.lua";
     CLAIM = "#!lua flags=allow-oom\n" + "lua/claim.lua";
-    SETTLE = "#!lua flags=allow-oom\n" + "lua/settle.lua";
+    SETTLE = "#!lua flags=allow-oom\n" + "lua/shopper.lua" + "lua/settle.lua";
+    /// The same where something follows: then it may wait until there is memory.
+    SETTLE_AND_ADD = "#!lua\n" + "lua/shopper.lua" + "lua/settle.lua";
+    REQUEUE = "#!lua flags=allow-oom\n" + "lua/requeue.lua";
+    BURY = "#!lua\n" + "lua/bury.lua";
+    NOTE = "#!lua\n" + "lua/note.lua";
     REPORT = "#!lua\n" + "lua/report.lua";
     WAKE = "#!lua flags=allow-oom\n" + "lua/wake.lua";
     BUDGET = "#!lua\n" + "lua/budget.lua";

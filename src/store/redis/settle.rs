@@ -3,19 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use parvis_engine::{id::NotificationId, time::Timestamp};
+use parvis_engine::{id::NotificationId, notification::Milestone, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
     call::Call,
     claim::read_message,
+    item::{Message, number, write_messages},
     partition::{Names, Partition, channel_number},
     record::split_line,
-    reply, scripts,
+    reply, score, scripts,
     shared::{Shared, Stage},
 };
 use crate::store::{
-    End, Error, Life, Settlement, Step,
+    End, Error, Life, Queue, Settlement, Step,
     codec::{self, read_part, write_part},
     life::Progress,
     rows::{Sent, Waiting},
@@ -43,22 +44,26 @@ impl Fact {
 
 impl Shared {
     pub(super) async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
-        let mut calls: BTreeMap<Partition, Call> = BTreeMap::new();
+        settlements.iter().for_each(Settlement::check);
+        // What adds nothing is told for itself: it must work when memory is full.
+        let mut groups: BTreeMap<(Partition, bool), Vec<&Settlement>> = BTreeMap::new();
         for settlement in &settlements {
-            let partition = Partition::of_shopper(&settlement.shopper);
-            let call = calls.remove(&partition).unwrap_or_else(|| settle_call(self.keys.of(partition)));
-            calls.insert(partition, add(call, settlement)?);
+            let group = (Partition::of_shopper(&settlement.shopper), !settlement.then.is_empty());
+            groups.entry(group).or_default().push(settlement);
         }
-        self.ask_in(Stage::Settle, &calls.into_values().collect::<Vec<_>>()).await?;
-        let mut again = false;
-        for settlement in settlements {
-            if let End::Again { at, .. } = settlement.end {
-                let queue = &self.outbox[channel_number(settlement.channel) - 1];
-                queue.lower(Partition::of_shopper(&settlement.shopper), at);
-                again = true;
+        let call = |((partition, adds), group)| settle_call(self.keys.of(partition), adds, group);
+        let calls = groups.into_iter().map(call).collect::<Result<Vec<_>, _>>()?;
+        self.ask_in(Stage::Settle, &calls).await?;
+        let mut grew = false;
+        for Settlement { shopper, queue, end, then, .. } in settlements {
+            let again = if let End::Again { at, .. } = end { Some((queue, at)) } else { None };
+            let then = then.iter().map(|message| (Queue::of(message), message.not_before));
+            for (queue, due) in again.into_iter().chain(then) {
+                self.lower(queue, Partition::of_shopper(&shopper), due);
+                grew = true;
             }
         }
-        if again {
+        if grew {
             self.grew.send_modify(|count| *count += 1);
         }
         Ok(())
@@ -121,18 +126,43 @@ pub(super) fn write_life(sent: &Sent) -> Result<(Vec<u8>, Option<Timestamp>), Er
     Ok((kept, progress.idle_since()))
 }
 
-fn settle_call(names: &Names) -> Call {
-    let outboxes = parvis_engine::notification::Channel::ALL.map(|channel| names.outbox(channel));
-    let keys = [names.lives(), names.ended(), names.counters(), outboxes[0], outboxes[1], outboxes[2]];
-    Call::script(&scripts::SETTLE, &keys).durable()
+fn settle_call(names: &Names, adds: bool, settlements: Vec<&Settlement>) -> Result<Call, Error> {
+    let own: Vec<String> = match adds {
+        true => settlements.iter().map(|it| names.messages_of(it.shopper.as_str())).collect(),
+        false => Vec::new(),
+    };
+    let keys: Vec<&str> = names.shopper_script.iter().chain(&own).map(String::as_str).collect();
+    let mut call = Call::script(if adds { &scripts::SETTLE_AND_ADD } else { &scripts::SETTLE }, &keys);
+    let mut word = |bytes: &[u8]| {
+        call.command.arg(bytes);
+    };
+    number(settlements.len(), &mut word);
+    for (place, settlement) in (names.shopper_script.len() + 1..).zip(settlements) {
+        write(settlement, if adds { place } else { 0 }, &mut word)?;
+    }
+    Ok(call.durable())
 }
 
-fn add(call: Call, settlement: &Settlement) -> Result<Call, Error> {
-    let (attempts, due) = match &settlement.end {
-        End::Terminal { attempts, .. } => (*attempts, String::new()),
-        End::Again { at, attempts, .. } => (*attempts, at.as_millis().to_string()),
+/// Tells the script a settlement; `place` is that of the key with the ids of its shopper's messages, or 0.
+fn write(settlement: &Settlement, place: usize, word: &mut impl FnMut(&[u8])) -> Result<(), Error> {
+    let Settlement { shopper, queue, id, lease, at, end, then } = settlement;
+    word(id.to_string().as_bytes());
+    number(channel_number(queue.channel), word);
+    number(lease, word);
+    number(at.as_millis(), word);
+    let (attempts, due) = match end {
+        End::Terminal { attempts, .. } => (*attempts, None),
+        End::Again { at, attempts, .. } => (*attempts, Some(*at)),
     };
-    let fact = Fact::Settled { at: settlement.at, end: settlement.end.clone() }.write()?;
-    let call = call.arg(settlement.id.to_string()).arg(channel_number(settlement.channel)).arg(settlement.lease);
-    Ok(call.arg(settlement.at.as_millis()).arg(attempts).arg(due).arg(fact))
+    number(attempts, word);
+    word(due.map_or(String::new(), |due| due.as_millis().to_string()).as_bytes());
+    word(due.map_or(String::new(), |due| score::of(*queue, due).to_string()).as_bytes());
+    let is_dead = matches!(end, End::Terminal { milestone: Milestone::Dead, .. });
+    number(u8::from(is_dead), word);
+    word(&Fact::Settled { at: *at, end: end.clone() }.write()?);
+    word(shopper.as_str().as_bytes());
+    number(place, word);
+    let then = then.iter().map(Message::new).collect::<Result<Vec<_>, _>>()?;
+    write_messages(&then, word);
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! What every part of the store on Redis works with: the link, the keys, and what this node remembers.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use parvis_engine::notification::Channel;
+use parvis_engine::time::Timestamp;
 use redis::{FromRedisValue, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,18 +15,19 @@ use super::{
     call::Call,
     config::Config,
     durability::Promise,
+    hints::Hints,
     link::Link,
     lock::Suspect,
-    partition::{Keys, PARTITIONS},
-    queue::Queue,
+    partition::{Keys, Partition},
     reply,
     tracks::Tracks,
     unsure::Unsure,
 };
-use crate::{clock::Clock, entropy::Entropy, store::Error};
-
-/// What the keys' layout is called. Another number is another layout, which this version can't read.
-const LAYOUT: u64 = 1;
+use crate::{
+    clock::Clock,
+    entropy::Entropy,
+    store::{Error, Queue},
+};
 
 /// How often is looked, and how long is waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +113,9 @@ pub(super) struct Shared {
     pub(super) entropy: Entropy,
     pub(super) clock: Clock,
     pub(super) tracks: Tracks,
-    /// By channel.
-    pub(super) outbox: [Queue; Channel::ALL.len()],
-    pub(super) wakes: Queue,
+    /// Of each queue that this node has claimed from; there are 2048 for each channel.
+    outbox: Mutex<BTreeMap<Queue, Arc<Hints>>>,
+    pub(super) wakes: Hints,
     pub(super) grew: watch::Sender<u64>,
     pub(super) wakes_changed: watch::Sender<u64>,
     /// Of the catalog.
@@ -135,8 +136,8 @@ impl Shared {
             entropy: Entropy::System,
             clock: Clock::System,
             tracks: Tracks::new(),
-            outbox: [(); Channel::ALL.len()].map(|()| Queue::new(pace.recheck)),
-            wakes: Queue::new(pace.recheck),
+            outbox: Mutex::default(),
+            wakes: Hints::new(pace.recheck),
             grew: watch::Sender::new(0),
             wakes_changed: watch::Sender::new(0),
             generation: watch::Sender::new(0),
@@ -184,21 +185,23 @@ impl Shared {
         self.clock.sleep(Duration::from_millis(MIN_MS + self.entropy.bits() % SPREAD_MS)).await;
     }
 
-    /// Writes down at the first start how keys are laid out, and later looks whether they still are.
-    async fn check_layout(&self) -> Result<(), Error> {
-        let meta = &self.keys.meta;
-        for (field, ours) in [("layout", LAYOUT), ("partitions", PARTITIONS as u64)] {
-            let set = Call::command("HSETNX", meta).arg(field).arg(ours).durable();
-            self.ask(&[set]).await?;
-            let stored: u64 = self.ask_one(Call::command("HGET", meta).arg(field), meta).await?;
-            if stored != ours {
-                let why = format!(
-                    "field {field} of {meta} is {stored}: it was written by another version, which had {stored} where this one has {ours}"
-                );
-                return Err(Error::Corrupt(why));
-            }
+    /// What is remembered of a queue, from the first claim on.
+    pub(super) fn hints(&self, queue: Queue) -> Arc<Hints> {
+        let mut known = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(queue).or_insert_with(|| Arc::new(Hints::new(self.pace.recheck))).clone()
+    }
+
+    /// The queues that this node has claimed from.
+    pub(super) fn claimed(&self) -> Vec<Queue> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// This node has put something into a queue. Who has never claimed from it asks every partition anyway.
+    pub(super) fn lower(&self, queue: Queue, partition: Partition, due: Timestamp) {
+        let known = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hints) = known.get(&queue) {
+            hints.lower(partition, due);
         }
-        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::now;
+use super::{now, providers};
 
 /// The most requests of one input.
 const REQUESTS_MAX: usize = 12;
@@ -165,6 +165,7 @@ async fn node() -> Router {
         store,
         catalog,
         fleet: Fleet::new(fleet::Config::default()),
+        couriers: Arc::new(providers::no_couriers()),
         clock,
         keys: ring().keys.clone(),
         reporter,

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -97,7 +97,16 @@ fn couriers(transport: Arc<Script>) -> Couriers {
         webpush: Some(serde_json::from_value::<webpush::Config>(webpush).expect("a section")),
         ..delivery::Config::default()
     };
-    let built = delivery::build(&config, &keys(), Clock::simulated(now()), Entropy::seeded(1), transport);
+    let (clock, entropy) = (Clock::simulated(now()), Entropy::seeded(1));
+    let built = delivery::build(&config, &keys(), delivery::Tools { clock, entropy, transport, store: None });
+    built.unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// No app has a push service.
+pub(crate) fn no_couriers() -> Couriers {
+    let (clock, entropy) = (Clock::simulated(now()), Entropy::seeded(1));
+    let tools = delivery::Tools { clock, entropy, transport: script(None, None), store: None };
+    let built = delivery::build(&delivery::Config::default(), Path::new(""), tools);
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parvis::store::{JournalQuery, Store};
+use parvis::store::{JournalQuery, Queue, Store};
 use parvis_engine::{
     id::{NotificationId, ShopperId},
     notification::{Channel, Milestone},
@@ -11,16 +11,22 @@ use parvis_engine::{
 use super::{
     say,
     told::Told,
-    work::{COMMITTERS, ERASED_EVERY, SIBLINGS, SLICE, device, json, key, order_id, passenger, sent, sibling},
+    work::{
+        COMMITTERS, ERASED_EVERY, SIBLINGS, SLICE, device, follower_of, json, key, order_id, passenger, sent, sibling,
+    },
 };
 use crate::rig::*;
 
 /// Compares the store with what was told; messages and journal rows of so many last steps, or all of them if it is 1.
 pub(super) async fn check(store: &dyn Store, told: &Told, back: i64) {
-    let entries = claim(store, 1_000_000, 1_000_000).await;
+    let entries = claim_all(store, 1_000_000, 1_000_000).await;
     let waiting: BTreeSet<NotificationId> = entries.iter().map(|entry| entry.notification.id).collect();
     let sizes = store.sizes().await.expect("available");
     assert_eq!(sizes.waiting[&Channel::Fcm], waiting.len() as u64, "what waits is counted");
+    for queue in queues() {
+        let waits = entries.iter().filter(|entry| Queue::of(&entry.notification) == queue).count() as u64;
+        assert_eq!(sizes.queues.get(&queue).copied().unwrap_or(0), waits, "what waits is counted by queue");
+    }
     let mut wakes = BTreeMap::new();
     let mut known = BTreeSet::new();
     for committer in 0..COMMITTERS {
@@ -102,6 +108,8 @@ async fn messages(
             let ended = reached(Milestone::Accepted);
             assert_eq!(ended + usize::from(waiting.contains(&id)), 1, "{shopper} {n} waits or has ended: {life:?}");
             assert!(ended == 1 || !told.settled.contains(&id), "{shopper} {n}: a settlement was lost");
+            let follows = store.life(follower_of(&life.notification).id).await.expect("available").is_some();
+            assert_eq!(follows, ended == 1, "{shopper} {n}: what follows is there exactly if it was settled");
             let is_reported = !of_passenger && told.reported.contains(&(committer, n));
             assert!(reached(Milestone::Opened) == 1 || !is_reported, "{shopper} {n}: a report was lost");
         }

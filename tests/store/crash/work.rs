@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use parvis::store::{Answer, CatalogItem, Commit, Committed, Horizon, Step, Store};
+use parvis::store::{Answer, CatalogItem, Commit, Committed, Entry, Horizon, Step, Store};
 use parvis_engine::{
-    notification::{Channel, Milestone, Notification},
+    notification::{Milestone, Notification},
     shopper::{Attribute, Shopper},
 };
 use tokio_util::task::TaskTracker;
@@ -49,7 +49,12 @@ pub(super) fn order_id(committer: usize, n: i64) -> String {
 }
 
 pub(super) fn sent(n: i64, shopper: &str) -> Notification {
-    message(n, shopper, Channel::Fcm)
+    varied(n, shopper)
+}
+
+/// What follows once a message has ended.
+pub(super) fn follower_of(message: &Notification) -> Notification {
+    follower((message.not_before.since(at(0)).as_secs()).cast_signed(), message.shopper.as_str())
 }
 
 pub(super) fn key(committer: usize, n: i64) -> String {
@@ -134,9 +139,12 @@ fn count(shopper: &mut Shopper, n: i64) {
 
 async fn settle(store: &dyn Store, n: i64) {
     // Later than what a check has claimed.
-    let entries = claim(store, 2_000_000 + n, 8).await;
+    let entries = claim_all(store, 2_000_000 + n, 2).await;
     let ended = |at: usize| !at.is_multiple_of(3);
-    let end = |(at, entry)| settled(entry, n, if ended(at) { accepted(1) } else { again(n, entry.attempts + 1) });
+    let end = |(at, entry): (usize, &Entry)| match ended(at) {
+        true => settled_then(entry, n, accepted(1), vec![follower_of(&entry.notification)]),
+        false => settled(entry, n, again(n, entry.attempts + 1)),
+    };
     store.settle(entries.iter().enumerate().map(end).collect()).await.expect("available");
     for (_, entry) in entries.iter().enumerate().filter(|(at, _)| ended(*at)) {
         say(&format!("settled {}", entry.notification.id));

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     report::{Event, What},
     store::{
-        Answer, CatalogItem, Change, Claim, Commit, Committed, Durable, End, Error, Horizon, JournalQuery, Settlement,
-        Step, Store,
-        embedded::{Embedded, read, tables},
+        Answer, CatalogItem, Change, Claim, Commit, Committed, DeadQuery, Durable, End, Error, Horizon, JournalQuery,
+        Queue, Settlement, Step, Store,
+        embedded::{Embedded, dead, read, tables},
     },
 };
 use parvis_engine::{
@@ -27,6 +27,10 @@ pub(super) async fn step(store: &Embedded, n: i64) -> Result<(), Error> {
         0 | 5 => commit(store, replaced_all(store, n, 0)).await,
         1 | 6 => settle(store, n).await,
         2 => pass_device(store, n).await,
+        3 if n % 2 == 0 => {
+            let version = store.note("token").await?.map_or(0, |note| note.version);
+            store.keep_note("token", vec![7; 30], version).await.map(drop)
+        }
         3 => store.lease_budget(&campaign(), 1_000, 7).await.map(drop),
         4 => {
             let generation = *store.catalog_changed().borrow();
@@ -77,12 +81,12 @@ pub(super) fn observe(store: &Embedded, steps: i64) -> Vec<String> {
     let rest = store.file.read(|transaction| {
         let mut seen = Vec::new();
         let mut waiting = 0;
-        for row in transaction.open_table(tables::OUTBOX)?.range::<(u8, i64, u128)>(..)? {
+        for row in transaction.open_table(tables::OUTBOX)?.range::<tables::Slot>(..)? {
             let (key, value) = row?;
             seen.push(format!("{:?} {}", key.value(), value.value().0));
             waiting += 1;
         }
-        assert_eq!(waiting, store.volatile.waiting(Channel::Fcm), "what is counted waits");
+        assert_eq!(waiting, store.volatile.waiting().values().sum::<u64>(), "what is counted waits");
         for (n, of) in (0..steps).flat_map(|n| (0..SHOPPERS).map(move |of| (n, of))) {
             seen.extend(read::life(transaction, message(n, of).id)?.map(|life| format!("{life:?}")));
         }
@@ -100,7 +104,9 @@ pub(super) fn observe(store: &Embedded, steps: i64) -> Vec<String> {
             }
         }
         let spent = transaction.open_table(tables::BUDGETS)?.get(campaign().as_str())?.map(|row| row.value());
-        seen.push(format!("{spent:?}"));
+        seen.push(format!("{spent:?} {:?}", read::note(transaction, "token")?));
+        let given_up = dead::list(transaction, &DeadQuery { limit: 1_000, ..DeadQuery::default() })?;
+        seen.extend(given_up.iter().map(|life| format!("{life:?}")));
         Ok(seen)
     });
     seen.extend(rest.expect("is readable"));
@@ -140,16 +146,19 @@ fn replaced_all(store: &Embedded, n: i64, bulk: usize) -> Commit {
 
 async fn settle(store: &Embedded, n: i64) -> Result<(), Error> {
     let lease = Duration::from_secs(30);
-    let Claim::Entries(entries) = store.claim(Channel::Fcm, at(100_000 + 60 * n), 5, lease).await? else {
+    let queue = Queue::of(&message(0, n));
+    let Claim::Entries(entries) = store.claim(queue, at(100_000 + 60 * n), 5, lease).await? else {
         return Ok(());
     };
     let end = |index| match index {
         0 => End::Again { at: at(n + 3), attempts: 1, detail: Some("later".to_owned()) },
+        1 => End::Terminal { milestone: Milestone::Dead, detail: Some("gone".to_owned()), attempts: 1 },
         _ => End::Terminal { milestone: Milestone::Accepted, detail: None, attempts: 1 },
     };
     let settle = |(index, entry): (usize, crate::store::Entry)| Settlement {
+        then: (0..SHOPPERS).map(|of| message(n, of)).filter(|it| it.shopper == entry.notification.shopper).collect(),
         shopper: entry.notification.shopper,
-        channel: Channel::Fcm,
+        queue,
         id: entry.notification.id,
         lease: entry.lease,
         at: at(n),
@@ -224,7 +233,7 @@ fn message(n: i64, of: i64) -> Notification {
         app: AppId::default(),
         origin: Origin::Campaign {
             campaign: campaign(),
-            purpose: Purpose::Offer,
+            purpose: if of % 2 == 0 { Purpose::Offer } else { Purpose::Order },
             cause: Cause::Order { order: name("o-1"), state: OrderState::Shipped },
         },
         replays: None,

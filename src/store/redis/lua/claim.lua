@@ -1,7 +1,7 @@
 -- Leases entries of an outbox that were found due.
 --
 -- KEYS: 1 the outbox, 2 messages, 3 lives, 4 counters.
--- ARGV: the end of the lease, then for each entry its id and the score that it was found with.
+-- ARGV: the score of the end of the lease, then for each entry its id and the score that it was found with.
 -- Answer: for each entry that still has this score, and so is nobody's: id, lease number, attempts, due time, message;
 --   attempts and due time are empty if the life can't be read, the message if there is none. No entry is given twice
 --   before its lease has ended.

@@ -2,12 +2,12 @@
 -- before theirs.
 --
 -- KEYS: 1 shoppers, 2 wakes, 3 counters, 4 messages, 5 lives, 6 ended, 7 journals, 8 locks, 9 devices, 10 orders,
---   11 transfers, 12 to 15 the outbox of each channel; then, of each shopper whose item says so, three: the ids of the
+--   11 transfers, 12 to 15 the outbox of each channel, 16 dead; then, of each shopper whose item says so, three: the ids of the
 --   messages, the journal, the tracks.
 -- An item in ARGV is what is said of one shopper: id, kind, loaded version, the place of the three keys in KEYS or 0.
 --   Kind R (replaced) continues with mark, directory, body and wake time or nothing; E (erased), U (unchanged) and
 --   N (not spoken of) with nothing. Then the tracks or nothing; the number of messages, each with id, channel from 1,
---   due time, time of its latest step and body; the number of events, each with its time and body.
+--   due time, its score, time of its latest step and body; the number of events, each with its time and body.
 -- An operation in ARGV is what becomes of an entry of a directory: kind, name, shopper, number of others, others.
 --   Kind t: the device is the shopper's, if it was nobody's, the shopper's or one of the others'. Kind d: it is not the
 --   shopper's. Kind a: the order is the shopper's too. Kind r: it is not the shopper's. No two operations of a transfer
@@ -16,7 +16,7 @@
 
 local SHOPPERS, WAKES, COUNTERS, MESSAGES, LIVES, ENDED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local JOURNALS, LOCKS, DEVICES, ORDERS, TRANSFERS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local OUTBOX = 11
+local OUTBOX, DEAD = 11, KEYS[16]
 local CHANNELS = 4
 -- Fifteen minutes: what a track sharpens is over by then.
 local TRACK_MS = 900000
@@ -42,8 +42,20 @@ local function next_number()
   return call('HINCRBY', COUNTERS, 'number', 1)
 end
 
+local function take_message()
+  return { take(), take(), take(), take(), take(), take() }
+end
+
+local function take_all(take_one)
+  local all = {}
+  for n = 1, tonumber(take()) do
+    all[n] = take_one()
+  end
+  return all
+end
+
 local function take_item()
-  local item = { id = take(), messages = {}, events = {} }
+  local item = { id = take(), events = {} }
   item.kind = take()
   item.version = take()
   item.keys = tonumber(take())
@@ -55,9 +67,7 @@ local function take_item()
     item.wake = take()
   end
   item.track = take()
-  for n = 1, tonumber(take()) do
-    item.messages[n] = { take(), take(), take(), take(), take() }
-  end
+  item.messages = take_all(take_message)
   for n = 1, tonumber(take()) do
     item.events[n] = { take(), take() }
   end
@@ -79,14 +89,6 @@ local function take_operation()
     operation.lock = 'o' .. operation.name .. '\n' .. operation.shopper
   end
   return operation
-end
-
-local function take_all(take_one)
-  local all = {}
-  for n = 1, tonumber(take()) do
-    all[n] = take_one()
-  end
-  return all
 end
 
 local any_lock = call('HLEN', LOCKS) > 0
@@ -162,6 +164,7 @@ local function erase(item)
     call('HDEL', MESSAGES, id)
     call('HDEL', LIVES, id)
     call('ZREM', ENDED, id)
+    call('ZREM', DEAD, id)
     for channel = 1, CHANNELS do
       call('ZREM', KEYS[OUTBOX + channel], id)
     end
@@ -193,10 +196,10 @@ end
 
 local function store_messages(item)
   for _, message in ipairs(item.messages) do
-    local id, channel, due, latest, body = unpack(message)
+    local id, channel, due, score, latest, body = unpack(message)
     if call('HSETNX', MESSAGES, id, item.id .. '\n' .. body) == 1 then
       call('HSET', LIVES, id, '0 0 ' .. due .. ' ' .. latest .. ' \n')
-      call('ZADD', KEYS[OUTBOX + tonumber(channel)], due, id)
+      call('ZADD', KEYS[OUTBOX + tonumber(channel)], score, id)
       call('SADD', KEYS[item.keys], id)
     end
   end

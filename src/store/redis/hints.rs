@@ -10,9 +10,9 @@ use parvis_engine::time::Timestamp;
 
 use super::partition::{PARTITIONS, Partition};
 
-/// What is remembered of one kind of entries, such as an outbox.
+/// What is remembered of one kind of entries, such as a queue of the outbox.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct Hints {
     hints: Mutex<Vec<Hint>>,
     /// What other nodes do is found by asking again after this.
     recheck: Duration,
@@ -31,15 +31,15 @@ struct Hint {
 pub(super) struct Look {
     pub(super) partition: Partition,
     pub(super) changes: u64,
-    /// Id and score, least first.
-    pub(super) entries: Vec<(String, f64)>,
+    /// Id and due time, least first.
+    pub(super) entries: Vec<(String, Timestamp)>,
     /// So many were asked for.
     pub(super) asked: usize,
 }
 
-impl Queue {
-    pub(super) fn new(recheck: Duration) -> Queue {
-        Queue { hints: Mutex::new(vec![Hint::default(); PARTITIONS]), recheck }
+impl Hints {
+    pub(super) fn new(recheck: Duration) -> Hints {
+        Hints { hints: Mutex::new(vec![Hint::default(); PARTITIONS]), recheck }
     }
 
     /// The partitions that can have something due, each with the count of own changes by now.
@@ -84,7 +84,7 @@ impl Look {
     pub(super) fn next(&self, taken: usize) -> Option<Timestamp> {
         let is_cut = self.entries.len() == self.asked;
         let next = self.entries.get(taken).or_else(|| self.entries.last().filter(|_| is_cut));
-        next.map(|(_, score)| time(*score))
+        next.map(|(_, due)| *due)
     }
 }
 
@@ -98,12 +98,12 @@ pub(super) fn look_at(limit: usize, partitions: usize) -> usize {
 /// not looked at is left for the next time, so that none is overtaken.
 pub(super) fn earliest(looks: &[Look], now: Timestamp, limit: usize) -> Vec<(usize, usize)> {
     let key = |(look, entry): &(usize, usize)| {
-        let (id, score) = &looks[*look].entries[*entry];
-        (time(*score), id)
+        let (id, due) = &looks[*look].entries[*entry];
+        (*due, id)
     };
     let (mut due, mut unseen_after) = (Vec::new(), None);
     for (place, look) in looks.iter().enumerate() {
-        let count = look.entries.iter().take_while(|(_, score)| time(*score) <= now).count();
+        let count = look.entries.iter().take_while(|(_, due)| *due <= now).count();
         due.extend((0..count).map(|entry| (place, entry)));
         if count > 0 && count == look.asked {
             let last = key(&(place, count - 1));
@@ -116,11 +116,6 @@ pub(super) fn earliest(looks: &[Look], now: Timestamp, limit: usize) -> Vec<(usi
     due
 }
 
-/// Scores are times in milliseconds, which a double tells exactly.
-pub(super) fn time(score: f64) -> Timestamp {
-    Timestamp::from_millis(score as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +126,7 @@ mod tests {
 
     fn look(number: i64, asked: usize, scores: &[i64]) -> Look {
         let partition = Partition::numbered(number).expect("there is");
-        let entries = scores.iter().map(|score| (format!("e{score}"), *score as f64)).collect();
+        let entries = scores.iter().map(|score| (format!("e{score}"), at(*score))).collect();
         Look { partition, changes: 0, entries, asked }
     }
 
@@ -147,22 +142,22 @@ mod tests {
 
     #[test]
     fn only_partitions_that_can_have_something_are_asked() {
-        let queue = Queue::new(Duration::from_secs(1));
-        assert_eq!(queue.candidates(at(0)).len(), PARTITIONS, "nothing is known yet");
-        for candidate in queue.candidates(at(0)) {
-            queue.learn(candidate, None, at(0));
+        let hints = Hints::new(Duration::from_secs(1));
+        assert_eq!(hints.candidates(at(0)).len(), PARTITIONS, "nothing is known yet");
+        for candidate in hints.candidates(at(0)) {
+            hints.learn(candidate, None, at(0));
         }
-        assert_eq!((queue.candidates(at(999)), queue.next(at(0))), (Vec::new(), at(1_000)));
-        assert_eq!(queue.candidates(at(1_000)).len(), PARTITIONS, "others may have put something");
+        assert_eq!((hints.candidates(at(999)), hints.next(at(0))), (Vec::new(), at(1_000)));
+        assert_eq!(hints.candidates(at(1_000)).len(), PARTITIONS, "others may have put something");
         let fifth = Partition::numbered(5).expect("there is");
-        queue.lower(fifth, at(20));
-        assert_eq!((queue.candidates(at(19)), queue.next(at(0))), (Vec::new(), at(20)));
-        assert_eq!(queue.candidates(at(20)), [(fifth, 1)]);
-        queue.lower(fifth, at(10));
-        queue.learn((fifth, 1), None, at(20));
-        assert_eq!(queue.candidates(at(20)), [(fifth, 2)], "the answer did not know of the second change");
-        queue.learn((fifth, 2), Some(at(30)), at(20));
-        assert_eq!((queue.candidates(at(20)), queue.next(at(20))), (Vec::new(), at(30)));
+        hints.lower(fifth, at(20));
+        assert_eq!((hints.candidates(at(19)), hints.next(at(0))), (Vec::new(), at(20)));
+        assert_eq!(hints.candidates(at(20)), [(fifth, 1)]);
+        hints.lower(fifth, at(10));
+        hints.learn((fifth, 1), None, at(20));
+        assert_eq!(hints.candidates(at(20)), [(fifth, 2)], "the answer did not know of the second change");
+        hints.learn((fifth, 2), Some(at(30)), at(20));
+        assert_eq!((hints.candidates(at(20)), hints.next(at(20))), (Vec::new(), at(30)));
     }
 
     #[test]
