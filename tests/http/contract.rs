@@ -83,7 +83,7 @@ async fn the_shapes_are_those_that_are_read() {
     agree::<Registration>(
         &document,
         "Registration",
-        json!({"shopper": "C-1", "platform": "ios", "locale": "fr",
+        json!({"shopper": "C-1", "platform": "ios", "app": "loyalty", "locale": "fr",
         "target": {"channel": "fcm", "token": "t"}, "time_zone": "Europe/Paris", "preferred": true, "consents": consents,
         "progress": true}),
     );
