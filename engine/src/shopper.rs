@@ -4,6 +4,7 @@
 //! losing it in a crash costs sharpness (a pass, a late fix), never a message.
 
 mod following;
+mod target;
 mod volatile;
 
 use std::{
@@ -15,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     following::{Activity, Following, LiveToken},
+    target::{ApnsEnvironment, PushTarget, Subscription, SubscriptionKeys},
     volatile::{Calm, Mark, Radio, Source, SourceName, Stretch, Track, Whereabouts},
 };
 use crate::{
     id::{AppId, CampaignId, NotificationId, OrderId, RegionId, ShopperId},
-    notification::{Channel, Purpose},
+    notification::Purpose,
     order::Order,
     per_device::PerDevice,
     rare::Rare,
@@ -277,80 +279,6 @@ impl Device {
     pub fn app(&self) -> AppId {
         self.app.as_deref().cloned().unwrap_or_default()
     }
-}
-
-/// Where a device's messages go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "channel", rename_all = "lowercase", deny_unknown_fields)]
-pub enum PushTarget {
-    /// Apple Push Notification service.
-    Apns {
-        /// Device token, hexadecimal.
-        token: String,
-        /// The app's bundle id.
-        topic: String,
-        /// Which of Apple's two environments issued the token.
-        #[serde(default)]
-        environment: ApnsEnvironment,
-    },
-    /// Firebase Cloud Messaging: exactly one of `token` and `fid`.
-    Fcm {
-        /// Registration token.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<String>,
-        /// Firebase installation id.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        fid: Option<String>,
-    },
-    /// A browser's subscription.
-    WebPush {
-        /// As `PushSubscription.toJSON()` gives it.
-        subscription: Box<Subscription>,
-    },
-}
-
-impl PushTarget {
-    /// The channel that reaches this target.
-    pub fn channel(&self) -> Channel {
-        match self {
-            PushTarget::Apns { .. } => Channel::Apns,
-            PushTarget::Fcm { .. } => Channel::Fcm,
-            PushTarget::WebPush { .. } => Channel::WebPush,
-        }
-    }
-}
-
-/// Apple's two environments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ApnsEnvironment {
-    /// Apps from the store.
-    #[default]
-    Production,
-    /// Development builds.
-    Sandbox,
-}
-
-/// A browser's push subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Subscription {
-    /// The push service's URL for this browser.
-    pub endpoint: String,
-    /// When the browser will drop it, epoch milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expiration_time: Option<i64>,
-    /// The keys that messages are encrypted with.
-    pub keys: SubscriptionKeys,
-}
-
-/// The keys of a push subscription, base64url.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubscriptionKeys {
-    /// The browser's P-256 public key, uncompressed.
-    pub p256dh: String,
-    /// The authentication secret, 16 bytes.
-    pub auth: String,
 }
 
 /// A device's standing with one region that it is in or near.
