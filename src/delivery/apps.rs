@@ -20,7 +20,7 @@ use super::{
     fcm,
     quota::Quota,
     token::{Kept, Shared},
-    transport::Peer,
+    transport::{Party, Peer},
     webpush,
     webpush::vapid::Vapid,
 };
@@ -221,6 +221,7 @@ impl Builder<'_> {
         let before = self.known.apns.get(&known).or_else(|| self.before.apns.get(&known)).cloned();
         let tokens = before.unwrap_or_else(|| {
             let tokens = Shared::new(Box::new(source), self.tools.clock.clone(), apns::TOKEN_LIMITS);
+            let tokens = tokens.of(Party::new(&known));
             Arc::new(match self.tools.store.clone() {
                 Some(store) => tokens.kept(Kept::new(store, format!("apns-token/{name}"), hash)),
                 None => tokens,

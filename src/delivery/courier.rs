@@ -330,14 +330,17 @@ impl Delivery<'_> {
     }
 
     async fn send(&self, bearer: &str) -> Result<Reply, Attempted> {
-        let Courier { provider, peer, .. } = self.courier;
+        let Courier { provider, credentials, peer, .. } = self.courier;
         let now = self.clock.now();
         let unasked = |outcome| Attempted { outcome, answer: Answer::Says };
         if now >= self.notification.expires_at {
             return Err(unasked(unavailable(EXPIRED)));
         }
-        let request: Request<Bytes> =
+        let mut request: Request<Bytes> =
             provider.request(self.notification, self.address, bearer, now).map_err(unasked)?;
+        if let Some(party) = credentials.party(self.address) {
+            party.present(&mut request);
+        }
         self.transport.send(request, *peer).await.map_err(|error| {
             tracing::debug!(channel = provider.channel().name(), %error, "no answer");
             match error {
@@ -373,7 +376,7 @@ mod tests {
     use super::*;
     use crate::{
         delivery::{
-            self, Config,
+            self, Config, breaker,
             testing::{
                 self,
                 server::{Answer, HTTP2, Server, ok},
@@ -580,7 +583,7 @@ mod tests {
         let attempted = couriers.attempt(&brief, &fcm_target()).await;
         assert_eq!(
             (testing::meaning(&attempted.outcome), attempted.answer),
-            (("unavailable", "expired"), Answer::Says)
+            (("unavailable", "expired"), breaker::Answer::Says)
         );
         assert_eq!(sent.load(Ordering::SeqCst), 0);
         assert_eq!(couriers.deliver(&testing::offer(), &fcm_target()).await, Outcome::Accepted);
@@ -599,12 +602,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attempt_says_of_the_provider_what_is_the_providers() {
         let table = [
-            (200, "", Answer::Works),
-            (410, r#"{"reason":"Unregistered","timestamp":1}"#, Answer::Works),
-            (400, r#"{"reason":"PayloadEmpty"}"#, Answer::Works),
-            (429, r#"{"reason":"TooManyRequests"}"#, Answer::Works),
-            (503, r#"{"reason":"Shutdown"}"#, Answer::Fails { wait: None }),
-            (403, r#"{"reason":"InvalidProviderToken"}"#, Answer::Fails { wait: None }),
+            (200, "", breaker::Answer::Works),
+            (410, r#"{"reason":"Unregistered","timestamp":1}"#, breaker::Answer::Works),
+            (400, r#"{"reason":"PayloadEmpty"}"#, breaker::Answer::Works),
+            (429, r#"{"reason":"TooManyRequests"}"#, breaker::Answer::Works),
+            (503, r#"{"reason":"Shutdown"}"#, breaker::Answer::Fails { wait: None }),
+            (403, r#"{"reason":"InvalidProviderToken"}"#, breaker::Answer::Fails { wait: None }),
         ];
         for (status, body, answer) in table {
             let network = testing::Scripted(move |_, _| Ok(testing::reply(status, &[], body)));
@@ -639,8 +642,10 @@ mod tests {
             testing::meaning(&couriers.deliver(&testing::offer(), &apns_target()).await),
             ("unavailable", "channel_not_configured")
         );
-        let other =
-            alone.apps["loyalty"].apns.clone().map(|apns| apns::Config { key: Some("vapid.pem".into()), ..apns });
+        let other = alone.apps["loyalty"]
+            .apns
+            .clone()
+            .map(|apns| delivery::apns::Config { key: Some("vapid.pem".into()), ..apns });
         let mut other = Config { apns: other, ..alone };
         let wrong = couriers.prepare(&other, folder.path(), Arc::clone(&network)).err().expect("two keys with one id");
         assert_eq!(wrong[0].path, "/apps/loyalty/apns/key");

@@ -9,7 +9,11 @@ use parvis_engine::{
     time::Timestamp,
 };
 
-use super::{token::Shared, transport::Identity, webpush::vapid::Vapid};
+use super::{
+    token::Shared,
+    transport::{Identity, Party},
+    webpush::vapid::Vapid,
+};
 
 /// Where a channel's credentials come from.
 pub enum Credentials {
@@ -46,6 +50,15 @@ impl Credentials {
             Credentials::Environments { production, sandbox } => {
                 of_environment(production, sandbox, address).replace(refused).await
             }
+            Credentials::Certificate(_) | Credentials::Vapid(_) => None,
+        }
+    }
+
+    /// Whose connections requests travel on, if the provider tells connections apart by tokens.
+    pub(super) fn party(&self, address: &Address) -> Option<&Party> {
+        match self {
+            Credentials::Shared(tokens) => tokens.party(),
+            Credentials::Environments { production, sandbox } => of_environment(production, sandbox, address).party(),
             Credentials::Certificate(_) | Credentials::Vapid(_) => None,
         }
     }

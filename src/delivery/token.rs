@@ -15,6 +15,7 @@ mod kept;
 
 pub use kept::Kept;
 
+use super::transport::Party;
 use crate::clock::Clock;
 
 /// The first wait after a failed issue; it doubles with each further one.
@@ -64,6 +65,7 @@ pub struct Limits {
 pub struct Shared {
     source: Box<dyn Source>,
     kept: Option<Kept>,
+    party: Option<Party>,
     clock: Clock,
     limits: Limits,
     current: ArcSwapOption<Token>,
@@ -80,13 +82,32 @@ struct Renewal {
 impl Shared {
     /// No token yet; the first one is made when it is needed.
     pub fn new(source: Box<dyn Source>, clock: Clock, limits: Limits) -> Shared {
-        Shared { source, kept: None, clock, limits, current: ArcSwapOption::empty(), renewal: Mutex::default() }
+        Shared {
+            source,
+            kept: None,
+            party: None,
+            clock,
+            limits,
+            current: ArcSwapOption::empty(),
+            renewal: Mutex::default(),
+        }
     }
 
     /// The same with a token that outlives this process: it is looked for before one is made.
     #[must_use]
     pub fn kept(self, kept: Kept) -> Shared {
         Shared { kept: Some(kept), ..self }
+    }
+
+    /// The same, and requests with it travel on this party's connections.
+    #[must_use]
+    pub fn of(self, party: Party) -> Shared {
+        Shared { party: Some(party), ..self }
+    }
+
+    /// Whose connections requests with it travel on.
+    pub fn party(&self) -> Option<&Party> {
+        self.party.as_ref()
     }
 
     /// When the token in use was made.

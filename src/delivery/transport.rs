@@ -14,6 +14,7 @@ use parvis_engine::problem::Problem;
 use super::{Config, Reply};
 
 mod address;
+mod caller;
 mod condition;
 mod connection;
 mod dial;
@@ -28,6 +29,8 @@ mod tests;
 mod trust;
 
 use address::{Allow, Guarded};
+use caller::Caller;
+pub use caller::Party;
 use connection::{Answer, Failure};
 use dial::Tls;
 pub use identity::Identity;
@@ -54,8 +57,8 @@ pub enum Peer {
 /// Sends a request and waits for the answer.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// The answer, whatever its status. A request that carries an [`Identity`] travels only on connections that were
-    /// opened with it.
+    /// The answer, whatever its status. A request that carries an [`Identity`] or a [`Party`] travels only on
+    /// connections that were opened for it.
     ///
     /// # Errors
     /// If there is none.
@@ -174,15 +177,15 @@ impl Http {
         self.origins.standings()
     }
 
-    fn origin(&self, peer: Peer, uri: &Uri, identity: Option<Arc<Identity>>) -> Result<Arc<Origin>, Error> {
-        self.origins.find(peer, uri, identity.as_ref(), |authority| {
+    fn origin(&self, peer: Peer, uri: &Uri, caller: Option<Caller>) -> Result<Arc<Origin>, Error> {
+        self.origins.find(peer, uri, caller.as_ref(), |authority| {
             let tcp = match peer {
                 Peer::Apns | Peer::Fcm | Peer::Issuer => &self.any,
                 Peer::Subscription => &self.public,
             };
-            let tls = self.trust.client(peer, identity.as_deref());
+            let tls = self.trust.client(peer, caller.as_ref().and_then(Caller::identity));
             let dialer = Tls::new(uri.clone(), peer, tcp.clone(), tls)?;
-            Ok(Origin::new(peer, authority, identity.clone(), Box::new(dialer), self.bounds))
+            Ok(Origin::new(peer, authority, caller.clone(), Box::new(dialer), self.bounds))
         })
     }
 }
@@ -190,8 +193,8 @@ impl Http {
 #[async_trait]
 impl Transport for Http {
     async fn send(&self, mut request: Request<Bytes>, peer: Peer) -> Result<Reply, Error> {
-        let identity = request.extensions_mut().remove::<Arc<Identity>>();
-        let origin = self.origin(peer, request.uri(), identity)?;
+        let caller = Caller::take(&mut request);
+        let origin = self.origin(peer, request.uri(), caller)?;
         ask(&origin, request, self.request_timeout).await
     }
 }

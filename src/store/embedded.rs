@@ -35,7 +35,7 @@ use self::{
     calls::{Call, Reply},
     erasure::Scrub,
     file::File,
-    group::Prepared,
+    group::{Encoded, Prepared},
     volatile::{Counted, Effect, Extent, Volatile},
     writer::{Job, Writer},
 };
@@ -172,8 +172,7 @@ fn prepare(commit: Commit) -> Result<Prepared, Error> {
     })
 }
 
-/// Messages, each with its bytes.
-fn encode_all(messages: Vec<Notification>) -> Result<Vec<(Notification, Vec<u8>)>, Error> {
+fn encode_all(messages: Vec<Notification>) -> Result<Vec<Encoded>, Error> {
     messages.into_iter().map(|message| codec::encode(&message).map(|bytes| (message, bytes))).collect()
 }
 

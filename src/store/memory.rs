@@ -2,6 +2,7 @@
 
 mod faults;
 mod moves;
+mod outbox;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,14 +20,14 @@ use tokio::sync::watch;
 
 pub use self::faults::{Fault, Faults};
 use super::{
-    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Cursor, DeadQuery, Durable, End, Entry, Error,
-    Horizon, JournalQuery, Life, Loss, Note, Queue, Record, Settlement, Sizes, Step, Store,
+    Answer, Catalog, CatalogItem, Change, Claim, Commit, Committed, Cursor, DeadQuery, Durable, Error, Horizon,
+    JournalQuery, Life, Loss, Note, Queue, Record, Settlement, Sizes, Step, Store,
     leases::{Leases, Place},
     life::Progress,
     note,
     rows::{Batch, Contents, Export},
     state::{Origin, Pending, Put, State},
-    sums::{Left, Tally},
+    sums::Tally,
 };
 use crate::report::Event;
 
@@ -134,88 +135,6 @@ impl Default for Memory {
     }
 }
 
-impl Rest {
-    /// False if the message is known.
-    fn enqueue(&mut self, message: Notification) -> bool {
-        if self.messages.contains_key(&message.id) {
-            return false;
-        }
-        let place = (Queue::of(&message), message.not_before, message.id);
-        self.outbox.insert(place, 0);
-        self.tally.entered(message.channel, 1);
-        self.leases.freed(place);
-        let progress = Progress::begin(&message);
-        self.messages.insert(message.id, (message, progress));
-        true
-    }
-
-    fn erase(&mut self, shopper: &ShopperId) {
-        let ids: BTreeSet<_> =
-            self.messages.iter().filter(|(_, (message, _))| message.shopper == *shopper).map(|(id, _)| *id).collect();
-        for (place, _) in self.outbox.extract_if(.., |(_, _, id), _| ids.contains(id)) {
-            self.tally.left(place.0.channel, Left::Erased);
-        }
-        self.dead.retain(|dead| !ids.contains(&dead.id));
-        for id in ids {
-            self.messages.remove(&id);
-            self.leases.end(id);
-        }
-        self.journal.retain(|_, event| event.shopper != *shopper);
-    }
-
-    /// True if an entry was added, or is due earlier than its lease would have ended.
-    fn settle(&mut self, settlement: Settlement) -> bool {
-        let Some(place) = self.leases.settle(settlement.id, settlement.lease) else { return false };
-        self.leases.end(settlement.id);
-        self.outbox.remove(&place);
-        let Some((_, progress)) = self.messages.get_mut(&settlement.id) else { return false };
-        progress.settle(settlement.at, &settlement.end);
-        self.dead.extend(progress.dead(settlement.id));
-        let mut grew = false;
-        match settlement.end {
-            End::Terminal { milestone, .. } => self.tally.left(place.0.channel, Left::Ended(milestone)),
-            End::Again { at, attempts, .. } => {
-                self.outbox.insert((place.0, at, place.2), attempts);
-                self.leases.freed((place.0, at, place.2));
-                grew = true;
-            }
-        }
-        for message in settlement.then {
-            grew |= self.enqueue(message);
-        }
-        grew
-    }
-
-    fn claim(&mut self, queue: Queue, now: Timestamp, limit: usize, lease: Duration) -> Claim {
-        let mut entries = Vec::new();
-        let mut next = None;
-        let from = self.leases.first_free(queue, now);
-        let mut reached = from;
-        let to = (queue, Timestamp::MAX, NotificationId::from_u128(u128::MAX));
-        for (place, attempts) in self.outbox.range(from..=to) {
-            reached = *place;
-            if place.1 > now {
-                next = Some(place.1);
-                break;
-            }
-            if entries.len() == limit {
-                break;
-            }
-            let Some((message, _)) = self.messages.get(&place.2) else { continue };
-            if self.leases.is_free(place.2, now) {
-                let lease = self.leases.grant(*place, now, lease);
-                entries.push(Entry { notification: message.clone(), attempts: *attempts, lease });
-            }
-        }
-        self.leases.passed(reached);
-        if entries.is_empty() && limit > 0 {
-            Claim::NothingUntil(next.into_iter().chain(self.leases.next_end(queue)).min())
-        } else {
-            Claim::Entries(entries)
-        }
-    }
-}
-
 #[async_trait]
 impl Store for Memory {
     async fn load(&self, ids: &[ShopperId]) -> Result<Vec<Record>, Error> {
@@ -311,10 +230,7 @@ impl Store for Memory {
     }
 
     async fn dead(&self, query: DeadQuery) -> Result<Vec<Life>, Error> {
-        let rest = self.rest()?;
-        let dead = rest.dead.iter().rev().skip_while(|dead| query.before.is_some_and(|before| **dead >= before));
-        let lives = dead.filter_map(|dead| rest.messages.get(&dead.id)).filter(|(message, _)| query.wants(message));
-        Ok(lives.take(query.limit).map(|(message, progress)| progress.clone().of(message.clone())).collect())
+        Ok(self.rest()?.list_dead(&query))
     }
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Event>, Error> {
@@ -338,13 +254,10 @@ impl Store for Memory {
     }
 
     async fn prune(&self, horizon: Horizon) -> Result<(), Error> {
-        let until = horizon.rows;
         let mut rest = self.rest()?;
-        rest.journal.retain(|(at, _), _| *at >= until);
+        rest.journal.retain(|(at, _), _| *at >= horizon.rows);
         rest.answers.retain(|_, (at, _)| *at >= horizon.answers);
-        rest.messages.retain(|_, (_, progress)| progress.idle_since().is_none_or(|at| at >= until));
-        let Rest { dead, messages, .. } = &mut *rest;
-        dead.retain(|dead| messages.contains_key(&dead.id));
+        rest.forget_ended(horizon.rows);
         Ok(())
     }
 

@@ -227,7 +227,7 @@ mod tests {
         assert_ne!(queue("loyalty", Some(Purpose::Order)), orders);
         assert_ne!(Queue::new(Channel::Apns, "default", None), orders);
         // They stand in files and in Redis.
-        assert_eq!([orders.share(), queue("loyalty", None).share()], [0, 0]);
+        assert_eq!([orders.share(), queue("loyalty", None).share()], [1_204, 880]);
         for name in (0..5_000).map(|n| format!("app-{n}")) {
             let queue = queue(&name, Some(Purpose::Offer));
             assert_eq!(Queue::numbered(Channel::Fcm, queue.share()), Some(queue));

@@ -179,7 +179,7 @@ mod tests {
         let mut unreachable = shopper();
         unreachable.devices.get_mut("d").expect("there").target = None;
         assert_eq!(name(&dead, &unreachable), "no_target");
-        unreachable.devices.remove("d");
+        unreachable.devices.remove(&"d".parse().expect("an id"));
         assert_eq!(name(&dead, &unreachable), "no_target");
         let mut withdrawn = shopper();
         withdrawn.profile.consents.orders = None;

@@ -2,24 +2,29 @@
 
 use std::time::Duration;
 
-use parvis::{delivery::breaker::State, lane, sandbox::Conditions};
+use parvis::{
+    delivery::breaker::State,
+    lane,
+    sandbox::{Behaviour, Conditions},
+};
 use parvis_engine::notification::{Channel, Milestone, Purpose};
 
-use crate::rig::{Rig, hurried};
+use crate::rig::{FAILING, Rig, hurried};
 
 #[tokio::test]
 async fn a_dead_app_holds_up_no_other() {
     let mut rig = Rig::new(&["default", "dead"], hurried()).await;
-    rig.service("dead").set_conditions(Channel::Apns, Conditions { failing: Some(503), ..Conditions::default() });
+    let (dead, alive) = (rig.phone("dead"), rig.phone("default"));
+    rig.behave("dead", &dead, FAILING);
     rig.start().await;
-    let (dying, living) = (rig.offers("dead", 300), rig.offers("default", 300));
+    let (dying, living) = (rig.offers("dead", &dead, 300), rig.offers("default", &alive, 300));
     let dying = rig.put(dying).await;
     rig.until("the breaker to open", || rig.breaker("dead") != State::Closed).await;
     let living = rig.put(living).await;
     assert!(rig.ends(&living).await.iter().all(|end| *end == Milestone::Accepted));
     assert_eq!((rig.breaker("default"), rig.accepted("default").len()), (State::Closed, 300));
     assert!(rig.accepted("dead").is_empty());
-    rig.service("dead").set_conditions(Channel::Apns, Conditions::default());
+    rig.behave("dead", &dead, Behaviour::Normal);
     assert!(rig.ends(&dying).await.iter().all(|end| *end == Milestone::Accepted));
     rig.stop().await;
 }
@@ -29,7 +34,8 @@ async fn order_news_go_before_offers_and_find_room_beside_them() {
     let mut rig = Rig::new(&["default"], lane::Config { window: 8, ..hurried() }).await;
     let slow = Conditions { latency_ms: 20, ..Conditions::default() };
     rig.service("default").set_conditions(Channel::Apns, slow);
-    let (offers, phone) = (rig.offers("default", 100), rig.phone("default"));
+    let phone = rig.phone("default");
+    let offers = rig.offers("default", &phone, 100);
     let order = |rig: &mut Rig| rig.message("default", &phone, Purpose::Order, Duration::from_secs(3_600));
     let orders: Vec<_> = (0..20).map(|_| order(&mut rig)).collect();
     // The offers were there first.

@@ -20,11 +20,10 @@ async fn a_reply_that_is_lost_after_acceptance_is_followed_by_the_same_ids() {
     for lost in [Behaviour::Silent { times: Some(1) }, Behaviour::Reset { times: Some(1) }] {
         let mut rig = Rig::new(&["default"], hurried()).await;
         let phone = rig.phone("default");
-        assert!(rig.service("default").set_behaviour(&token(&phone), lost.clone()));
+        rig.behave("default", &phone, lost.clone());
         rig.start().await;
-        let life = std::time::Duration::from_secs(3_600);
-        let offer = rig.message("default", &phone, parvis_engine::notification::Purpose::Offer, life);
-        let ids = rig.put(vec![offer]).await;
+        let offers = rig.offers("default", &phone, 1);
+        let ids = rig.put(offers).await;
         assert_eq!(rig.ends(&ids).await, [Milestone::Accepted]);
         let accepted = rig.accepted("default");
         // A reset in the middle of the answer leaves its status, which says enough.
@@ -47,7 +46,8 @@ async fn a_node_that_ends_under_load_loses_nothing_and_sends_nothing_twice() {
     let slow = Conditions { latency_ms: 10, ..Conditions::default() };
     rig.service("default").set_conditions(Channel::Apns, slow);
     rig.start().await;
-    let offers = rig.offers("default", 1_500);
+    let phone = rig.phone("default");
+    let offers = rig.offers("default", &phone, 1_500);
     let ids = rig.put(offers).await;
     for stop_at in [100, 500, 900] {
         rig.service("default").wait_for(stop_at).await;

@@ -11,7 +11,8 @@ async fn keys_change_under_load_and_nothing_is_lost_or_sent_twice() {
     let slow = Conditions { latency_ms: 10, ..Conditions::default() };
     rig.service("default").set_conditions(Channel::Apns, slow);
     rig.start().await;
-    let offers = rig.offers("default", 1_500);
+    let phone = rig.phone("default");
+    let offers = rig.offers("default", &phone, 1_500);
     let ids = rig.put(offers).await;
     for accepted in [100, 400, 700, 1_000] {
         rig.service("default").wait_for(accepted).await;
@@ -29,8 +30,9 @@ async fn apps_come_and_go_and_what_waits_for_one_that_is_gone_is_not_forgotten()
     let mut rig = Rig::new(&["default", "loyalty"], hurried()).await;
     rig.start().await;
     rig.reload(&["default"]).await;
-    let stays = rig.offers("default", 20);
-    let waits = rig.offers("loyalty", 20);
+    let (one, other) = (rig.phone("default"), rig.phone("loyalty"));
+    let stays = rig.offers("default", &one, 20);
+    let waits = rig.offers("loyalty", &other, 20);
     let (stays, waits) = (rig.put(stays).await, rig.put(waits).await);
     assert!(rig.ends(&stays).await.iter().all(|end| *end == Milestone::Accepted));
     assert!(rig.accepted("loyalty").is_empty());

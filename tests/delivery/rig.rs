@@ -16,7 +16,7 @@ use parvis::{
     lane::{self, Lanes, budget},
     pipeline,
     report::{self, News, Reporter, What},
-    sandbox::{ApnsKey, Options, Sandbox},
+    sandbox::{ApnsKey, Behaviour, Options, Sandbox},
     shard::{self, Shard, Shards},
     store::{Commit, Committed, Life, Store, memory::Memory},
 };
@@ -30,6 +30,9 @@ use parvis_engine::{
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Refuses with 503 until it is told otherwise.
+pub(crate) const FAILING: Behaviour = Behaviour::Failing { status: 503, reason: None, times: None };
 
 /// The bundle id of every app here.
 const TOPIC: &str = "com.example.shop";
@@ -88,7 +91,8 @@ impl Rig {
         for name in apps {
             let options = Options { apns_token_changes: 100, ..Options::default() };
             let sandbox = Sandbox::start(options).await.expect("free ports on loopback");
-            let key = sandbox.apns_key();
+            // The first key has the same id in every sandbox, and ids are unique at Apple.
+            let key = sandbox.issue_apns_key(None).expect("a key");
             services.insert(app(name), Service { sandbox, key });
         }
         let folder = tempfile::tempdir().expect("a folder");
@@ -214,6 +218,12 @@ impl Rig {
         Address::Target(PushTarget::Apns { token, topic, environment })
     }
 
+    /// How a service answers for a phone from now on.
+    pub(crate) fn behave(&self, name: &str, phone: &Address, behaviour: Behaviour) {
+        let Address::Target(PushTarget::Apns { token, .. }) = phone else { panic!("a phone") };
+        assert!(self.service(name).set_behaviour(token, behaviour));
+    }
+
     /// A message that a back end hands in, good for so long.
     pub(crate) fn message(&mut self, name: &str, to: &Address, purpose: Purpose, life: Duration) -> Notification {
         self.number += 1;
@@ -243,10 +253,9 @@ impl Rig {
         }
     }
 
-    /// So many offers for a phone with an app, good for an hour.
-    pub(crate) fn offers(&mut self, name: &str, count: usize) -> Vec<Notification> {
-        let phone = self.phone(name);
-        (0..count).map(|_| self.message(name, &phone, Purpose::Offer, Duration::from_secs(3_600))).collect()
+    /// So many offers for a phone, good for an hour.
+    pub(crate) fn offers(&mut self, name: &str, phone: &Address, count: usize) -> Vec<Notification> {
+        (0..count).map(|_| self.message(name, phone, Purpose::Offer, Duration::from_secs(3_600))).collect()
     }
 
     pub(crate) async fn put(&self, outbox: Vec<Notification>) -> Vec<NotificationId> {

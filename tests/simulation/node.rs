@@ -179,7 +179,7 @@ fn lane_config() -> lane::Config {
 }
 
 fn couriers(clock: &Clock, entropy: &Entropy, transport: &Arc<dyn Transport>) -> Couriers {
-    let apns = json!({ "key": "apns.p8", "key_id": "SIMULATED1", "team_id": "SIMULATED2" });
+    let apns = json!({ "key": "apns.p8", "key_id": "SIMULATED1", "team_id": "SIMULATED2", "server_error_wait": "0s" });
     let webpush =
         json!({ "key": "vapid.pem", "subject": "mailto:push@parvis.invalid", "allow_hosts": ["push.example"] });
     let fcm = json!({ "service_account": "account.json" });

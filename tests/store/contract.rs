@@ -637,17 +637,17 @@ async fn a_queue_has_entries_and_leases_of_its_own(mut rig: Rig) {
     rig.pause().await;
     assert_eq!(queues().into_iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
     let mut claimed = Vec::new();
-    for (n, queue) in (0..).zip(queues()) {
-        let entries = claim_from(rig.store(), queue, 10 + n, 9).await;
-        assert_eq!(ids(&entries), [outbox[n.unsigned_abs() as usize].id], "{queue:?}");
-        assert_eq!(claim_from(rig.store(), queue, 10 + n, 9).await, []);
+    for ((second, queue), message) in (10..).zip(queues()).zip(&outbox) {
+        let entries = claim_from(rig.store(), queue, second, 9).await;
+        assert_eq!(ids(&entries), [message.id], "{queue:?}");
+        assert_eq!(claim_from(rig.store(), queue, second, 9).await, []);
         claimed.extend(entries);
     }
     assert_eq!(ids(&claim_from(rig.store(), Queue::of(&elsewhere), 20, 9).await), [elsewhere.id]);
     // The leases end one after the other.
     for second in [39, 41] {
-        let free: Vec<_> = (0..4).filter(|n| second >= 40 + n).map(|n| outbox[n.unsigned_abs() as usize].id).collect();
-        assert_eq!(ids(&claim_all(rig.store(), second, 9).await), free, "at {second}");
+        let free = outbox.iter().zip(40..).filter(|(_, end)| *end <= second).map(|(message, _)| message.id);
+        assert_eq!(ids(&claim_all(rig.store(), second, 9).await), free.collect::<Vec<_>>(), "at {second}");
     }
     let ends = [settled(&claimed[2], 41, again(50, 1)), settled(&claimed[3], 41, accepted(1))];
     rig.store().settle(ends.to_vec()).await.expect("available");

@@ -134,7 +134,7 @@ async fn told(store: &dyn Store) -> Vec<String> {
     told.push(format!("{:?}", store.dead(DeadQuery { limit: 9, ..DeadQuery::default() }).await));
     let elsewhere = [Channel::Apns, Channel::WebPush].map(|channel| Queue::of(&message(0, "A", channel)));
     for queue in queues().into_iter().chain(elsewhere) {
-        let claim = store.claim(queue, at(2_000), 99, LEASE).await.expect("available");
+        let claim = store.claim(queue, at(2_000), 9_999, LEASE).await.expect("available");
         told.push(match claim {
             parvis::store::Claim::Entries(entries) => {
                 let plain = entries.iter().map(|entry| (&entry.notification, entry.attempts));

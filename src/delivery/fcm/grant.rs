@@ -243,7 +243,7 @@ mod tests {
             (302, "", "grant_http_302"),
         ];
         for (status, body, word) in table {
-            let outcome = read_grant(&testing::reply(status, &[], body), now).err().expect("refused");
+            let outcome = read_grant(&testing::reply(status, &[], body), now).expect_err("refused");
             assert_eq!(testing::meaning(&outcome), ("unavailable", word));
         }
     }

@@ -38,13 +38,12 @@ impl Identity {
         let fingerprint = fingerprint(leaf);
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|_| "has a key that is not an unencrypted private key in PEM form".to_owned())?;
-        let key =
-            CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider()).map_err(|error| {
-                match error {
-                    rustls::Error::InconsistentKeys(_) => "has a key that is not the certificate's".to_owned(),
-                    _ => "has a private key that cannot be used".to_owned(),
-                }
-            })?;
+        let key = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider());
+        let key = key.map_err(|error| {
+            let is_anothers = matches!(error, rustls::Error::InconsistentKeys(_));
+            let why = if is_anothers { "is not the certificate's" } else { "cannot be used" };
+            format!("has a key that {why}")
+        })?;
         Ok(Identity { key: Arc::new(key), not_after, fingerprint })
     }
 

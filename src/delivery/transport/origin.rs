@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Error, Identity, Peer, Standing,
+    Caller, Error, Peer, Standing,
     condition::Condition,
     connection::{Connection, Speech},
     dial::{Dial, Wire},
@@ -31,11 +31,11 @@ pub(super) struct Bounds {
     pub(super) connect_timeout: Duration,
 }
 
-/// All connections to one origin with one identity.
+/// All connections to one origin for one caller.
 pub(super) struct Origin {
     pub(super) peer: Peer,
     pub(super) authority: String,
-    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) caller: Option<Caller>,
     /// When it was last used, as a number that grows with every use of any origin.
     pub(super) used: AtomicU64,
     dialer: Box<dyn Dial>,
@@ -85,6 +85,9 @@ impl Drop for Stream {
             if state.failures > 0 && condition.answers() > 0 {
                 state.failures = 0;
             }
+            if !condition.is_open() {
+                self.origin.forget(&mut state, condition);
+            }
             if !state.waiting.is_empty() {
                 self.origin.give_out(&mut state);
             }
@@ -96,14 +99,14 @@ impl Origin {
     pub(super) fn new(
         peer: Peer,
         authority: String,
-        identity: Option<Arc<Identity>>,
+        caller: Option<Caller>,
         dialer: Box<dyn Dial>,
         bounds: Bounds,
     ) -> Arc<Origin> {
         Arc::new_cyclic(|this| Origin {
             peer,
             authority,
-            identity,
+            caller,
             used: AtomicU64::new(0),
             dialer,
             bounds,
@@ -147,32 +150,14 @@ impl Origin {
     /// Forgets a connection that takes no more streams.
     pub(super) fn remove(&self, condition: &Arc<Condition>) {
         let mut state = self.lock();
-        let before = state.connections.len();
-        state.connections.retain(|connection| !Arc::ptr_eq(connection.condition(), condition));
-        if state.connections.len() == before {
-            return;
-        }
-        if condition.answers() > 0 {
-            state.failures = 0;
-        } else if condition.farewell().is_some() || condition.is_owing() {
-            // Opened, asked, and ended without an answer: once may be chance, more often is how a peer refuses.
-            state.failures += 1;
-            if state.failures > 1 && matches!(state.dialing, Dialing::No) {
-                let why = match condition.farewell() {
-                    Some(word) => Error::GoAway { word: word.to_owned(), may_have_acted: false },
-                    None => Error::Connect("the peer closes connections without an answer".to_owned()),
-                };
-                self.pause(&mut state, why);
-            }
-        }
+        self.forget(&mut state, condition);
         self.give_out(&mut state);
     }
 
     /// Whether an idle connection is to stay; if not, it takes no more streams.
     pub(super) fn wants(&self, condition: &Condition, rest: Rest) -> bool {
         let _nobody_takes_one_meanwhile = self.lock();
-        // Nobody else knows an identity that has been replaced.
-        let is_replaced = self.identity.as_ref().is_some_and(|identity| Arc::strong_count(identity) == 1);
+        let is_replaced = self.caller.as_ref().is_some_and(Caller::is_replaced);
         if condition.in_use() > 0 || (rest == Rest::Stay && !is_replaced) {
             return true;
         }
@@ -200,6 +185,27 @@ impl Origin {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, state: &mut State, condition: &Arc<Condition>) {
+        let before = state.connections.len();
+        state.connections.retain(|connection| !Arc::ptr_eq(connection.condition(), condition));
+        if state.connections.len() == before {
+            return;
+        }
+        if condition.answers() > 0 {
+            state.failures = 0;
+        } else if condition.farewell().is_some() || condition.is_owing() {
+            // Opened, asked, and ended without an answer: once may be chance, more often is how a peer refuses.
+            state.failures += 1;
+            if state.failures > 1 && matches!(state.dialing, Dialing::No) {
+                let why = match condition.farewell() {
+                    Some(word) => Error::GoAway { word: word.to_owned(), may_have_acted: false },
+                    None => Error::Connect("the peer answers on no connection".to_owned()),
+                };
+                self.pause(state, why);
+            }
+        }
     }
 
     /// The first connection with room: few connections under little load.

@@ -10,7 +10,7 @@ use std::{
 
 use http::{Uri, uri::Scheme};
 
-use super::{Error, Identity, Peer, Standing, identity::Fingerprint, origin::Origin};
+use super::{Caller, Error, Peer, Standing, origin::Origin};
 
 /// Origins of push services of browsers with connections. There are about ten such services, one of which has many
 /// hosts.
@@ -31,12 +31,11 @@ impl Origins {
         &self,
         peer: Peer,
         uri: &Uri,
-        identity: Option<&Arc<Identity>>,
+        caller: Option<&Caller>,
         make: impl FnOnce(String) -> Result<Arc<Origin>, Error>,
     ) -> Result<Arc<Origin>, Error> {
         let authority = authority(uri)?;
-        let fingerprint = identity.map(|identity| identity.fingerprint());
-        let compare = |origin: &Arc<Origin>| order(origin, peer, fingerprint, authority);
+        let compare = |origin: &Arc<Origin>| order(origin, peer, caller, authority);
         let used = self.uses.fetch_add(1, Relaxed);
         {
             let each = self.each.read().unwrap_or_else(PoisonError::into_inner);
@@ -92,9 +91,9 @@ fn authority(uri: &Uri) -> Result<&str, Error> {
     })
 }
 
-fn order(origin: &Origin, peer: Peer, fingerprint: Option<&Fingerprint>, authority: &str) -> Ordering {
-    let known = origin.identity.as_ref().map(|identity| identity.fingerprint());
-    origin.peer.cmp(&peer).then_with(|| known.cmp(&fingerprint)).then_with(|| {
+fn order(origin: &Origin, peer: Peer, caller: Option<&Caller>, authority: &str) -> Ordering {
+    let known = origin.caller.as_ref().map(Caller::rank);
+    origin.peer.cmp(&peer).then_with(|| known.cmp(&caller.map(Caller::rank))).then_with(|| {
         // Hosts are the same in either case.
         let lower = |byte: u8| byte.to_ascii_lowercase();
         origin.authority.bytes().map(lower).cmp(authority.bytes().map(lower))

@@ -4,14 +4,13 @@ use std::sync::PoisonError;
 
 use parvis_engine::{
     id::{CampaignId, NotificationId, stable_hash},
-    notification::Notification,
     time::Timestamp,
 };
 use redb::ReadableTable;
 
 use super::{
     codec,
-    group::{GOES_ON, Group, Prepared, idle_since},
+    group::{Encoded, GOES_ON, Group, Prepared, idle_since},
     tables,
     volatile::Effect,
 };
@@ -30,7 +29,7 @@ const PRUNE_ROWS: usize = 1_024;
 pub(super) enum Call {
     Commit(Prepared),
     /// Each with what follows from it, encoded already.
-    Settle(Vec<(Settlement, Vec<(Notification, Vec<u8>)>)>),
+    Settle(Vec<(Settlement, Vec<Encoded>)>),
     Report(NotificationId, Step),
     Budget {
         campaign: CampaignId,
@@ -99,7 +98,7 @@ impl Group<'_, '_> {
         }
     }
 
-    fn settle(&mut self, settlement: Settlement, then: Vec<(Notification, Vec<u8>)>) -> Result<(), Error> {
+    fn settle(&mut self, settlement: Settlement, then: Vec<Encoded>) -> Result<(), Error> {
         let Settlement { id, lease, at, end, .. } = settlement;
         let place = self.volatile.leases.lock().unwrap_or_else(PoisonError::into_inner).settle(id, lease);
         let Some(place) = place else { return Ok(()) };

@@ -27,12 +27,15 @@ use crate::store::{
 /// So that a row fills its power of two of pages well, and rewriting one stays cheap.
 const ROW_BYTES: usize = 60 * 1024;
 
+/// A message with its bytes.
+pub(super) type Encoded = (Notification, Vec<u8>);
+
 /// A commit whose values are encoded already, so that the writer has less to do.
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// Each with its encoded shopper, empty unless it is replaced.
     pub(super) changes: Vec<(Change, Vec<u8>)>,
-    pub(super) outbox: Vec<(Notification, Vec<u8>)>,
+    pub(super) outbox: Vec<Encoded>,
     /// When recorded, whose, encoded.
     pub(super) events: Vec<(i64, u64, Vec<u8>)>,
     pub(super) bonds: Vec<Vec<ShopperId>>,

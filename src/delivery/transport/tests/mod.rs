@@ -1,5 +1,6 @@
 //! The transport against servers.
 
+mod callers;
 mod frames;
 mod goodbyes;
 mod identities;
@@ -76,6 +77,30 @@ async fn push_services_may_speak_http_1() {
     let reply = ask_once(&server, Peer::Issuer).await.expect("an answer");
     assert_eq!((reply.status.as_u16(), &reply.headers["location"]), (201, &"/m/1".parse().expect("a value")));
     assert!(matches!(ask_once(&server, Peer::Fcm).await, Err(Error::Connect(_))), "providers may not");
+}
+
+#[tokio::test]
+async fn connections_of_http_1_are_used_again_unless_an_answer_was_cut() {
+    let manner = Manner { protocol: b"http/1.1", ..HTTP2 };
+    let server = Server::start(manner, |request| match request.uri().path() {
+        "/endless" => Answer::Endless(503),
+        _ => ok("{}"),
+    })
+    .await;
+    let http = open(&config(&server));
+    let url = server.url();
+    for _ in 0..3 {
+        assert_eq!(http.send(request(&url), Peer::Issuer).await.expect("an answer").body, "{}");
+    }
+    assert_eq!(server.connections(), 1);
+    let endless = http.send(request(&format!("{url}/endless")), Peer::Issuer).await.expect("an answer");
+    assert_eq!((endless.status.as_u16(), endless.body.len()), (503, BODY_BYTES_MAX));
+    http.send(request(&url), Peer::Issuer).await.expect("an answer");
+    assert_eq!(server.connections(), 2);
+    let replies = join_all((0..20).map(|_| http.send(request(&url), Peer::Issuer))).await;
+    assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+    assert!(server.connections() <= 1 + Config::default().connections_max);
+    assert!(server.requests().iter().all(|request| request.headers().contains_key("host")));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::{
     super::*,
-    frames::{CANCEL, Loopback, REFUSED_STREAM, RST_STREAM},
+    frames::{CANCEL, GOAWAY, Loopback, NO_ERROR, REFUSED_STREAM, RST_STREAM},
     sent, start,
 };
 use crate::delivery::testing::server::{Answer, HTTP2, Manner, Server, ok};
@@ -158,6 +158,32 @@ async fn a_refused_stream_goes_to_another_connection_and_fails_only_if_refused_e
     }
     let error = refusing.join_next().await.expect("one").expect("ended").expect_err("refused");
     assert!(matches!(error, Error::Connect(_)) && !error.may_have_acted(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_refuses_all_streams_does_not_fill_the_pool_with_useless_connections() {
+    let (loopback, origin) = origin(Peer::Apns, 1);
+    for _ in 0..2 {
+        let mut asked = start(&origin, 1);
+        for _ in 0..2 {
+            let mut peer = loopback.accept(100).await;
+            let stream = peer.request().await;
+            peer.reset(stream, REFUSED_STREAM).await;
+            assert_eq!(peer.next().await.expect("a goodbye").kind, GOAWAY);
+        }
+        assert!(asked.join_next().await.expect("one").expect("ended").is_err());
+        assert_eq!(standing(&origin).connections, 0);
+        crate::clock::Clock::System.sleep(Duration::from_secs(60)).await;
+        let mut asked = start(&origin, 1);
+        let mut peer = loopback.accept(100).await;
+        let stream = peer.request().await;
+        peer.answer(stream).await;
+        assert_eq!(asked.join_next().await.expect("one").expect("ended"), Ok(()));
+        peer.goodbye(stream, NO_ERROR, "").await;
+        while standing(&origin).connections > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ pub(super) fn observe(store: &Embedded, steps: i64) -> Vec<String> {
             seen.push(format!("{:?} {}", key.value(), value.value().0));
             waiting += 1;
         }
-        assert_eq!(waiting, store.volatile.waiting().values().sum::<u64>(), "what is counted waits");
+        assert_eq!(waiting, store.volatile.counted().waiting.values().sum::<u64>(), "what is counted waits");
         for (n, of) in (0..steps).flat_map(|n| (0..SHOPPERS).map(move |of| (n, of))) {
             seen.extend(read::life(transaction, message(n, of).id)?.map(|life| format!("{life:?}")));
         }
