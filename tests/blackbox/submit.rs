@@ -163,7 +163,7 @@ async fn a_repeat_after_a_crash_reaches_nobody_twice() {
 async fn dead_letters_are_listed_and_tried_anew_from_the_command_line() {
     let rig = Rig::start().await;
     let token = rig.sandbox.register_apns(TOPIC, ApnsEnvironment::Production);
-    let once = Behaviour::Failing { status: 400, reason: Some("BadTopic".to_owned()), times: Some(1) };
+    let once = Behaviour::Failing { status: 400, reason: Some("PayloadEmpty".to_owned()), times: Some(1) };
     assert!(rig.sandbox.set_behaviour(&token, once));
     let target = json!({ "target": { "channel": "apns", "token": token, "topic": TOPIC } });
     let id = ids(&rig.post("/v1/notifications", call("r-1", &[target])).await).remove(0);
@@ -179,7 +179,7 @@ async fn dead_letters_are_listed_and_tried_anew_from_the_command_line() {
     let listed = command(&["list", "--channel", "apns"]).await;
     let listed = text(&listed.stdout);
     let row = listed.lines().nth(1).unwrap_or_else(|| panic!("{listed}"));
-    assert!(row.contains(&id) && row.contains("BadTopic") && !row.contains(&token), "{listed}");
+    assert!(row.contains(&id) && row.contains("PayloadEmpty") && !row.contains(&token), "{listed}");
     let empty = text(&command(&["list", "--app", "another"]).await.stdout);
     assert_eq!(empty.lines().count(), 1, "{empty}");
     let replayed = command(&["replay", "--all", "--ttl", "2h"]).await;
