@@ -790,6 +790,7 @@ mod tests {
                 "/connect_timeout",
                 "/connections_max",
                 "/apps/default",
+                "/apps/default",
                 "/apps/empty",
                 "/apns/concurrency",
                 "/apps/loyalty/webpush/allow_private",
