@@ -167,7 +167,7 @@ mod tests {
             (r#"{"device":"a","devices":"all"}"#, Reason::Invalid, "/devices"),
             (r#"{"shopper":"a","devices":"most"}"#, Reason::Malformed, "/devices"),
             (r#"{"phone":"a"}"#, Reason::Malformed, "/phone"),
-            (r#"{"target":{"channel":"sms"}}"#, Reason::Malformed, "/target"),
+            (r#"{"target":{"channel":"sms"}}"#, Reason::Malformed, "/target/channel"),
             (r#"{"target":{"channel":"apns","token":"xyz","topic":"com.example"}}"#, Reason::Invalid, "/target/token"),
             (r#"{"target":{"channel":"fcm","token":"a","fid":"b"}}"#, Reason::Invalid, "/target"),
             (r#"{"fcm_condition":"a"}"#, Reason::Invalid, "/fcm_condition"),
