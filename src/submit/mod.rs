@@ -82,7 +82,7 @@ pub struct Refusal {
     pub reason: Reason,
     /// Where in the target: a JSON pointer, or empty for the whole of it.
     pub pointer: String,
-    /// What to change. Holds no token.
+    /// What to change. Told to nobody but the caller.
     pub detail: String,
 }
 

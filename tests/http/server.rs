@@ -176,13 +176,7 @@ impl Server {
             refusal: std::sync::Mutex::default(),
         });
         tasks.spawn(own(owner.clone(), store.clone(), jobs));
-        let mut keys = BTreeMap::new();
-        let mut records = wanted.keys;
-        for scope in Scope::ALL {
-            let (key, record) = new_key(&Entropy::System, scope.name(), BTreeSet::from([scope]));
-            keys.insert(scope, key);
-            records.push(record);
-        }
+        let (keys, records) = keys(wanted.keys);
         let sandbox = match wanted.delivers {
             true => Some(Sandbox::start(Options::default()).await.expect("free ports on loopback")),
             false => None,
@@ -283,6 +277,17 @@ impl Server {
     pub(crate) fn carried_out(&self) -> usize {
         self.owner.done.load(SeqCst)
     }
+}
+
+/// A key for each scope, and what is known of these and of others.
+fn keys(others: Vec<KeyRecord>) -> (BTreeMap<Scope, String>, Vec<KeyRecord>) {
+    let (mut keys, mut records) = (BTreeMap::new(), others);
+    for scope in Scope::ALL {
+        let (key, record) = new_key(&Entropy::System, scope.name(), BTreeSet::from([scope]));
+        keys.insert(scope, key);
+        records.push(record);
+    }
+    (keys, records)
 }
 
 /// The sandbox's push services.
