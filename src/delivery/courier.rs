@@ -118,11 +118,12 @@ impl Set {
         }
     }
 
-    fn courier(&self, app: &AppId, channel: Channel) -> Option<&Arc<Courier>> {
+    /// The way out of an app, or to an endpoint.
+    fn courier(&self, name: &str, channel: Channel) -> Option<&Arc<Courier>> {
         if channel == Channel::Webhook {
-            return self.endpoints.get(app.as_str()).map(|(courier, _)| courier);
+            return self.endpoints.get(name).map(|(courier, _)| courier);
         }
-        self.apps.get(app)?.iter().find(|courier| courier.channel() == channel)
+        self.apps.get(name)?.iter().find(|courier| courier.channel() == channel)
     }
 }
 
@@ -205,13 +206,13 @@ impl Couriers {
 
     /// How many deliveries may be under way on a route; zero if it is not configured.
     pub fn concurrency(&self, route: &Route) -> usize {
-        self.current.load().courier(&route.app, route.channel).map_or(0, |courier| courier.concurrency)
+        self.current.load().courier(route.app.as_str(), route.channel).map_or(0, |courier| courier.concurrency)
     }
 
     /// The key that an app's web pages subscribe with (`applicationServerKey`), base64url, if it has Web Push.
     pub fn web_push_key(&self, app: &AppId) -> Option<String> {
         let set = self.current.load();
-        match &set.courier(app, Channel::WebPush)?.credentials {
+        match &set.courier(app.as_str(), Channel::WebPush)?.credentials {
             Credentials::Vapid(vapid) => Some(vapid.public_key()),
             Credentials::Shared(_)
             | Credentials::Environments { .. }
@@ -238,7 +239,7 @@ impl Couriers {
     /// The outcome, if there could be no request.
     pub fn check(&self, notification: &Notification, address: &Address) -> Result<(), Outcome> {
         let set = self.current.load();
-        let courier = set.courier(&notification.app, address.channel());
+        let courier = set.courier(notification.app.as_str(), address.channel());
         let courier = courier.ok_or_else(|| unavailable("channel_not_configured"))?;
         courier.provider.request(notification, address, "", self.tools.clock.now()).map(drop)
     }
@@ -249,7 +250,7 @@ impl Couriers {
     /// When it may be sent at the earliest, if not now; then it does not count.
     pub fn take(&self, app: &AppId, address: &Address) -> Result<(), Timestamp> {
         let set = self.current.load();
-        let quota = set.courier(app, address.channel()).and_then(|courier| courier.quota.as_ref());
+        let quota = set.courier(app.as_str(), address.channel()).and_then(|courier| courier.quota.as_ref());
         let Some(quota) = quota else { return Ok(()) };
         quota.lock().unwrap_or_else(PoisonError::into_inner).take(address, self.tools.clock.now())
     }
@@ -263,11 +264,9 @@ impl Couriers {
     /// The same, with what it says of the provider.
     pub async fn attempt(&self, notification: &Notification, address: &Address) -> Attempted {
         let set = self.current.load_full();
-        let courier = match address {
-            Address::Endpoint(endpoint) => set.endpoints.get(endpoint).map(|(courier, _)| courier),
-            _ => set.courier(&notification.app, address.channel()),
-        };
-        let Some(courier) = courier else {
+        let name =
+            if let Address::Endpoint(endpoint) = address { endpoint.as_str() } else { notification.app.as_str() };
+        let Some(courier) = set.courier(name, address.channel()) else {
             // An operator can mend it, so the message is not given up.
             return Attempted { outcome: unavailable("channel_not_configured"), answer: Answer::Says };
         };
@@ -665,8 +664,7 @@ mod tests {
             toml::from_str(&format!("[apps.loyalty.apns]\nkey = \"key.p8\"\n{key}")).expect("a section");
         let prepared = couriers
             .prepare(&alone, folder.path(), Arc::clone(&network), Webhooks::default())
-            .ok()
-            .expect("no problems");
+            .unwrap_or_else(|problems| panic!("{problems:?}"));
         couriers.replace(prepared);
         assert_eq!(couriers.deliver(&loyal, &apns_target()).await, Outcome::Accepted);
         assert_eq!(
@@ -684,8 +682,11 @@ mod tests {
             .expect("two keys with one id");
         assert_eq!(wrong[0].path, "/apps/loyalty/apns/key");
         other.apps.clear();
-        couriers
-            .replace(couriers.prepare(&other, folder.path(), network, Webhooks::default()).ok().expect("no problems"));
+        couriers.replace(
+            couriers
+                .prepare(&other, folder.path(), network, Webhooks::default())
+                .unwrap_or_else(|problems| panic!("{problems:?}")),
+        );
         assert_eq!(couriers.deliver(&testing::offer(), &apns_target()).await, Outcome::Accepted);
         let bearers = sent.lock().expect("not poisoned");
         assert_eq!((&bearers[1], &bearers[2]), (&bearers[0], &bearers[0]), "one token for the team");

@@ -162,7 +162,7 @@ mod tests {
         ] {
             assert_eq!(Condition::check(fine), Ok(()), "{fine}");
         }
-        let six = vec!["'a' in topics"; 6].join(" || ");
+        let six = ["'a' in topics"; 6].join(" || ");
         let deep = format!("{}'a' in topics{}", "(".repeat(100_000), ")".repeat(100_000));
         for odd in [
             "",
