@@ -358,9 +358,10 @@ impl From<channels::Error> for Problem {
                     Problem::new(Kind::Internal, detail)
                 }
             },
-            channels::Error::Unreadable => {
-                Problem::new(Kind::ProviderUnavailable, "APNs gave an answer that can't be read, or a list too long for it")
-            }
+            channels::Error::Unreadable => Problem::new(
+                Kind::ProviderUnavailable,
+                "APNs gave an answer that can't be read, or a list too long for it",
+            ),
         }
     }
 }

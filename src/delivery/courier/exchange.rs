@@ -57,10 +57,9 @@ impl Exchange<'_> {
             tracing::debug!(channel = provider.channel().name(), %error, "no answer");
             match error {
                 // Neither time nor an operator makes a private address a push service.
-                Error::NotAllowed => Attempted {
-                    outcome: Outcome::Rejected { reason: error.name().to_owned() },
-                    answer: Answer::Says,
-                },
+                Error::NotAllowed => {
+                    Attempted { outcome: Outcome::Rejected { reason: error.name().to_owned() }, answer: Answer::Says }
+                }
                 Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::GoAway { .. } => {
                     Attempted::failed(unavailable(&error.reason()))
                 }
