@@ -1,4 +1,4 @@
-//! `/v1/apps/{app}`: what an app has at its push services: APNs broadcast channels, and the key of its web pages. Nothing
+//! `/v1/apps/{app}`: what an app has at its push services, APNs broadcast channels and the key of its web pages. Nothing
 //! of it is stored here.
 
 use std::{str::FromStr, sync::Arc};

@@ -1,5 +1,5 @@
-//! One request to a provider and its reply, whatever is asked: a place among those in flight, a credential, and once more
-//! with a new one if the provider says that the old one had served its time. It must not judge the reply.
+//! One request to a provider and its reply, whatever is asked: a place among those in flight, a credential, and once
+//! more with a new one if the provider says that the old one had served its time. It must not judge the reply.
 
 use bytes::Bytes;
 use http::Request;

@@ -1,5 +1,5 @@
-//! Manages an app's broadcast channels, with the credentials, connections and deadline of its messages. It must not know
-//! what is asked, nor try anything twice: whoever asks is there to ask again.
+//! Manages an app's broadcast channels, with the credentials, connections and deadline of its messages. It must not
+//! know what is asked, nor try anything twice: whoever asks is there to ask again.
 
 use bytes::Bytes;
 use http::Request;
