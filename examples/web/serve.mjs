@@ -1,28 +1,18 @@
 // Serves this folder, and passes on what a page may ask of the daemon: the key to subscribe with, its own registration,
 // its receipts. The daemon's key stays here; a page never sees it. Node 18 or later, no packages.
-//   PARVIS_URL=http://127.0.0.1:8080 PARVIS_KEY=... VAPID_KEY=vapid.pem node serve.mjs
-import { createPrivateKey } from "node:crypto";
+//   PARVIS_URL=http://127.0.0.1:8080 PARVIS_KEY=... node serve.mjs
 import { readFile } from "node:fs/promises";
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 
-const { PARVIS_URL = "http://127.0.0.1:8080", PARVIS_KEY, VAPID_KEY, PORT = "8081" } = process.env;
-if (!PARVIS_KEY || !VAPID_KEY) throw new Error("PARVIS_KEY and VAPID_KEY must be set");
+const { PARVIS_URL = "http://127.0.0.1:8080", PARVIS_KEY, APP = "default", PORT = "8081" } = process.env;
+if (!PARVIS_KEY) throw new Error("PARVIS_KEY must be set");
 const BODY_BYTES = 16 * 1024;
 const FILES = {
   "/": ["index.html", "text/html; charset=utf-8"],
   "/subscribe.js": ["subscribe.js", "text/javascript; charset=utf-8"],
   "/sw.js": ["sw.js", "text/javascript; charset=utf-8"],
 };
-
-// The public half of the PEM file that the daemon's `[delivery.webpush]` names, as browsers take it.
-function applicationServerKey() {
-  const { x, y } = createPrivateKey(readFileSync(VAPID_KEY)).export({ format: "jwk" });
-  return Buffer.concat([Buffer.of(4), Buffer.from(x, "base64url"), Buffer.from(y, "base64url")]).toString("base64url");
-}
-
-const key = applicationServerKey();
 
 async function body(request) {
   const parts = [];
@@ -37,7 +27,8 @@ async function body(request) {
 
 async function pass(path, method, request, response) {
   const headers = { authorization: "Bearer " + PARVIS_KEY, "content-type": "application/json" };
-  const answer = await fetch(PARVIS_URL + path, { method, headers, body: await body(request) });
+  const sent = method === "GET" ? undefined : await body(request);
+  const answer = await fetch(PARVIS_URL + path, { method, headers, body: sent });
   response.writeHead(answer.status, { "content-type": answer.headers.get("content-type") || "application/json" });
   response.end(Buffer.from(await answer.arrayBuffer()));
 }
@@ -48,10 +39,7 @@ async function answer(request, response) {
   const call = id ? request.method + " " + pathname.split("/")[2] : request.method + " " + pathname;
   if (call === "PUT devices") return pass("/v1/devices/" + id, "PUT", request, response);
   if (call === "POST receipts") return pass("/v1/notifications/" + id + "/receipts", "POST", request, response);
-  if (call === "GET /push/key") {
-    response.writeHead(200, { "content-type": "application/json" });
-    return response.end(JSON.stringify({ application_server_key: key }));
-  }
+  if (call === "GET /push/key") return pass("/v1/apps/" + APP + "/web-push-key", "GET", request, response);
   const file = request.method === "GET" && FILES[pathname];
   if (!file) {
     response.writeHead(404);

@@ -43,7 +43,7 @@ async function subscribe() {
     return;
   }
   const worker = await navigator.serviceWorker.ready;
-  const { application_server_key: key } = await ask("push/key", "GET");
+  const { key } = await ask("push/key", "GET");
   const subscription = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytes(key) });
   await register(subscription);
   await tell();

@@ -176,11 +176,6 @@ struct Broadcast<'a> {
 }
 
 impl Apns {
-    /// What manages the broadcast channels of the same apps.
-    pub fn channels(&self) -> &Channels {
-        &self.channels
-    }
-
     fn to_device(
         &self,
         notification: &Notification,
@@ -302,6 +297,10 @@ impl Provider for Apns {
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
         self.identity.is_none() && refusal::is_expired_token(reply)
+    }
+
+    fn channels(&self) -> Option<&Channels> {
+        Some(&self.channels)
     }
 }
 
@@ -526,7 +525,7 @@ mod tests {
         for request in [
             provider.request(&testing::offer(), &phone(), "", testing::now()).expect("a request"),
             provider.request(&update, &broadcast(false), "", testing::now()).expect("a request"),
-            provider.channels().list(&place, "").expect("a request"),
+            provider.channels.list(&place, "").expect("a request"),
         ] {
             assert!(Identity::of(&request).is_some());
             assert!(!request.headers().contains_key(AUTHORIZATION));

@@ -11,8 +11,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::Request;
 use parvis_engine::{
     id::{AppId, EndpointId},
     notification::{Address, Channel, Notification},
@@ -22,13 +20,19 @@ use parvis_engine::{
 };
 use tokio::sync::Semaphore;
 
+mod exchange;
+mod manage;
+
+use exchange::Exchange;
+pub use manage::Unmanaged;
+
 pub use super::credentials::Credentials;
 use super::{
     Blame, Config, Provider, Reply, Tools,
     apps::{self, Built, Known},
     breaker::Answer,
     quota::Quota,
-    transport::{Error, Peer, Transport},
+    transport::{Peer, Transport},
 };
 use crate::{clock::Clock, webhook::Webhooks};
 
@@ -328,50 +332,18 @@ impl Delivery<'_> {
         Attempted { outcome, answer: Answer::Works }
     }
 
-    /// The provider's reply; once more with a new credential if the old one is what it complains about.
     async fn exchange(&self) -> Result<Reply, Attempted> {
-        let Courier { provider, credentials, permits, .. } = self.courier;
-        let _permit = permits.acquire().await.map_err(|_| Attempted::failed(unavailable("closing")))?;
-        let bearer = credentials.current(self.address).await.map_err(|outcome| match outcome {
-            // The target may not be called, which the provider has no part in.
-            Outcome::Rejected { .. } => Attempted { outcome, answer: Answer::Says },
-            Outcome::Accepted
-            | Outcome::Unregistered { .. }
-            | Outcome::Throttled { .. }
-            | Outcome::Unavailable { .. } => Attempted::failed(outcome),
-        })?;
-        let reply = self.send(&bearer).await?;
-        if !provider.wants_new_credential(&reply) {
-            return Ok(reply);
-        }
-        match credentials.replace(self.address, &bearer).await {
-            Some(bearer) => self.send(&bearer).await,
-            None => Ok(reply),
-        }
-    }
-
-    async fn send(&self, bearer: &str) -> Result<Reply, Attempted> {
-        let Courier { provider, credentials, peer, .. } = self.courier;
-        let now = self.clock.now();
+        let Delivery { courier, address, transport, .. } = *self;
         let unasked = |outcome| Attempted { outcome, answer: Answer::Says };
-        if now >= self.notification.expires_at {
-            return Err(unasked(unavailable(EXPIRED)));
-        }
-        let mut request: Request<Bytes> =
-            provider.request(self.notification, self.address, bearer, now).map_err(unasked)?;
-        if let Some(party) = credentials.party(self.address) {
-            party.present(&mut request);
-        }
-        self.transport.send(request, *peer).await.map_err(|error| {
-            tracing::debug!(channel = provider.channel().name(), %error, "no answer");
-            match error {
-                // Neither time nor an operator makes a private address a push service.
-                Error::NotAllowed => unasked(Outcome::Rejected { reason: error.name().to_owned() }),
-                Error::Timeout | Error::Connect(_) | Error::Closed(_) | Error::GoAway { .. } => {
-                    Attempted::failed(unavailable(&error.reason()))
-                }
+        let exchange = Exchange { courier, address, transport };
+        let request = |bearer: &str| {
+            let now = self.clock.now();
+            if now >= self.notification.expires_at {
+                return Err(unasked(unavailable(EXPIRED)));
             }
-        })
+            courier.provider.request(self.notification, address, bearer, now).map_err(unasked)
+        };
+        exchange.reply(request).await
     }
 }
 
@@ -390,7 +362,9 @@ mod tests {
         time::Duration,
     };
 
+    use bytes::Bytes;
     use futures_util::future::join_all;
+    use http::Request;
     use parvis_engine::shopper::{ApnsEnvironment, PushTarget};
     use tempfile::TempDir;
 
@@ -402,7 +376,7 @@ mod tests {
                 self,
                 server::{Answer, HTTP2, Server, ok},
             },
-            transport::Http,
+            transport::{Error, Http},
         },
         entropy::Entropy,
     };

@@ -81,6 +81,11 @@ pub trait Provider: Send + Sync {
 
     /// Whether the reply says that the credential has served its time and a new one may help.
     fn wants_new_credential(&self, reply: &Reply) -> bool;
+
+    /// What manages the service's broadcast channels, if it has any.
+    fn channels(&self) -> Option<&apns::channels::Channels> {
+        None
+    }
 }
 
 /// Which push services there are and how they are reached.

@@ -1,5 +1,6 @@
 //! The HTTP edge: who may call what, how it is read, how it fails. Decides nothing.
 
+mod apps;
 mod around;
 pub mod auth;
 mod backup;
@@ -222,6 +223,7 @@ fn paths(services: &Arc<Services>) -> Paths {
         .merge(behind(services, &[Scope::Read, Scope::Send], outcomes()))
         .merge(behind(services, &[Scope::Send], sending()))
         .merge(naming(services, &[Scope::Send], OpenApiRouter::new().routes(routes!(notifications::submit::post))))
+        .merge(behind(services, &Scope::ALL, OpenApiRouter::new().routes(routes!(apps::web_push_key))))
         .merge(behind(services, &[Scope::Backup], OpenApiRouter::new().routes(routes!(backup::get))))
         .merge(behind(services, &[Scope::Admin], OpenApiRouter::new().routes(routes!(shoppers::delete))))
 }
@@ -295,10 +297,16 @@ fn outcomes() -> Paths {
         .routes(routes!(notifications::get))
         .routes(routes!(notifications::sums::get))
         .routes(routes!(dead_letters::list))
+        .routes(routes!(apps::list_channels))
+        .routes(routes!(apps::get_channel))
 }
 
 fn sending() -> Paths {
-    OpenApiRouter::new().routes(routes!(dead_letters::replay)).routes(routes!(dead_letters::replay_many))
+    OpenApiRouter::new()
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::replay_many))
+        .routes(routes!(apps::create_channel))
+        .routes(routes!(apps::delete_channel))
 }
 
 /// Paths for callers with one of the scopes. The key is checked before anything of the body is read.

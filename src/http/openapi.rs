@@ -97,7 +97,7 @@ fn failure(kind: Kind) -> Response {
     let mut response = Response::new(kind.title());
     let schema = RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"));
     response.content.insert("application/problem+json".to_owned(), Content::new(Some(schema)).into());
-    if matches!(kind, Kind::Full | Kind::Unavailable) {
+    if matches!(kind, Kind::Full | Kind::Unavailable | Kind::ProviderUnavailable) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer);
         let header = HeaderBuilder::new()
             .schema(Some(RefOr::<Schema>::from(Schema::Object(seconds.build()))))

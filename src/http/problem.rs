@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     catalog,
+    delivery::{Blame, apns::channels, courier::Unmanaged},
     ingest::{self, scanners},
     json::Malformed,
     shard, store,
@@ -50,13 +51,15 @@ pub enum Kind {
     Full,
     /// Nothing can be made durable now.
     Unavailable,
+    /// A push service can't be asked now.
+    ProviderUnavailable,
     /// The node can't do what it should; an operator is needed.
     Internal,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Malformed,
         Kind::Unauthenticated,
         Kind::Forbidden,
@@ -72,6 +75,7 @@ impl Kind {
         Kind::IdempotencyKeyReused,
         Kind::Full,
         Kind::Unavailable,
+        Kind::ProviderUnavailable,
         Kind::Internal,
     ];
 
@@ -113,6 +117,9 @@ impl Kind {
             ),
             Kind::Full => ("full", StatusCode::TOO_MANY_REQUESTS, "Too much at once"),
             Kind::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Nothing can be made durable now"),
+            Kind::ProviderUnavailable => {
+                ("provider_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The push service can't be asked now")
+            }
             Kind::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "An operator is needed"),
         }
     }
@@ -199,6 +206,7 @@ impl Problem {
             | Kind::UnsupportedMediaType
             | Kind::Invalid
             | Kind::IdempotencyKeyReused
+            | Kind::ProviderUnavailable
             | Kind::Internal => None,
         };
         Problem { kind, detail: detail.into(), errors: Vec::new(), retry_after, progress: None }
@@ -309,6 +317,51 @@ impl From<catalog::Refusal> for Problem {
                 Problem::new(Kind::Conflict, format!("it stands in {path}; change it there"))
             }
             catalog::Refusal::Unavailable(why) => Problem::new(Kind::Unavailable, format!("{why}; try again")),
+        }
+    }
+}
+
+impl From<Unmanaged> for Problem {
+    fn from(unmanaged: Unmanaged) -> Problem {
+        match unmanaged {
+            Unmanaged::UnknownApp(app) => Problem::not_found("app", app.as_str()),
+            Unmanaged::NoApns(app) => Problem::new(Kind::Conflict, format!("the app {app} has no APNs here")),
+            Unmanaged::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<channels::Error> for Problem {
+    fn from(error: channels::Error) -> Problem {
+        match error {
+            channels::Error::BadBundle => {
+                let detail = "`bundle` must be the app's bundle id: letters, digits, `-` and `.`";
+                Problem::at(Kind::Malformed, "/bundle", detail)
+            }
+            channels::Error::BadId => {
+                Problem::new(Kind::Malformed, "the id in the path: not a channel's id as Apple gave it")
+            }
+            channels::Error::NotFound => Problem::new(Kind::NotFound, "there is no such broadcast channel"),
+            channels::Error::Refused(reason) => Problem::new(Kind::Conflict, format!("APNs refuses it: {reason}")),
+            channels::Error::Unavailable { retry_after, reason, blame } => match blame {
+                Blame::Provider => {
+                    let detail = format!("APNs: {reason}; if something was to change, look whether it has");
+                    Problem { retry_after, ..Problem::new(Kind::ProviderUnavailable, detail) }
+                }
+                Blame::Message | Blame::Setup => Problem::new(
+                    Kind::Conflict,
+                    format!("APNs refuses it: {reason}; see how the bundle and the key are set up at Apple"),
+                ),
+                Blame::Operator => {
+                    tracing::error!(reason, "APNs refuses to have its channels managed");
+                    let detail = format!("APNs refuses this service: {reason}; tell its operator");
+                    Problem::new(Kind::Internal, detail)
+                }
+            },
+            channels::Error::Unreadable => Problem::new(
+                Kind::ProviderUnavailable,
+                "APNs gave an answer that can't be read, or a list too long for it",
+            ),
         }
     }
 }

@@ -142,7 +142,8 @@ fn fragment(credentials: &Credentials) -> String {
     format!(
         "[delivery]\nextra_ca = {ca}\n\n\
          [delivery.apns]\nkey = {apns_key}\nkey_id = \"{key_id}\"\nteam_id = \"{team_id}\"\n\
-         production_url = \"{production}\"\nsandbox_url = \"{sandbox}\"\n\n\
+         production_url = \"{production}\"\nsandbox_url = \"{sandbox}\"\n\
+         channels_production_url = \"{production}\"\nchannels_sandbox_url = \"{sandbox}\"\n\n\
          [delivery.fcm]\nservice_account = {account}\nbase_url = \"{fcm}\"\n\n\
          [delivery.webpush]\nkey = {vapid}\nsubject = \"{subject}\"\n\
          allow_hosts = [\"127.0.0.1\"]\nallow_private = true\n",

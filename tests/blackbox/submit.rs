@@ -197,3 +197,40 @@ async fn dead_letters_are_listed_and_tried_anew_from_the_command_line() {
     let nothing = command(&["replay"]).await;
     assert_eq!(nothing.status.code(), Some(2), "what to replay must be said");
 }
+
+#[tokio::test]
+async fn a_broadcast_channel_is_created_followed_by_messages_and_deleted() {
+    let rig = Rig::start().await;
+    rig.sandbox.register_apns(TOPIC, ApnsEnvironment::Production);
+    let path = "/v1/apps/default/broadcast-channels";
+    let channel = rig.post(path, json!({ "bundle": TOPIC, "stored": true })).await;
+    let send = async |request: &str, step: u32| {
+        let aps = json!({ "event": "update", "timestamp": step, "content-state": { "step": step } });
+        let body = json!({ "request": request, "ttl": "1h", "targets": [{ "apns_channel": channel }],
+            "message": { "push": "liveactivity", "apns": { "aps": aps } } });
+        let answer = rig.post("/v1/notifications", body).await;
+        assert_eq!(answer["stored"], 1, "{answer}");
+        all_ended(&rig).await;
+        let id = ids(&answer).remove(0);
+        let life = rig.get(&format!("/v1/notifications/{id}")).await;
+        (id, life)
+    };
+    let (id, life) = send("first", 1).await;
+    assert_eq!(rig::terminal(&life), ["accepted"], "{life}");
+    let accepted = rig.accepted();
+    assert_eq!(accepted.len(), 1, "{accepted:?}");
+    assert_eq!(accepted[0].message.id, id);
+    assert!(accepted[0].target.ends_with(channel["channel"].as_str().expect("an id")), "{}", accepted[0].target);
+    let encoded = channel["channel"].as_str().expect("an id").replace('+', "%2B").replace('/', "%2F");
+    let one = format!("{path}/{encoded}?bundle={TOPIC}");
+    assert_eq!(rig.get(&one).await, channel);
+    assert_eq!(rig.call(Method::DELETE, &one, &Value::Null).await.status, 204);
+    let (_, life) = send("second", 2).await;
+    let end = life["milestones"].as_array().and_then(|all| all.last()).expect("an end");
+    assert_eq!(
+        (rig::terminal(&life), &end["detail"]),
+        (vec!["unregistered".to_owned()], &json!("ChannelNotRegistered")),
+        "{life}"
+    );
+    assert_eq!(rig.accepted().len(), 1);
+}

@@ -47,7 +47,7 @@ async fn every_path_of_the_api_asks_for_a_key_before_anything_else() {
 #[tokio::test]
 async fn a_scope_opens_its_paths_and_no_others() {
     let server = Server::start().await;
-    let cases: [(Method, &str, &[Scope]); 15] = [
+    let cases: [(Method, &str, &[Scope]); 18] = [
         (Method::POST, "/v1/observations", &[Scope::Ingest]),
         (Method::PUT, "/v1/shoppers/C-1", &[Scope::Ingest]),
         (Method::GET, "/v1/shoppers/C-1", &[Scope::Read]),
@@ -63,6 +63,9 @@ async fn a_scope_opens_its_paths_and_no_others() {
         (Method::GET, "/v1/dead-letters", &[Scope::Read, Scope::Send]),
         (Method::POST, "/v1/dead-letters/replay", &[Scope::Send]),
         (Method::POST, "/v1/dead-letters/00000000-0000-8000-8000-000000000000/replay", &[Scope::Send]),
+        (Method::POST, "/v1/apps/default/broadcast-channels", &[Scope::Send]),
+        (Method::GET, "/v1/apps/default/broadcast-channels", &[Scope::Read, Scope::Send]),
+        (Method::DELETE, "/v1/apps/default/broadcast-channels/AA", &[Scope::Send]),
     ];
     for (method, path, scopes) in cases {
         for scope in Scope::ALL {
@@ -157,4 +160,8 @@ async fn a_phone_speaks_for_itself_with_its_token() {
     );
     let read = server.request(Method::GET, "/v1/shoppers/C-1").header("authorization", format!("Bearer {good}"));
     server.send(read, "").await.problem("forbidden");
+    // The key of web pages is no secret; here there is none.
+    let path = "/v1/apps/default/web-push-key";
+    let key = server.request(Method::GET, path).header("authorization", format!("Bearer {good}"));
+    server.send(key, "").await.problem("not_found");
 }

@@ -68,7 +68,10 @@ async fn every_call_of_the_contract_is_there() {
         POST /v1/ingest/amazon, POST /v1/ingest/ranging, GET /v1/ingest/osmand, POST /v1/ingest/osmand, \
         POST /v1/ingest/scanners/{format}, GET /v1/fleet/scanners, GET /v1/fleet/beacons, GET /v1/fleet/unknown, \
         GET /v1/backup, POST /v1/notifications, GET /v1/notifications/sums, GET /v1/dead-letters, \
-        POST /v1/dead-letters/{id}/replay, POST /v1/dead-letters/replay";
+        POST /v1/dead-letters/{id}/replay, POST /v1/dead-letters/replay, \
+        POST /v1/apps/{app}/broadcast-channels, GET /v1/apps/{app}/broadcast-channels, \
+        GET /v1/apps/{app}/broadcast-channels/{id}, DELETE /v1/apps/{app}/broadcast-channels/{id}, \
+        GET /v1/apps/{app}/web-push-key";
     expected.extend(others.split(", ").map(|call| call.trim().to_owned()));
     assert_eq!(calls, expected);
 }

@@ -1,6 +1,7 @@
 //! The HTTP side over a real socket: every shape of failure, who may what, repeats, streams, formats of others.
 
 mod access;
+mod apps;
 mod backup;
 mod beacons;
 mod catalog;

@@ -99,8 +99,8 @@ impl Default for Wanted {
     }
 }
 
-/// The apps' couriers, which reach nobody.
-fn couriers(config: &delivery::Config, folder: &Path) -> Couriers {
+/// The apps' couriers. They reach the sandbox, whose time is the machine's, or nobody.
+fn couriers(config: &delivery::Config, folder: &Path, sandboxed: bool) -> Couriers {
     struct Nowhere;
     #[async_trait]
     impl Transport for Nowhere {
@@ -108,12 +108,12 @@ fn couriers(config: &delivery::Config, folder: &Path) -> Couriers {
             Err(transport::Error::Connect("nowhere".to_owned()))
         }
     }
-    let (clock, entropy, transport) = (Clock::simulated(now()), Entropy::seeded(1), Arc::new(Nowhere));
-    let built = delivery::build(
-        config,
-        folder,
-        delivery::Tools { clock, entropy, transport, store: None, webhooks: Default::default() },
-    );
+    let (clock, transport): (_, Arc<dyn Transport>) = match sandboxed {
+        true => (Clock::System, Arc::new(transport::Http::new(config, folder).expect("a configuration"))),
+        false => (Clock::simulated(now()), Arc::new(Nowhere)),
+    };
+    let (entropy, webhooks) = (Entropy::seeded(1), Default::default());
+    let built = delivery::build(config, folder, delivery::Tools { clock, entropy, transport, store: None, webhooks });
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
@@ -127,7 +127,7 @@ pub(crate) struct Server {
     pub(crate) shutdown: CancellationToken,
     /// Places for handed-in messages.
     pub(crate) sending: Arc<Semaphore>,
-    /// Push services, if they are configured; nothing is ever sent to them.
+    /// Push services, if they are configured; no message is ever sent to them.
     pub(crate) sandbox: Option<Sandbox>,
     keys: BTreeMap<Scope, String>,
     client: Client<HttpConnector, Sent>,
@@ -190,7 +190,7 @@ impl Server {
             store: Arc::new(store.clone()),
             catalog,
             fleet: Fleet::new(fleet::Config::default()),
-            couriers: Arc::new(couriers(&delivery, folder.path())),
+            couriers: Arc::new(couriers(&delivery, folder.path(), sandbox.is_some())),
             sending: sending.clone(),
             clock: Clock::simulated(now()),
             keys: Keys::new(records, wanted.jwks.as_deref(), None).expect("good keys"),

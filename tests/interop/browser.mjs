@@ -16,7 +16,7 @@ const consents = { orders: { granted: true, at: "2026-01-01T00:00:00Z" } };
 await node.put("/v1/shoppers/C-1", { locale: "en-GB", time_zone: "Europe/Paris", consents });
 
 const root = process.env.INTEROP_ROOT;
-const env = { ...process.env, PARVIS_URL: node.url, PARVIS_KEY: node.key, VAPID_KEY: join(box.dir, "vapid.pem"), PORT: "0" };
+const env = { ...process.env, PARVIS_URL: node.url, PARVIS_KEY: node.key, PORT: "0" };
 const server = spawn(process.execPath, [join(root, "examples/web/serve.mjs")], { env, stdio: ["ignore", "pipe", "inherit"] });
 process.on("exit", () => server.kill("SIGKILL"));
 const { value: page_url } = await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next();

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::AUTHORIZATION};
-use parvis_engine::{id::NotificationId, shopper::ApnsEnvironment, time::Timestamp};
+use parvis_engine::{shopper::ApnsEnvironment, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -106,24 +106,17 @@ impl Channels {
         Channels { production_url, sandbox_url, identity }
     }
 
-    /// Asks for a new channel; `id` is echoed by Apple and is no name of the channel.
+    /// Asks for a new channel. Whoever asks twice gets two.
     ///
     /// # Errors
     /// If the bundle id is none.
-    pub fn create(
-        &self,
-        place: &Place,
-        storage: Storage,
-        id: NotificationId,
-        bearer: &str,
-    ) -> Result<Request<Bytes>, Error> {
+    pub fn create(&self, place: &Place, storage: Storage, bearer: &str) -> Result<Request<Bytes>, Error> {
         let policy = match storage {
             Storage::Nothing => 0,
             Storage::Latest => 1,
         };
         let body = json!({ "message-storage-policy": policy, "push-type": "LiveActivity" }).to_string();
-        let header = Some(("apns-request-id", id.to_string()));
-        self.request(Ask { method: Method::POST, place, what: "channels", header, body }, bearer)
+        self.request(Ask { method: Method::POST, place, what: "channels", header: None, body }, bearer)
     }
 
     /// Asks how a channel is set up.
@@ -281,13 +274,11 @@ mod tests {
 
     #[test]
     fn each_request_on_the_wire() {
-        let id = testing::offer().id;
-        let create = channels().create(&place(), Storage::Latest, id, "JWT").expect("a request");
+        let create = channels().create(&place(), Storage::Latest, "JWT").expect("a request");
         assert_eq!(
             testing::wire(&create),
             "POST https://api-manage-broadcast.push.apple.com:2196/1/apps/com.example.shop/channels\n\
              authorization: bearer JWT\n\
-             apns-request-id: 018bcfe5-6800-8dcb-a1e1-cbecb54e57cf\n\
              \n\
              {\"message-storage-policy\":1,\"push-type\":\"LiveActivity\"}"
         );
