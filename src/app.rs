@@ -129,6 +129,8 @@ impl App {
         let core = Core { store, catalog, shards, fleet, couriers: Arc::new(couriers), webhooks, reporter, clock };
         let (out, lanes) = start_out(&config, core.clone(), entropy.clone());
         lanes.follow().await;
+        // Only now: it would take what waits for a lane that has not been started for a stray.
+        out.tasks.spawn(lanes.clone().watch());
         let (ready, readiness) = watch::channel(Readiness::Ready);
         let door = open_door(&config, core.clone(), keys.clone(), readiness, listener);
         links.start(&core.mqtt_tools(entropy), &door.tasks, &door.stop);
@@ -224,7 +226,6 @@ fn start_out(config: &Config, core: Core, entropy: Entropy) -> (Part, Lanes) {
     out.tasks.spawn(expiry::run(couriers.clone(), clock.clone(), out.stop.clone()));
     let tools = lane::Tools { store, catalog, couriers, shards, reporter, webhooks, clock, entropy };
     let lanes = Lanes::new(config.lanes.clone(), tools, out.tasks.clone(), out.stop.clone());
-    out.tasks.spawn(lanes.clone().watch());
     (out, lanes)
 }
 

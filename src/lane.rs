@@ -114,8 +114,7 @@ pub struct Tools {
 pub struct Lane {
     /// What it works with.
     pub tools: Tools,
-    /// How patiently a message is tried.
-    pub patience: Patience,
+    patience: Patience,
     queues: Queues,
     lease: Duration,
     window: Arc<Window>,
@@ -211,11 +210,11 @@ impl Lane {
         let (settled, results) = mpsc::channel(size.max(1) * 2);
         let settler = Settler::new(results, &tools);
         let lane = Lane {
-            patience: route.and_then(|route| tools.couriers.patience(route)).unwrap_or(config.patience.clone()),
+            patience: config.patience.clone(),
             queues,
             lease: config.lease,
             window: Window::new(size),
-            health: Arc::new(Health::new(route.cloned(), config, tools.reporter.clone())),
+            health: Arc::new(Health::new(route.cloned(), config, tools.reporter.clone(), shutdown.clone())),
             attempts: TaskTracker::new(),
             settled,
             grew: Arc::new(Mutex::new(tools.store.outbox_grew())),
@@ -223,6 +222,12 @@ impl Lane {
             shutdown,
         };
         (lane, settler)
+    }
+
+    /// How patiently a message is tried, as it is configured now.
+    pub fn patience(&self) -> Patience {
+        let own = self.health.route().and_then(|route| self.tools.couriers.patience(route));
+        own.unwrap_or_else(|| self.patience.clone())
     }
 
     /// Starts one attempt in the window.
@@ -287,7 +292,7 @@ impl Lane {
             Verdict::Tried(Next::Expired { reason }) => over(Milestone::Expired, Some(reason), tried),
             Verdict::Tried(Next::Unregistered { since, reason }) => {
                 self.remove_target(leased, since).await;
-                if leased.has_other_way() && tried < self.patience.attempts_max {
+                if leased.has_other_way() && tried < self.patience().attempts_max {
                     End::Again { at: self.tools.clock.now(), attempts: tried, detail: Some(reason) }
                 } else {
                     over(Milestone::Unregistered, Some(reason), tried)

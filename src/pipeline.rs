@@ -94,7 +94,7 @@ pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
     let outcome = lane.deliver(pass, leased, &address).await;
     let attempt =
         Attempt { count: attempts + 1, ended_at: lane.tools.clock.now(), expires_at: notification.expires_at };
-    Verdict::Tried(retry::next(outcome, attempt, &lane.patience, lane.tools.entropy.unit()))
+    Verdict::Tried(retry::next(outcome, attempt, &lane.patience(), lane.tools.entropy.unit()))
 }
 
 fn by_time(raw: Vec<Observation>) -> Vec<(usize, Observation)> {

@@ -131,7 +131,7 @@ pub struct Breaker {
 enum Phase {
     Closed { recent: VecDeque<bool>, failed: usize },
     HalfOpen { good: u32, lost_at: Option<Timestamp> },
-    Open { until: Timestamp },
+    Open { since: Timestamp, until: Timestamp },
 }
 
 impl Breaker {
@@ -149,11 +149,15 @@ impl Breaker {
         }
     }
 
-    /// How many attempts would be permitted now.
+    /// How many attempts would be permitted now. If the clock was put back to before the phase began, nobody knows how
+    /// much of it has passed: then a probe will tell.
     pub fn room(&self, now: Timestamp) -> Room {
         match self.phase {
             Phase::Closed { .. } => Room::Any,
-            Phase::HalfOpen { lost_at: Some(at), .. } | Phase::Open { until: at } if now < at => Room::NoneUntil(at),
+            Phase::Open { since, until } if (since..until).contains(&now) => Room::NoneUntil(until),
+            Phase::HalfOpen { lost_at: Some(at), .. } if (at.minus(self.probe_max)..at).contains(&now) => {
+                Room::NoneUntil(at)
+            }
             Phase::HalfOpen { .. } | Phase::Open { .. } => Room::One,
         }
     }
@@ -214,7 +218,7 @@ impl Breaker {
 
     /// An answer from before: the provider's wish for rest still counts, for it is the provider's.
     fn record_late(&mut self, answer: Answer, now: Timestamp) {
-        if let (Phase::Open { until }, Answer::Fails { wait: Some(wait) }) = (&mut self.phase, answer) {
+        if let (Phase::Open { until, .. }, Answer::Fails { wait: Some(wait) }) = (&mut self.phase, answer) {
             *until = (*until).max(now.plus(wait));
         }
     }
@@ -230,7 +234,7 @@ impl Breaker {
             Answer::Works | Answer::Says => Duration::ZERO,
         };
         self.openings = self.openings.saturating_add(1);
-        self.enter(Phase::Open { until: now.plus(jittered.max(asked)) });
+        self.enter(Phase::Open { since: now, until: now.plus(jittered.max(asked)) });
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -323,6 +327,15 @@ mod tests {
         assert_eq!(breaker.room(at(36)), Room::One);
         breaker.record(lost, FAILS, at(36), 1.0);
         assert_eq!(breaker.state(), State::Open, "late, but of this phase");
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_does_not_keep_it_open() {
+        let mut breaker = opened();
+        let before = at(0).minus(Duration::from_secs(3_600));
+        assert_eq!((breaker.state(), breaker.room(before)), (State::Open, Room::One));
+        breaker.permit(at(5)).expect("a probe, which is lost");
+        assert_eq!((breaker.state(), breaker.room(before)), (State::HalfOpen, Room::One));
     }
 
     #[test]

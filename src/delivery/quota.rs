@@ -136,18 +136,24 @@ impl Bucket {
     fn ready_at(&self, now: Timestamp) -> Timestamp {
         let room = self.tokens * self.span_ms - self.span_ms;
         let excess = self.missing_at(now).saturating_sub(room);
-        // A clock that went back does not bring tokens back: what is missing counts from the later time.
-        if excess == 0 { now } else { now.max(self.at).plus(Duration::from_millis(excess.div_ceil(self.tokens))) }
+        let wait = Duration::from_millis(excess.div_ceil(self.tokens));
+        if excess == 0 { now } else { now.max(self.counted_at(now)).plus(wait) }
     }
 
     fn take(&mut self, now: Timestamp) {
         self.missing = self.missing_at(now) + self.span_ms;
-        self.at = self.at.max(now);
+        self.at = self.counted_at(now).max(now);
     }
 
     fn missing_at(&self, now: Timestamp) -> u64 {
-        let past_ms = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let past_ms = u64::try_from(now.since(self.counted_at(now)).as_millis()).unwrap_or(u64::MAX);
         self.missing.saturating_sub(past_ms.saturating_mul(self.tokens))
+    }
+
+    /// When what is missing was counted. A clock that went back does not bring tokens back; one that went back by more
+    /// than the span was wrong before, and what is missing counts from now.
+    fn counted_at(&self, now: Timestamp) -> Timestamp {
+        if self.at.since(now) > Duration::from_millis(self.span_ms) { now } else { self.at }
     }
 }
 
@@ -237,7 +243,10 @@ mod tests {
         let now = testing::now();
         assert_eq!(quota.take(&device(0), now), Ok(()));
         let minute_later = now.plus(Duration::from_secs(60));
-        assert_eq!(quota.take(&device(0), now.minus(Duration::from_secs(3600))), Err(minute_later));
+        assert_eq!(quota.take(&device(0), now.minus(Duration::from_secs(30))), Err(minute_later));
+        let day_before = now.minus(Duration::from_secs(24 * 3600));
+        let soon = day_before.plus(Duration::from_secs(60));
+        assert_eq!(quota.take(&device(0), day_before), Err(soon), "the day is not waited for");
         assert_eq!(quota.take(&device(0), minute_later), Ok(()));
     }
 

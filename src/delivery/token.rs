@@ -22,6 +22,8 @@ use crate::clock::Clock;
 const BACKOFF_MIN: Duration = Duration::from_secs(5);
 /// The longest wait after a failed issue.
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// A token from further ahead was made by a clock that was wrong: it would look young for ever.
+const AHEAD_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// A credential and its life.
 #[derive(Clone)]
@@ -34,6 +36,12 @@ pub struct Token {
     pub renew_at: Timestamp,
     /// From then on it is not used.
     pub expires_at: Timestamp,
+}
+
+impl Token {
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        self.issued_at > now.plus(AHEAD_MAX)
+    }
 }
 
 impl fmt::Debug for Token {
@@ -75,8 +83,15 @@ pub struct Shared {
 #[derive(Default)]
 struct Renewal {
     failures: u32,
-    blocked: Option<(Timestamp, Outcome)>,
+    blocked: Option<Blocked>,
     replaced_at: Option<Timestamp>,
+}
+
+/// A failure that others share instead of asking again.
+struct Blocked {
+    since: Timestamp,
+    until: Timestamp,
+    outcome: Outcome,
 }
 
 impl Shared {
@@ -121,7 +136,7 @@ impl Shared {
     /// Why there is none.
     pub async fn get(&self) -> Result<Arc<str>, Outcome> {
         let now = self.clock.now();
-        if let Some(token) = self.current.load_full().filter(|token| now < token.expires_at) {
+        if let Some(token) = self.current.load_full().filter(|token| now < token.expires_at && !token.is_ahead(now)) {
             if now >= token.renew_at
                 && let Ok(mut renewal) = self.renewal.try_lock()
             {
@@ -142,9 +157,8 @@ impl Shared {
             if &*token.text != refused {
                 return Some(Arc::clone(&token.text));
             }
-            if now.since(token.issued_at) < self.limits.age_min
-                || renewal.replaced_at.is_some_and(|at| now.since(at) < self.limits.gap_min)
-            {
+            let is_young = !token.is_ahead(now) && now.since(token.issued_at) < self.limits.age_min;
+            if is_young || renewal.replaced_at.is_some_and(|at| at <= now && now.since(at) < self.limits.gap_min) {
                 return None;
             }
         }
@@ -156,10 +170,12 @@ impl Shared {
     /// Makes a token unless another task just has, or has just failed to. The refused one is not taken again.
     async fn renew(&self, renewal: &mut Renewal, refused: Option<&str>) -> Result<Arc<str>, Outcome> {
         let now = self.clock.now();
-        if let Some(token) = self.current.load_full().filter(|token| now < token.renew_at) {
+        if let Some(token) = self.current.load_full().filter(|token| now < token.renew_at && !token.is_ahead(now)) {
             return Ok(Arc::clone(&token.text));
         }
-        if let Some((until, outcome)) = renewal.blocked.as_ref().filter(|(until, _)| now < *until) {
+        if let Some(Blocked { until, outcome, .. }) =
+            renewal.blocked.as_ref().filter(|blocked| (blocked.since..blocked.until).contains(&now))
+        {
             return Err(with_retry_after(outcome.clone(), until.since(now)));
         }
         let obtained = match &self.kept {
@@ -178,7 +194,8 @@ impl Shared {
                 let wait = BACKOFF_MIN.saturating_mul(1 << renewal.failures.min(10)).min(BACKOFF_MAX);
                 let wait = wait.max(asked(&outcome).unwrap_or_default());
                 renewal.failures = renewal.failures.saturating_add(1);
-                renewal.blocked = Some((self.clock.now().plus(wait), outcome.clone()));
+                let since = self.clock.now();
+                renewal.blocked = Some(Blocked { since, until: since.plus(wait), outcome: outcome.clone() });
                 Err(with_retry_after(outcome, wait))
             }
         }
@@ -297,6 +314,27 @@ mod tests {
         clock.sleep(MINUTE).await;
         assert_eq!(shared.replace("token-1").await.as_deref(), Some("token-2"));
         assert_eq!(issued.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_clock_that_was_wrong_has_left_is_not_used() {
+        const DAY_MS: i64 = 24 * 3_600_000;
+        let (shared, issued, clock) = shared(OLD, 1);
+        clock.set_ahead(DAY_MS);
+        assert!(shared.get().await.is_err());
+        clock.set_ahead(0);
+        assert_eq!(shared.get().await.as_deref(), Ok("token-1"), "the wait was a day ahead");
+        clock.set_ahead(DAY_MS);
+        assert_eq!(shared.get().await.as_deref(), Ok("token-2"));
+        clock.set_ahead(DAY_MS - 60_000);
+        assert_eq!(shared.get().await.as_deref(), Ok("token-2"), "clocks may differ a little");
+        clock.set_ahead(0);
+        assert_eq!(shared.replace("token-2").await.as_deref(), Some("token-3"), "it only looked young");
+        clock.set_ahead(DAY_MS);
+        assert_eq!(shared.get().await.as_deref(), Ok("token-4"));
+        clock.set_ahead(0);
+        assert_eq!(shared.get().await.as_deref(), Ok("token-5"));
+        assert_eq!(issued.load(Ordering::SeqCst), 6);
     }
 
     #[tokio::test(start_paused = true)]

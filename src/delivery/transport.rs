@@ -12,6 +12,7 @@ use http::{Request, Uri};
 use parvis_engine::problem::Problem;
 
 use super::{Config, Reply};
+use crate::clock::Clock;
 
 mod address;
 mod caller;
@@ -209,13 +210,17 @@ impl Transport for Http {
 
 async fn ask(origin: &Origin, request: Request<Bytes>, within: Duration) -> Result<Reply, Error> {
     let mut sending = Sending { answer: Answer::default(), is_sent: false };
-    let ended = tokio::time::timeout(within, sending.run(origin, request)).await;
+    // The time first: a stream that becomes free when it is over must not be used.
+    let ended = tokio::select! { biased;
+        () = Clock::System.sleep(within) => None,
+        ended = sending.run(origin, request) => Some(ended),
+    };
     let Sending { answer, is_sent } = sending;
     match (answer.into_reply(), ended) {
         (Some(reply), _) => Ok(reply),
-        (None, Ok(Err(error))) => Err(error),
-        (None, Err(_)) if !is_sent => Err(Error::Connect("no free stream in time".to_owned())),
-        (None, Ok(Ok(())) | Err(_)) => Err(Error::Timeout),
+        (None, Some(Err(error))) => Err(error),
+        (None, None) if !is_sent => Err(Error::Connect("no free stream in time".to_owned())),
+        (None, Some(Ok(())) | None) => Err(Error::Timeout),
     }
 }
 

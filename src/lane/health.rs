@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use parvis_engine::{retry::Outcome, time::Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use super::{Config, budget::Budget};
 use crate::{
@@ -26,6 +27,8 @@ pub(super) struct Health {
     /// None if there is no provider that could be told of.
     route: Option<Route>,
     reporter: Reporter,
+    /// A lane that is ending tells nothing more: what is told of its route is another's by then, or nobody's.
+    ending: CancellationToken,
     standing: Mutex<Standing>,
 }
 
@@ -37,14 +40,18 @@ struct Standing {
 }
 
 impl Health {
-    pub(super) fn new(route: Option<Route>, config: &Config, reporter: Reporter) -> Health {
+    pub(super) fn new(route: Option<Route>, config: &Config, reporter: Reporter, ending: CancellationToken) -> Health {
         // A lease outlives every attempt, so whatever is out for longer is lost.
         let breaker = Breaker::new(config.breaker.clone(), config.lease);
         let standing = Standing { breaker, budget: Budget::new(config.retries.clone()), probes: 1 };
         if let Some(route) = &route {
             reporter.breaker(route, State::Closed);
         }
-        Health { route, reporter, standing: Mutex::new(standing) }
+        Health { route, reporter, ending, standing: Mutex::new(standing) }
+    }
+
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
     }
 
     /// How many entries may be claimed now.
@@ -107,7 +114,9 @@ impl Health {
     }
 
     fn tell(&self, before: State, after: State) {
-        let Some(route) = self.route.as_ref().filter(|_| before != after) else { return };
+        let Some(route) = self.route.as_ref().filter(|_| before != after && !self.ending.is_cancelled()) else {
+            return;
+        };
         self.reporter.breaker(route, after);
         let (app, channel) = (route.app.as_str(), route.channel.name());
         match after {

@@ -34,6 +34,24 @@ struct Running {
     strays: BTreeMap<Queue, CancellationToken>,
 }
 
+impl Running {
+    fn has_lane(&self, queue: &Queue) -> bool {
+        self.routes.keys().any(|route| Queues::of(route).contain(*queue))
+    }
+
+    /// Ends the lanes of those strays that have one of their own by now, or that are not wanted otherwise.
+    fn end_strays(&mut self, wanted: impl Fn(&Queue) -> bool) {
+        let strays = std::mem::take(&mut self.strays);
+        for (queue, stop) in strays {
+            if wanted(&queue) && !self.has_lane(&queue) {
+                self.strays.insert(queue, stop);
+            } else {
+                stop.cancel();
+            }
+        }
+    }
+}
+
 /// A lane that runs.
 struct One {
     stop: CancellationToken,
@@ -76,6 +94,7 @@ impl Lanes {
             self.start(Queues::of(place.key()), Some(place.key()), &stop);
             place.insert(One { stop, concurrency });
         }
+        running.end_strays(|_| true);
     }
 
     /// Looks for what waits without a lane, until it is told to stop.
@@ -94,20 +113,12 @@ impl Lanes {
         // Without the store nothing is claimed; it is looked again.
         let Ok(sizes) = self.tools.store.sizes().await else { return };
         let mut running = self.running.lock().await;
-        let known: Vec<Queues> = running.routes.keys().map(Queues::of).collect();
-        let has_lane = |queue: &Queue| known.iter().any(|queues| queues.contain(*queue));
         let waits = |queue: &Queue| sizes.queues.get(queue).is_some_and(|waiting| *waiting > 0);
-        running.strays.retain(|queue, stop| {
-            let stays = waits(queue) && !has_lane(queue);
-            if !stays {
-                stop.cancel();
-            }
-            stays
-        });
+        running.end_strays(waits);
         let strays: Vec<Queue> = sizes
             .queues
             .keys()
-            .filter(|queue| waits(queue) && !has_lane(queue) && !running.strays.contains_key(queue))
+            .filter(|queue| waits(queue) && !running.has_lane(queue) && !running.strays.contains_key(queue))
             .copied()
             .collect();
         for queue in strays {

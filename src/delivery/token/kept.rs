@@ -13,8 +13,6 @@ use crate::store::{Error, Note, Store};
 
 /// One more than nodes can start together in practice.
 const TRIES_MAX: usize = 16;
-/// A note from further ahead was made by a clock that was wrong: it would look young for ever.
-const AHEAD_MAX: std::time::Duration = std::time::Duration::from_secs(10 * 60);
 
 /// Where a token is kept.
 pub struct Kept {
@@ -52,9 +50,7 @@ impl Kept {
             let note = self.store.note(&self.name).await.map_err(|error| away(&error))?;
             let version = note.as_ref().map_or(0, |note| note.version);
             let noted = note.and_then(|note| self.read(&note));
-            let fits = |token: &Token| {
-                now < token.renew_at && token.issued_at <= now.plus(AHEAD_MAX) && refused != Some(&*token.text)
-            };
+            let fits = |token: &Token| now < token.renew_at && !token.is_ahead(now) && refused != Some(&*token.text);
             if let Some(token) = noted.filter(fits) {
                 return Ok(token);
             }

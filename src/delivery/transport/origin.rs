@@ -259,9 +259,11 @@ impl Origin {
         match opened {
             Ok(connection) => {
                 state.dialing = Dialing::No;
-                // It may have ended in the meantime, and then nobody would remove it.
-                if connection.condition().is_open() {
-                    state.connections.push(connection);
+                let condition = Arc::clone(connection.condition());
+                state.connections.push(connection);
+                // It may have ended in the meantime, and then nobody else would remove it.
+                if !condition.is_open() {
+                    self.forget(&mut state, &condition);
                 }
             }
             Err(error) => {

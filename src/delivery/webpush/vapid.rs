@@ -74,7 +74,7 @@ impl Vapid {
         let origin = self.allowed.check(&subscription.endpoint)?.origin;
         let now = self.clock.now();
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signed) = tokens.get(&origin).filter(|signed| now < signed.at.plus(RENEWAL)) {
+        if let Some(signed) = tokens.get(&origin).filter(|signed| (signed.at..signed.at.plus(RENEWAL)).contains(&now)) {
             return Ok(Arc::clone(&signed.text));
         }
         let claims = Claims { aud: &origin, exp: epoch_s(now.plus(LIFE)), sub: &self.subject };
