@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     following::{Activity, Following, LiveToken},
-    target::{ApnsEnvironment, PushTarget, Subscription, SubscriptionKeys},
+    target::{ACTIVITY_SUFFIX, ApnsEnvironment, PushTarget, Subscription, SubscriptionKeys},
     volatile::{Calm, Mark, Radio, Source, SourceName, Stretch, Track, Whereabouts},
 };
 use crate::{

@@ -31,7 +31,6 @@ mod refusal;
 use channels::Channels;
 pub(super) use credential::TOKEN_LIMITS;
 pub use credential::{Credential, TeamKey};
-pub use push::ACTIVITY_SUFFIX;
 
 /// Apple's limit for a broadcast's payload.
 const BROADCAST_BYTES_MAX: usize = 5120;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     report::{Event, What},
-    store::{Commit, JournalQuery, Life, Step},
+    store::{JournalQuery, Life, Step},
 };
 
 /// Which notifications are asked for.
@@ -153,7 +153,7 @@ pub(super) async fn receipt(
     let event = Event::receipt(&known.notification, &step, now);
     if is_new {
         // Before the step is noted: a repeat after a crash in between tells it again, and not never.
-        tell(&services, &event).await?;
+        keep::all(&services, services.webhooks.tell([&event]), now).await?;
     }
     if !services.store.report(id, step).await? {
         return Err(Problem::not_found("notification", &id.to_string()));
@@ -162,18 +162,6 @@ pub(super) async fn receipt(
         services.reporter.receipt(&known.notification, milestone, event);
     }
     Ok(Json(Noted { notification: id, milestone: receipt.milestone, at }))
-}
-
-/// Has the retailer's own systems told.
-async fn tell(services: &Services, event: &Event) -> Result<(), Problem> {
-    let outbox = services.webhooks.tell([event]);
-    if outbox.is_empty() {
-        return Ok(());
-    }
-    let told = outbox.clone();
-    services.store.commit(Commit { outbox, ..Commit::default() }).await?;
-    told.iter().for_each(|entry| services.reporter.stored(entry));
-    Ok(())
 }
 
 /// The newest messages of a shopper, oldest first: those that caps remember, and those in the journal.
@@ -203,7 +191,7 @@ async fn life(services: &Services, id: NotificationId) -> Result<Life, Problem> 
 }
 
 /// A life without what only the app and its push service are to know.
-fn shown(life: &Life) -> Value {
+pub(super) fn shown(life: &Life) -> Value {
     let mut value = serde_json::to_value(life).unwrap_or_default();
     if let Some(Value::Object(target)) = value.pointer_mut("/notification/address/target") {
         target.retain(|name, _| matches!(name.as_str(), "channel" | "topic" | "environment"));

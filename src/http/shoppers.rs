@@ -20,10 +20,7 @@ use super::{
     problem::{Kind, Problem},
     schema,
 };
-use crate::{
-    shard::Input,
-    store::{JournalQuery, Life},
-};
+use crate::{shard::Input, store::JournalQuery};
 
 /// Whom a write concerned.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +37,7 @@ pub(super) struct Held {
     shopper: Arc<Shopper>,
     /// Every message with its milestones, oldest first.
     #[schema(value_type = Vec<schema::Life>)]
-    notifications: Vec<Life>,
+    notifications: Vec<Value>,
     /// Transitions, decisions, milestones and order changes, oldest first.
     journal: Vec<Value>,
     /// Whether the journal has older rows than these.
@@ -86,6 +83,7 @@ pub(super) async fn get(
     let journal_cut = journal.len() >= limit;
     // Through values: an event and its transition both say `at`, and a name may stand only once.
     let journal = journal.into_iter().filter_map(|event| serde_json::to_value(event).ok()).collect();
+    let notifications = notifications.iter().map(notifications::shown).collect();
     Ok(Json(Held { shopper, notifications, journal, journal_cut }))
 }
 

@@ -104,7 +104,9 @@ impl Making<'_> {
         [kind, key]: [&str; 2],
     ) -> Notification {
         let Request { caller, name, at, head } = self.request;
-        let id = NotificationId::derive(*at, shopper, &["request", caller, name, app.as_str(), kind, key]);
+        // Not the device's app: it may be another one by the time of a repeat.
+        let named = head.app.as_ref().map_or("", AppId::as_str);
+        let id = NotificationId::derive(*at, shopper, &["request", caller, name, named, kind, key]);
         Notification {
             id,
             shopper: shopper.clone(),
@@ -200,6 +202,19 @@ mod tests {
             notifications(&request(json!({})), &one, Some(&shopper(devices)), now).expect("made")[0].id
         };
         assert_eq!(id(&[("a", true, 1), ("b", false, 2)], at(1)), id(&[("a", false, 1), ("b", true, 2)], at(900)));
+    }
+
+    #[test]
+    fn a_repeat_tells_nobody_twice_who_has_another_app_by_then() {
+        let mut known = shopper(&[("a", true, 1), ("b", false, 2)]);
+        let ids = |known: &Shopper| {
+            [json!({ "shopper": "C-1" }), json!({ "device": "b" })]
+                .map(|json| notifications(&request(json!({})), &target(json), Some(known), at(1)).expect("made")[0].id)
+        };
+        let first = ids(&known);
+        known.devices.get_mut("a").expect("there").preferred = false;
+        known.devices.get_mut("b").expect("there").app = Some(Box::new("other".parse().expect("an id")));
+        assert_eq!(ids(&known), first);
     }
 
     #[test]

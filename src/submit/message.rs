@@ -40,7 +40,7 @@ pub struct Message {
     /// Apple's payload as a whole, instead of one made from the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apns: Option<Map<String, Value>>,
-    /// Members of FCM's `message` that replace those made from the text; the target is not among them.
+    /// A JSON Merge Patch (RFC 7396) of FCM's `message` as made from the text; the target is not for it to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fcm: Option<Map<String, Value>>,
     /// What a browser gets, instead of what is made from the text.

@@ -1,6 +1,6 @@
 //! Reads what is handed in: a call as a whole, its head alone, one target.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use parvis_engine::{
     id::AppId,
@@ -12,7 +12,6 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use std::time::Duration;
 
 use super::{Head, Message, Reason, Refusal, TARGETS_MAX, Target, target::Written};
 use crate::json::{self, Malformed};

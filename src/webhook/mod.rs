@@ -89,11 +89,13 @@ const BACKOFF_MIN: Duration = Duration::from_secs(5);
 /// The longest wait: a system that was mended in the morning has heard of the night by noon.
 const BACKOFF_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// How patiently a call is tried: so often that the waits between the attempts add up to `retry_for`.
+/// How patiently a call is tried: so often that the waits between the attempts add up to `retry_for`, as they are on
+/// average. Half of each is chance, so that is three quarters of it.
 pub fn patience(retry_for: Duration) -> Patience {
     let (mut attempts_max, mut waited) = (1, Duration::ZERO);
     while waited < retry_for {
-        waited += BACKOFF_MIN.saturating_mul(1 << (attempts_max - 1).min(20)).min(BACKOFF_MAX);
+        let longest = BACKOFF_MIN.saturating_mul(1 << (attempts_max - 1).min(20)).min(BACKOFF_MAX);
+        waited += longest * 3 / 4;
         attempts_max += 1;
     }
     Patience { attempts_max, backoff_min: BACKOFF_MIN, backoff_max: BACKOFF_MAX }
@@ -268,7 +270,8 @@ fn known(id: &EndpointId, endpoint: &Endpoint, folder: &Path) -> Result<Known, V
 }
 
 fn uri(text: &str) -> Result<Uri, String> {
-    let told = || format!("{text:?} is not an https URL");
+    // The URL itself is not told: many systems put a key into it.
+    let told = || "must be an https URL".to_owned();
     if text.len() > URL_BYTES_MAX {
         return Err(format!("has more than {URL_BYTES_MAX} bytes"));
     }

@@ -140,7 +140,7 @@ async fn what_happens_is_told_once_each() {
     rig.put_shop(json!({ "tags": ["store"] })).await;
     rig.put("/v1/campaigns/greeting", greeting("enter")).await;
     rig.put_guest("C-1", "phone", rig.apns()).await;
-    assert_eq!(rig.ping("phone", ago(5), SHOP).await, ["enter"]);
+    assert_eq!(rig.ping("phone", ago(5), SHOP).await, ["enter shop"]);
     rig.ended_lives("C-1", 1).await;
     let event = json!({ "event": "E-1", "at": ago(3), "state": "shipped", "shopper": "C-1" });
     rig.post("/v1/orders/O-7/events", event.clone()).await;
@@ -164,6 +164,22 @@ async fn what_happens_is_told_once_each() {
     until("the receipt to be told", async || (receiver.told().get("notification.opened") == Some(&1)).then_some(()))
         .await;
     assert_eq!(receiver.calls().len(), 5);
+}
+
+#[tokio::test]
+async fn what_a_back_end_hands_in_is_told_too() {
+    let receiver = Receiver::start().await;
+    let rig = receiver.daemon(&["notification."]).await;
+    rig.put_guest("C-1", "phone", rig.apns()).await;
+    let call = json!({ "request": "r-1", "message": { "title": "Ready" }, "targets": [{ "device": "phone" }] });
+    let stored = rig.post("/v1/notifications", call.clone()).await;
+    assert_eq!(stored["stored"], 1, "{stored}");
+    let expected = BTreeMap::from(["notification.stored", "notification.accepted"].map(|kind| (kind.to_owned(), 1)));
+    until("both steps to be told", async || (receiver.told() == expected).then_some(())).await;
+    rig.post("/v1/notifications", call).await;
+    assert_eq!(rig.get("/v1/notifications/sums").await["channels"]["webhook"]["stored"], 2, "a repeat is nothing new");
+    let id = &stored["results"][0]["notifications"][0];
+    assert!(receiver.calls().iter().all(|call| call.body["data"]["notification"] == *id));
 }
 
 #[tokio::test]
@@ -195,7 +211,7 @@ async fn what_nobody_wants_is_a_dead_letter_and_can_be_told_after_all() {
         dead["items"].as_array().and_then(|items| items.first()).cloned()
     })
     .await;
-    let id = dead["id"].as_str().or(dead["notification"]["id"].as_str()).expect("an id").to_owned();
+    let id = dead["notification"].as_str().expect("an id");
     rig.post(&format!("/v1/dead-letters/{id}/replay"), json!({})).await;
     until("the event to be told", async || (receiver.told().len() == 1).then_some(())).await;
     let calls = receiver.calls();

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use parvis::{
     http::{Config, auth::Scope, observations::NDJSON},
-    store::{Store as _, memory::Fault},
+    store::{Commit, Store as _, memory::Fault},
 };
 use parvis_engine::{id::NotificationId, notification::Channel};
 use serde_json::{Value, json};
@@ -141,6 +141,22 @@ async fn a_stored_message_is_shown_without_its_address() {
     assert_eq!(page["items"][0]["notification"]["id"], *ids[2], "a person's messages are listed");
     let held = server.call(Scope::Read, Method::GET, "/v1/shoppers/C-1", &Value::Null).await.json();
     assert_eq!(held["notifications"].as_array().map(Vec::len), Some(1), "and exported");
+}
+
+#[tokio::test]
+async fn what_is_held_of_an_address_is_shown_without_it() {
+    let server = start().await;
+    let answer = post(&server, &call("r-1", json!([fcm("secret-token")]))).await.json();
+    let message = format!("{PATH}/{}", ids(&answer)[0]);
+    let life = server.call(Scope::Send, Method::GET, &message, &Value::Null).await.json();
+    let who = life["notification"]["shopper"].as_str().expect("a stand-in");
+    let taken = json!({"notification": life["notification"]["id"], "milestone": "accepted"});
+    let event = json!({"at": NOW, "recorded_at": NOW, "shopper": who, "event": "milestone", "data": taken});
+    let events = vec![serde_json::from_value(event).expect("an event")];
+    server.store.commit(Commit { events, ..Commit::default() }).await.expect("available");
+    let held = server.call(Scope::Read, Method::GET, &format!("/v1/shoppers/{who}"), &Value::Null).await.json();
+    assert_eq!(held["notifications"][0]["notification"]["id"], life["notification"]["id"], "{held}");
+    assert!(!held.to_string().contains("secret-token"), "{held}");
 }
 
 #[tokio::test]

@@ -2,17 +2,14 @@
 
 use crate::{
     notification::{Address, Body, Live, LiveEvent, Notification, Recipient},
-    shopper::{Device, LiveToken, PushTarget, Shopper},
+    shopper::{ACTIVITY_SUFFIX, Device, LiveToken, PushTarget, Shopper},
 };
-
-/// What Apple's topic for Live Activities ends with; it begins with the app's bundle id.
-const ACTIVITY_SUFFIX: &str = ".push-type.liveactivity";
 
 /// Where a message goes, by what is known of its recipient now; none if it can't be sent.
 ///
 /// What is to be shown all the time goes to the token for it. Without one, or if something newer has been decided to be
 /// shown meanwhile, its words go to the device as a plain message, and without words nothing goes. The topic tells a provider
-/// which of the two it is: that of Live Activities ends with `.push-type.liveactivity`.
+/// which of the two it is: that of Live Activities ends with [`ACTIVITY_SUFFIX`].
 pub fn address(shopper: &Shopper, notification: &Notification) -> Option<Address> {
     let address = match &notification.recipient {
         Recipient::Device(id) => {

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::notification::Channel;
 
+/// What the topic of an APNs target ends with whose token is a Live Activity's, or begins one; before it stands the app's
+/// bundle id. Source: Apple, "Starting and updating Live Activities with ActivityKit push notifications".
+pub const ACTIVITY_SUFFIX: &str = ".push-type.liveactivity";
+
 /// Where a device's messages go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "channel", rename_all = "lowercase", deny_unknown_fields)]

@@ -6,13 +6,11 @@
 use parvis_engine::{
     notification::{Body, Content, Custom, Live, LiveEvent, LiveState, Notification, Priority, PushKind},
     retry::Outcome,
+    shopper::ACTIVITY_SUFFIX,
 };
 use serde_json::{Map, Value, json};
 
-use super::{
-    super::{app_data, epoch_s, rejected, thread},
-    push,
-};
+use super::super::{app_data, epoch_s, rejected, thread};
 
 /// A payload and how it is sent.
 #[derive(Debug)]
@@ -202,5 +200,5 @@ fn is_complete_activity(aps: &Map<String, Value>) -> bool {
 
 /// Whether a target's topic says that its token is a Live Activity's.
 pub(super) fn is_activity(topic: &str) -> bool {
-    topic.ends_with(push::ACTIVITY_SUFFIX)
+    topic.ends_with(ACTIVITY_SUFFIX)
 }

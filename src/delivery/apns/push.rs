@@ -3,11 +3,10 @@
 //! Source: Apple, "Sending notification requests to APNs", and for the younger types the articles on Push to Talk,
 //! WidgetKit push notifications and controls.
 
-use parvis_engine::notification::{Priority, PushKind};
-
-/// What the topic of a Live Activity ends with. A target with such a topic is an activity's token, or one that begins
-/// an activity.
-pub const ACTIVITY_SUFFIX: &str = ".push-type.liveactivity";
+use parvis_engine::{
+    notification::{Priority, PushKind},
+    shopper::ACTIVITY_SUFFIX,
+};
 
 const BYTES_MAX: usize = 4096;
 const VOIP_BYTES_MAX: usize = 5120;

@@ -58,13 +58,16 @@ pub(in crate::http) async fn all(
             return Ok(());
         }
         let events: Vec<Event> = outbox.iter().filter_map(|notification| event(notification, now)).collect();
-        let commit = Commit { outbox: outbox.clone(), events: events.clone(), ..Commit::default() };
+        let told = services.webhooks.tell(&events);
+        let all = outbox.iter().chain(&told).cloned().collect();
+        let commit = Commit { outbox: all, events: events.clone(), ..Commit::default() };
         let busy = match store.commit(commit).await? {
             Committed::Done => Vec::new(),
             Committed::Conflict(busy) => busy,
         };
         let (again, done) = outbox.into_iter().partition::<Vec<_>, _>(|it| busy.contains(&it.shopper));
-        done.iter().for_each(|notification| reporter.stored(notification));
+        let told = told.iter().filter(|entry| !busy.contains(&entry.shopper));
+        done.iter().chain(told).for_each(|notification| reporter.stored(notification));
         events.into_iter().filter(|event| !busy.contains(&event.shopper)).for_each(|event| reporter.send(event));
         outbox = again;
     }

@@ -58,7 +58,7 @@ pub(crate) struct Message {
     priority: String,
     /// Apple's payload as a whole, instead of one made from the text.
     apns: Option<Value>,
-    /// Members of FCM's `message` that replace those made from the text.
+    /// A JSON Merge Patch (RFC 7396) of FCM's `message` as made from the text; the target is not for it to say.
     fcm: Option<Value>,
     /// What a browser gets, instead of what is made from the text.
     webpush: Option<Value>,
