@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     moves::{
         an_import_goes_on_where_it_stopped, an_import_needs_an_empty_store, everything_moves_in, everything_moves_out,
+        of_a_row_that_comes_twice_an_import_keeps_the_later,
     },
     rig::*,
 };
@@ -87,6 +88,7 @@ contract!(
     everything_moves_out,
     everything_moves_in,
     an_import_goes_on_where_it_stopped,
+    of_a_row_that_comes_twice_an_import_keeps_the_later,
     an_import_needs_an_empty_store,
 );
 

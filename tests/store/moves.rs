@@ -193,3 +193,17 @@ pub(crate) async fn an_import_needs_an_empty_store(rig: Rig) {
     let full = rig.store().import(nothing(0)).await;
     assert!(matches!(&full, Err(Error::Unavailable(why)) if why.contains("not empty")), "{full:?}");
 }
+
+pub(crate) async fn of_a_row_that_comes_twice_an_import_keeps_the_later(rig: Rig) {
+    let origin = Rig::memory();
+    send(origin.store(), vec![message(1, "A", Channel::Fcm), message(2, "A", Channel::Fcm)]).await;
+    let mut out = rows(origin.store()).await;
+    let entries = claim(origin.store(), 10, 1).await;
+    origin.store().settle(vec![settled(&entries[0], 11, dead(1))]).await.expect("available");
+    out.extend(rows(origin.store()).await);
+    import(rig.store(), &out).await;
+    assert_eq!(sorted(&rows(rig.store()).await), sorted(&rows(origin.store()).await));
+    let left: Vec<_> = claim(rig.store(), 60, 9).await.into_iter().map(|entry| entry.notification).collect();
+    assert_eq!(left, [message(2, "A", Channel::Fcm)]);
+    assert_eq!(rig.store().sizes().await.expect("available").waiting[&Channel::Fcm], 1);
+}

@@ -11,8 +11,9 @@ use parvis::store::{
 use parvis_beacons::ranging::{Level, Proximity};
 use parvis_engine::{
     id::{CampaignId, OrderId, ShopperId},
-    notification::{Channel, Milestone},
+    notification::{Channel, Milestone, Notification},
     shopper::{Radio, Source, SourceName, Track},
+    time::Timestamp,
 };
 use tokio_util::task::TaskTracker;
 
@@ -555,6 +556,8 @@ async fn with_memory_full_what_was_sent_is_settled_and_what_would_follow_is_trie
         life.milestones.iter().any(|step| step.milestone == Milestone::Accepted)
     };
     assert_eq!((ended(&entries[0]).await, ended(&entries[1]).await), (true, false));
+    let late = self::node(&server).await;
+    assert_eq!(late.keep_note("token", vec![7; 1_024], 0).await, Ok(Some(1)), "without a token nothing could be sent");
     server.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     for _ in 0..2 {
         node.settle(vec![follows()]).await.expect("available");
@@ -626,6 +629,31 @@ async fn what_waited_before_there_were_queues_is_parted_once_whoever_comes_first
     assert_eq!(claim_all(&*other, 81, 10_000).await.len(), leased.len(), "and who held a lease holds it till its end");
     let again = node(&server).await;
     assert_eq!(claim_all(&*again, 85, 10_000).await, [], "leases stay what they were");
+}
+
+#[tokio::test]
+async fn what_was_due_before_1970_or_after_2109_is_parted_like_the_rest() {
+    let server = Server::start(&[]).await;
+    let before = node(&server).await;
+    let odd = [Timestamp::from_millis(-1), Timestamp::MAX].map(|due| (due, due.as_millis().to_string()));
+    let mut expected = Vec::new();
+    for (n, (not_before, _)) in (1..).zip(&odd) {
+        expected.push(Notification { not_before: *not_before, ..varied(n, "A") });
+    }
+    send(&*before, expected.clone()).await;
+    before.close().await.expect("closes");
+    take_queues_away(&server).await;
+    let outbox = keys(&server).await.into_iter().find(|key| key.ends_with(":out:fcm")).expect("they wait");
+    for (message, (_, score)) in expected.iter().zip(&odd) {
+        server.ask(&["ZADD", &outbox, score, &message.id.to_string()]).await;
+    }
+
+    let after = node(&server).await;
+    for (message, now) in expected.iter().zip([at(0), Timestamp::MAX]) {
+        let claim = after.claim(Queue::of(message), now, 9, LEASE).await.expect("available");
+        let Claim::Entries(entries) = claim else { panic!("{message:?} is due: {claim:?}") };
+        assert_eq!(entries.into_iter().map(|entry| entry.notification).collect::<Vec<_>>(), [message.clone()]);
+    }
 }
 
 #[tokio::test]

@@ -118,10 +118,12 @@ impl Shared {
         calls.push(Call::command("HSET", names.messages()).arg(&id).arg(body).durable());
         calls.push(Call::command("HSET", names.lives()).arg(&id).arg(life).durable());
         calls.push(Call::command("SADD", names.messages_of(shopper)).arg(&id));
-        if let Some(waiting) = sent.waiting {
-            let score = score::of(Queue::of(message), waiting.due);
-            calls.push(Call::command("ZADD", names.outbox(message.channel)).arg(score).arg(&id));
-        }
+        let outbox = names.outbox(message.channel);
+        calls.push(match sent.waiting {
+            Some(waiting) => Call::command("ZADD", outbox).arg(score::of(Queue::of(message), waiting.due)).arg(&id),
+            // What comes twice may have been waiting when it was read first.
+            None => Call::command("ZREM", outbox).arg(&id),
+        });
         if let Some(dead) = Cursor::of(&sent.life) {
             calls.push(Call::command("ZADD", names.dead()).arg(dead.at.as_millis()).arg(&id));
         }

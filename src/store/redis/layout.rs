@@ -26,9 +26,15 @@ impl Shared {
     pub(super) async fn check_layout(&self) -> Result<(), Error> {
         let meta = &self.keys.meta;
         for (field, ours) in [("partitions", PARTITIONS as u64), ("layout", LAYOUT)] {
-            let set = Call::command("HSETNX", meta).arg(field).arg(ours).durable();
-            self.ask(&[set]).await?;
-            let stored: u64 = self.ask_one(Call::command("HGET", meta).arg(field), meta).await?;
+            let get = || Call::command("HGET", meta).arg(field);
+            let stored = match self.ask_one::<Option<u64>>(get(), meta).await? {
+                // Nothing is written: a node must be able to start when memory is full.
+                Some(stored) => stored,
+                None => {
+                    self.ask(&[Call::command("HSETNX", meta).arg(field).arg(ours).durable()]).await?;
+                    self.ask_one(get(), meta).await?
+                }
+            };
             if (field, stored) == ("layout", OLDEST) {
                 self.begin_move().await?;
             } else if stored != ours {
@@ -96,10 +102,13 @@ impl Shared {
         for ((id, found), message) in found.iter().zip(messages) {
             let Some(message) = message else { continue };
             match read_message(&message, || format!("field {id} of {}", names.messages())) {
-                Ok(message) if score::due(*found) == score::time(*found) => {
-                    call = call.arg(id).arg(*found as i64).arg(score::of(Queue::of(&message), score::due(*found)));
+                Ok(message) => {
+                    let (queue, found) = (Queue::of(&message), *found);
+                    let (least, greatest) = score::bounds(queue);
+                    if !(least..=greatest).contains(&(found as i64)) {
+                        call = call.arg(id).arg(found as i64).arg(score::of(queue, score::time(found)));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => tracing::error!("an outbox entry can't be brought here: {error}"),
             }
         }

