@@ -58,7 +58,7 @@ impl Couriers {
         if !set.apps.contains_key(app) {
             return Err(Unmanaged::UnknownApp(app.clone()));
         }
-        let courier = set.courier(app, Channel::Apns);
+        let courier = set.courier(app.as_str(), Channel::Apns);
         let Some((courier, channels)) = courier.and_then(|courier| Some((courier, courier.provider.channels()?)))
         else {
             return Err(Unmanaged::NoApns(app.clone()));
