@@ -371,7 +371,9 @@ mod tests {
     use super::*;
     use crate::{
         delivery::{
-            self, Config, breaker,
+            self, Config,
+            apns::channels::{self, Channels, Place},
+            breaker,
             testing::{
                 self,
                 server::{Answer, HTTP2, Server, ok},
@@ -689,6 +691,46 @@ mod tests {
         let outcome = couriers.deliver(&testing::offer(), &apns_target()).await;
         assert_eq!(testing::meaning(&outcome), ("unavailable", "deadline"));
         assert_eq!(couriers.deadline(), Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn channels_are_managed_with_the_token_of_messages_which_is_renewed_once() {
+        let clock = Clock::simulated(testing::now());
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let bearers = Arc::clone(&sent);
+        let network = move |request: Request<Bytes>, _| {
+            let bearer = request.headers()["authorization"].clone();
+            let mut bearers = bearers.lock().expect("not poisoned");
+            bearers.push(bearer.clone());
+            Ok(if bearers.len() > 1 && bearers[0] == bearer {
+                testing::reply(403, &[], r#"{"reason":"ExpiredProviderToken"}"#)
+            } else {
+                testing::reply(200, &[], r#"{"channels":["AA=="]}"#)
+            })
+        };
+        let couriers = apns_only(clock.clone(), Arc::new(testing::Scripted(network)));
+        let place = Place { bundle: "com.example.shop".to_owned(), environment: ApnsEnvironment::Production };
+        let list = async |app: &str| {
+            let ask = |channels: &Channels, bearer: &str| channels.list(&place, bearer);
+            couriers.manage(&app.parse().expect("an id"), &place, ask, channels::listed).await
+        };
+        assert_eq!(list("default").await, Ok(vec!["AA==".to_owned()]));
+        clock.sleep(Duration::from_secs(20 * 60)).await;
+        assert_eq!(list("default").await, Ok(vec!["AA==".to_owned()]), "asked again with a new token");
+        assert_eq!(list("other").await, Err(Unmanaged::UnknownApp("other".parse().expect("an id"))));
+        let bearers = sent.lock().expect("not poisoned");
+        assert_eq!((bearers.len(), &bearers[1]), (3, &bearers[0]));
+        assert_ne!(bearers[2], bearers[0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn channels_of_a_service_that_is_silent_are_given_up_at_the_deadline() {
+        let couriers = apns_only(Clock::simulated(testing::now()), testing::Silent::shared());
+        let place = Place { bundle: "com.example.shop".to_owned(), environment: ApnsEnvironment::Production };
+        let ask = |channels: &Channels, bearer: &str| channels.list(&place, bearer);
+        let listed = couriers.manage(&AppId::default(), &place, ask, channels::listed).await;
+        let (retry_after, reason, blame) = (None, "deadline".to_owned(), Blame::Provider);
+        assert_eq!(listed, Err(Unmanaged::Failed(channels::Error::Unavailable { retry_after, reason, blame })));
     }
 
     #[tokio::test(start_paused = true)]
