@@ -790,7 +790,6 @@ mod tests {
                 "/connect_timeout",
                 "/connections_max",
                 "/apps/default",
-                "/apps/default",
                 "/apps/empty",
                 "/apns/concurrency",
                 "/apps/loyalty/webpush/allow_private",

@@ -1,3 +1,5 @@
+//! Who is told what, how a call is signed, and what a reply means.
+
 use http::{HeaderMap, StatusCode};
 use parvis_engine::{notification::Milestone, order::OrderState};
 use tempfile::TempDir;
