@@ -652,7 +652,10 @@ async fn what_was_due_before_1970_or_after_2109_is_parted_like_the_rest() {
     for (message, now) in expected.iter().zip([at(0), Timestamp::MAX]) {
         let claim = after.claim(Queue::of(message), now, 9, LEASE).await.expect("available");
         let Claim::Entries(entries) = claim else { panic!("{message:?} is due: {claim:?}") };
-        assert_eq!(entries.into_iter().map(|entry| entry.notification).collect::<Vec<_>>(), [message.clone()]);
+        assert_eq!(
+            entries.into_iter().map(|entry| entry.notification).collect::<Vec<_>>(),
+            std::slice::from_ref(message)
+        );
     }
 }
 
