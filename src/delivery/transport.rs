@@ -1,6 +1,6 @@
 //! Connections to push services: HTTP/2 over TLS, with deadlines and bounds. It knows nothing of messages.
 //!
-//! An [`origin`] has few connections, opened only when all streams that the peer announced are in use. A request that the
+//! An origin has few connections, opened only when all streams that the peer announced are in use. A request that the
 //! peer has certainly not looked at is sent again on another. Redirects are not followed: no push service sends any, and
 //! one from a host that a client named could point anywhere.
 
