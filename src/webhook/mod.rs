@@ -36,6 +36,7 @@ use crate::{
         Event,
         envelope::{self, Told, Wanted},
     },
+    store::Queue,
 };
 
 mod secret;
@@ -235,6 +236,13 @@ fn read(config: &Config, folder: &Path) -> Result<Vec<Arc<Known>>, Vec<Problem>>
     let mut problems = Vec::new();
     if config.0.len() > ENDPOINTS_MAX {
         problems.push(Problem::new("", format!("at most {ENDPOINTS_MAX} endpoints")));
+    }
+    let mut queues: BTreeMap<Queue, &EndpointId> = BTreeMap::new();
+    for id in config.0.keys() {
+        if let Some(other) = queues.insert(Queue::new(Channel::Webhook, id.as_str(), None), id) {
+            let message = format!("would share its place in the outbox with {other}; give it another name");
+            problems.push(Problem::new(format!("/{id}"), message));
+        }
     }
     let mut all = Vec::with_capacity(config.0.len());
     for (id, endpoint) in &config.0 {

@@ -122,6 +122,17 @@ fn replies_have_a_meaning() {
 }
 
 #[test]
+fn endpoints_that_would_share_a_queue_are_told_apart_by_name() {
+    let queue = |name: &str| Queue::new(Channel::Webhook, name, None);
+    let twin = (0..100_000).map(|n| format!("e{n}")).find(|name| queue(name) == queue("crm")).expect("names collide");
+    let text =
+        format!("[crm]\nurl = \"https://a\"\nsecret = \"secret\"\n[{twin}]\nurl = \"https://b\"\nsecret = \"secret\"");
+    let problems = config(&text).problems(folder().path());
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].path == format!("/{twin}") && problems[0].message.contains("with crm"), "{problems:?}");
+}
+
+#[test]
 fn every_mistake_is_named_by_its_place() {
     let text = r#"
         [crm]
