@@ -17,7 +17,12 @@ pub async fn run(store: Arc<dyn Store>, config: Config, clock: Clock, shutdown: 
     loop {
         let now = clock.now();
         let horizon = Horizon { rows: now.minus(config.retention), answers: now.minus(config.answers_kept) };
-        if let Err(error) = store.prune(horizon).await {
+        // What is old may be much, and the next start goes on with it.
+        let pruned = tokio::select! { biased;
+            () = shutdown.cancelled() => return,
+            pruned = store.prune(horizon) => pruned,
+        };
+        if let Err(error) = pruned {
             tracing::warn!("can't forget old rows, trying again later: {error}");
         }
         tokio::select! { biased;
