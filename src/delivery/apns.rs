@@ -19,7 +19,7 @@ use parvis_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Blame, Provider, Reply, base_url, epoch_s, rejected, transport::Identity};
+use super::{Meaning, Provider, Reply, base_url, epoch_s, rejected, transport::Identity};
 use crate::clock::Clock;
 
 pub mod channels;
@@ -250,7 +250,7 @@ impl Apns {
 }
 
 /// What can stand in a path: Apple allows letters, digits, hyphens and periods.
-fn is_bundle(text: &str) -> bool {
+pub(crate) fn is_bundle(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     !text.is_empty() && text.len() <= BUNDLE_BYTES_MAX && text.bytes().all(fits) && !text.starts_with('.')
 }
@@ -286,12 +286,8 @@ impl Provider for Apns {
         Ok(request)
     }
 
-    fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        refusal::read(reply, now, self.server_error_wait).outcome
-    }
-
-    fn blame(&self, reply: &Reply) -> Option<Blame> {
-        refusal::read(reply, Timestamp::MIN, self.server_error_wait).blame
+    fn meaning(&self, reply: &Reply, now: Timestamp) -> Meaning {
+        refusal::read(reply, now, self.server_error_wait)
     }
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
@@ -313,6 +309,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::delivery::Blame;
     use crate::delivery::testing;
 
     const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
@@ -621,12 +618,15 @@ mod tests {
         ];
         for (status, word, meaning, blame) in table {
             let reply = testing::reply(status, &[], &json!({ "reason": word }).to_string());
-            let outcome = provider().outcome(&reply, testing::now());
+            let outcome = provider().meaning(&reply, testing::now()).outcome;
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {word}");
-            assert_eq!(provider().blame(&reply), Some(blame), "{status} {word}");
+            assert_eq!(provider().meaning(&reply, testing::now()).blame, Some(blame), "{status} {word}");
         }
         let taken = testing::reply(200, &[], "");
-        assert_eq!((provider().outcome(&taken, testing::now()), provider().blame(&taken)), (Outcome::Accepted, None));
+        assert_eq!(
+            (provider().meaning(&taken, testing::now()).outcome, provider().meaning(&taken, testing::now()).blame),
+            (Outcome::Accepted, None)
+        );
     }
 
     #[test]
@@ -634,7 +634,7 @@ mod tests {
         let reply = testing::reply(410, &[], r#"{"reason":"Unregistered","timestamp":1699999999000}"#);
         let since = Some(Timestamp::from_millis(1_699_999_999_000));
         assert_eq!(
-            provider().outcome(&reply, testing::now()),
+            provider().meaning(&reply, testing::now()).outcome,
             Outcome::Unregistered { since, reason: "Unregistered".to_owned() }
         );
     }
@@ -643,7 +643,7 @@ mod tests {
     fn waits_are_what_apple_asked_for_or_advises() {
         let wait = |status, word: &str, headers: &[(&str, &str)]| {
             let reply = testing::reply(status, headers, &json!({ "reason": word }).to_string());
-            match provider().outcome(&reply, testing::now()) {
+            match provider().meaning(&reply, testing::now()).outcome {
                 Outcome::Throttled { retry_after, .. } | Outcome::Unavailable { retry_after, .. } => {
                     retry_after.map(|wait| wait.as_secs())
                 }

@@ -28,7 +28,7 @@ pub use manage::Unmanaged;
 
 pub use super::credentials::Credentials;
 use super::{
-    Blame, Config, Provider, Reply, Tools,
+    Blame, Config, Meaning, Provider, Reply, Tools,
     apps::{self, Built, Known},
     breaker::Answer,
     quota::Quota,
@@ -324,9 +324,8 @@ impl Delivery<'_> {
             Ok(reply) => reply,
             Err(attempted) => return attempted,
         };
-        let Courier { provider, .. } = self.courier;
-        let outcome = provider.outcome(&reply, self.clock.now());
-        if provider.blame(&reply).is_some_and(Blame::trips) {
+        let Meaning { outcome, blame } = self.courier.provider.meaning(&reply, self.clock.now());
+        if blame.is_some_and(Blame::trips) {
             return Attempted::failed(outcome);
         }
         Attempted { outcome, answer: Answer::Works }

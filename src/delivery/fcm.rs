@@ -23,12 +23,13 @@ use parvis_engine::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Blame, Provider, Reply, base_url, quota, read, rejected, token::Limits, transport::Transport};
+use super::{Meaning, Provider, Reply, base_url, quota, read, rejected, token::Limits, transport::Transport};
 use crate::clock::Clock;
 
 pub mod grant;
 mod message;
 mod refusal;
+pub(crate) mod topic;
 
 use grant::{Account, Grant};
 use message::Style;
@@ -38,11 +39,6 @@ pub(super) const TOKEN_LIMITS: Limits = Limits { age_min: Duration::ZERO, gap_mi
 
 /// Google's limit for what a platform gets; its documents say half of that for topics, its answers do not.
 const PAYLOAD_BYTES_MAX: usize = 4096;
-/// The longest topic name that Google's clients take.
-const TOPIC_BYTES_MAX: usize = 900;
-/// Google's limit.
-const CONDITION_TOPICS_MAX: usize = 5;
-const CONDITION_BYTES_MAX: usize = 4096;
 
 /// How Firebase is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,12 +199,8 @@ impl Provider for Fcm {
             .map_err(|_| Outcome::Unavailable { retry_after: None, reason: "bad_access_token".to_owned() })
     }
 
-    fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        refusal::read(reply, now).outcome
-    }
-
-    fn blame(&self, reply: &Reply) -> Option<Blame> {
-        refusal::read(reply, Timestamp::MIN).blame
+    fn meaning(&self, reply: &Reply, now: Timestamp) -> Meaning {
+        refusal::read(reply, now)
     }
 
     fn wants_new_credential(&self, reply: &Reply) -> bool {
@@ -224,27 +216,16 @@ fn target(address: &Address) -> Result<(&'static str, &str), Outcome> {
         Address::Target(PushTarget::Fcm { .. }) => {
             Err(Outcome::Unregistered { since: None, reason: "neither_token_nor_fid".to_owned() })
         }
-        Address::FcmTopic { topic } if is_topic(topic) => Ok(("topic", topic)),
+        Address::FcmTopic { topic } if topic::check(topic).is_ok() => Ok(("topic", topic)),
         Address::FcmTopic { .. } => Err(rejected("bad_topic_name")),
-        Address::FcmCondition { condition } if is_condition(condition) => Ok(("condition", condition)),
+        Address::FcmCondition { condition } if topic::check_condition(condition).is_ok() => {
+            Ok(("condition", condition))
+        }
         Address::FcmCondition { .. } => Err(rejected("bad_condition")),
         Address::Target(PushTarget::Apns { .. } | PushTarget::WebPush { .. })
         | Address::ApnsChannel { .. }
         | Address::Endpoint(_) => Err(rejected("wrong_channel")),
     }
-}
-
-fn is_topic(topic: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
-    !topic.is_empty() && topic.len() <= TOPIC_BYTES_MAX && topic.bytes().all(fits)
-}
-
-/// Google reads the whole; this is what it costs nothing to see.
-fn is_condition(condition: &str) -> bool {
-    let topics = condition.matches("in topics").count();
-    condition.len() <= CONDITION_BYTES_MAX
-        && (1..=CONDITION_TOPICS_MAX).contains(&topics)
-        && condition.matches('\'').count() == 2 * topics
 }
 
 #[cfg(test)]
@@ -253,6 +234,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::delivery::Blame;
     use crate::delivery::testing;
 
     fn provider() -> Fcm {
@@ -470,9 +452,9 @@ mod tests {
         ];
         for (status, body, meaning, word, blame) in table {
             let reply = testing::reply(status, &[], &body);
-            let outcome = provider().outcome(&reply, testing::now());
+            let outcome = provider().meaning(&reply, testing::now()).outcome;
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {body}");
-            assert_eq!(provider().blame(&reply), blame, "{status} {body}");
+            assert_eq!(provider().meaning(&reply, testing::now()).blame, blame, "{status} {body}");
         }
     }
 
@@ -490,15 +472,20 @@ mod tests {
         for (status, body, meaning) in table {
             let reply = testing::reply(status, &[], body);
             let word = if status == 200 { "" } else { "INVALID_ARGUMENT" };
-            assert_eq!(testing::meaning(&provider().outcome(&reply, testing::now())), (meaning, word), "{body}");
-            assert!(!provider().blame(&reply).is_some_and(Blame::trips), "{body}");
+            assert_eq!(
+                testing::meaning(&provider().meaning(&reply, testing::now()).outcome),
+                (meaning, word),
+                "{body}"
+            );
+            assert!(!provider().meaning(&reply, testing::now()).blame.is_some_and(Blame::trips), "{body}");
         }
     }
 
     #[test]
     fn waits_are_at_least_what_google_asks_for() {
         let asked = |status, headers: &[(&str, &str)]| match provider()
-            .outcome(&testing::reply(status, headers, ""), testing::now())
+            .meaning(&testing::reply(status, headers, ""), testing::now())
+            .outcome
         {
             Outcome::Throttled { retry_after, .. } | Outcome::Unavailable { retry_after, .. } => {
                 retry_after.map(|wait| wait.as_secs())

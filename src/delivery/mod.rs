@@ -41,7 +41,7 @@ pub mod webpush;
 
 pub use apps::App;
 pub use courier::{Couriers, Route};
-pub use reply::Blame;
+pub use reply::{Blame, Meaning};
 
 use crate::{clock::Clock, delivery::transport::Transport, entropy::Entropy, store::Store, webhook::Webhooks};
 
@@ -74,10 +74,7 @@ pub trait Provider: Send + Sync {
     ) -> Result<Request<Bytes>, Outcome>;
 
     /// What a reply means. Total: every reply is an outcome.
-    fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome;
-
-    /// Whose fault a refusal is; none if the reply is a success. Total, like [`Provider::outcome`].
-    fn blame(&self, reply: &Reply) -> Option<Blame>;
+    fn meaning(&self, reply: &Reply, now: Timestamp) -> Meaning;
 
     /// Whether the reply says that the credential has served its time and a new one may help.
     fn wants_new_credential(&self, reply: &Reply) -> bool;
@@ -138,32 +135,12 @@ impl Default for Config {
 impl Config {
     /// What can't work; keys are read and parsed.
     pub fn problems(&self, base: &Path) -> Vec<Problem> {
-        let transport = match transport::Http::new(self, base) {
-            Ok(transport) => Arc::new(transport),
-            Err(problems) => return problems,
-        };
-        let tools = Tools {
-            clock: Clock::System,
-            entropy: Entropy::System,
-            transport,
-            store: None,
-            webhooks: Webhooks::default(),
-        };
-        build(self, base, tools).err().unwrap_or_default()
+        self.try_build(base).err().unwrap_or_default()
     }
 
     /// What works but may not be meant, and when certificates end. Says nothing of what has problems.
     pub fn remarks(&self, base: &Path) -> Vec<Problem> {
-        let Ok(transport) = transport::Http::new(self, base) else { return Vec::new() };
-        let transport = Arc::new(transport);
-        let tools = Tools {
-            clock: Clock::System,
-            entropy: Entropy::System,
-            transport,
-            store: None,
-            webhooks: Webhooks::default(),
-        };
-        let Ok(couriers) = build(self, base, tools) else { return Vec::new() };
+        let Ok(couriers) = self.try_build(base) else { return Vec::new() };
         let ends = couriers.credentials().into_iter().filter_map(|credential| {
             let app = &credential.route.app;
             let prefix = if app.is_default() { String::new() } else { format!("/apps/{app}") };
@@ -171,6 +148,13 @@ impl Config {
             Some(Problem::new(path, format!("ends at {}", credential.not_after?)))
         });
         ends.chain(apps::remarks(self, base)).collect()
+    }
+
+    /// Couriers that are not to send anything.
+    fn try_build(&self, base: &Path) -> Result<Couriers, Vec<Problem>> {
+        let transport = Arc::new(transport::Http::new(self, base)?);
+        let (clock, entropy, webhooks) = (Clock::System, Entropy::System, Webhooks::default());
+        build(self, base, Tools { clock, entropy, transport, store: None, webhooks })
     }
 
     /// Whether push services of browsers may have private addresses; the same for all apps.

@@ -31,14 +31,15 @@ impl Blame {
 
 /// A reply, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Meaning {
-    pub(super) outcome: Outcome,
-    /// None if it is a success.
-    pub(super) blame: Option<Blame>,
+pub struct Meaning {
+    /// What came of the message.
+    pub outcome: Outcome,
+    /// Whose fault a refusal is; none if the reply is a success.
+    pub blame: Option<Blame>,
 }
 
 impl Meaning {
-    pub(super) fn accepted() -> Meaning {
+    pub(crate) fn accepted() -> Meaning {
         Meaning { outcome: Outcome::Accepted, blame: None }
     }
 
@@ -46,15 +47,15 @@ impl Meaning {
         Meaning { outcome: Outcome::Unregistered { since, reason }, blame: Some(Blame::Message) }
     }
 
-    pub(super) fn rejected(reason: String) -> Meaning {
+    pub(crate) fn rejected(reason: String) -> Meaning {
         Meaning { outcome: Outcome::Rejected { reason }, blame: Some(Blame::Message) }
     }
 
-    pub(super) fn throttled(blame: Blame, retry_after: Option<Duration>, reason: String) -> Meaning {
+    pub(crate) fn throttled(blame: Blame, retry_after: Option<Duration>, reason: String) -> Meaning {
         Meaning { outcome: Outcome::Throttled { retry_after, reason }, blame: Some(blame) }
     }
 
-    pub(super) fn unavailable(blame: Blame, retry_after: Option<Duration>, reason: String) -> Meaning {
+    pub(crate) fn unavailable(blame: Blame, retry_after: Option<Duration>, reason: String) -> Meaning {
         Meaning { outcome: Outcome::Unavailable { retry_after, reason }, blame: Some(blame) }
     }
 

@@ -174,10 +174,10 @@ pub(crate) fn any_reply_is_an_outcome(provider: &dyn Provider) {
             reply.headers.insert(http::header::RETRY_AFTER, value);
         }
         reply.body = body.into();
-        let outcome = provider.outcome(&reply, now());
+        let outcome = provider.meaning(&reply, now()).outcome;
         let _ = provider.wants_new_credential(&reply);
         prop_assert_eq!(outcome == Outcome::Accepted, reply.status.is_success());
-        prop_assert_eq!(provider.blame(&reply).is_none(), reply.status.is_success());
+        prop_assert_eq!(provider.meaning(&reply, now()).blame.is_none(), reply.status.is_success());
         let (_, reason) = meaning(&outcome);
         prop_assert!(reason.len() <= 64 && reason.bytes().all(|byte| byte.is_ascii_graphic()));
         if let Outcome::Throttled { retry_after: Some(wait), .. } | Outcome::Unavailable { retry_after: Some(wait), .. }

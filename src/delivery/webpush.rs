@@ -27,7 +27,7 @@ use parvis_engine::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Blame, Provider, Reply, key::Es256, read, rejected};
+use super::{Meaning, Provider, Reply, key::Es256, read, rejected};
 use crate::{clock::Clock, entropy::Entropy};
 
 pub mod ece;
@@ -190,12 +190,8 @@ impl Provider for WebPush {
         request.body(body.into()).map_err(|_| rejected("bad_request"))
     }
 
-    fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
-        refusal::read(reply, now).outcome
-    }
-
-    fn blame(&self, reply: &Reply) -> Option<Blame> {
-        refusal::read(reply, Timestamp::MIN).blame
+    fn meaning(&self, reply: &Reply, now: Timestamp) -> Meaning {
+        refusal::read(reply, now)
     }
 
     fn wants_new_credential(&self, _reply: &Reply) -> bool {
@@ -251,6 +247,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::delivery::Blame;
     use crate::delivery::testing;
 
     const ENDPOINT: &str = "https://web.push.apple.com/QGuO";
@@ -466,18 +463,18 @@ mod tests {
         ];
         for (status, body, meaning, word, blame) in table {
             let reply = testing::reply(status, &[], &body);
-            let outcome = provider().outcome(&reply, testing::now());
+            let outcome = provider().meaning(&reply, testing::now()).outcome;
             assert_eq!(testing::meaning(&outcome), (meaning, word), "{status} {body}");
-            assert_eq!(provider().blame(&reply), Some(blame), "{status} {body}");
+            assert_eq!(provider().meaning(&reply, testing::now()).blame, Some(blame), "{status} {body}");
         }
         for status in [201, 202] {
             let reply = testing::reply(status, &[], "");
-            assert_eq!(provider().outcome(&reply, testing::now()), Outcome::Accepted);
+            assert_eq!(provider().meaning(&reply, testing::now()).outcome, Outcome::Accepted);
         }
         let throttled = testing::reply(429, &[("retry-after", "20")], "");
         let retry_after = Some(Duration::from_secs(20));
         let expected = Outcome::Throttled { retry_after, reason: "http_429".to_owned() };
-        assert_eq!(provider().outcome(&throttled, testing::now()), expected);
+        assert_eq!(provider().meaning(&throttled, testing::now()).outcome, expected);
     }
 
     #[test]

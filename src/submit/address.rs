@@ -1,6 +1,6 @@
 //! The form of addresses that are no devices, and who stands for an address of which nobody is known.
 //!
-//! Sources: Firebase, "Topic messaging" (topics, conditions); Apple, "Setting up broadcast push notifications".
+//! Source: Apple, "Setting up broadcast push notifications".
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -10,17 +10,10 @@ use parvis_engine::{
     shopper::{ApnsEnvironment, PushTarget},
 };
 
-/// Google's limit for the name of a topic.
-const TOPIC_BYTES_MAX: usize = 900;
-/// Google's limit for the topics of a condition.
-const TOPICS_MAX: usize = 5;
-const CONDITION_BYTES_MAX: usize = 4_096;
-/// So that no nesting is deeper than a reader follows.
-const DEPTH_MAX: usize = 16;
+use crate::delivery::{apns::is_bundle, fcm::topic};
+
 /// Apple's channels have 16 bytes today.
 const CHANNEL_BYTES_MAX: usize = 64;
-/// Apple's limit for a bundle id.
-const BUNDLE_BYTES_MAX: usize = 155;
 
 /// Whether an address has the form that its service asks for.
 ///
@@ -29,11 +22,10 @@ const BUNDLE_BYTES_MAX: usize = 155;
 pub(super) fn check(address: &Address) -> Result<(), (&'static str, String)> {
     match address {
         Address::Target(_) | Address::Endpoint(_) => Ok(()),
-        Address::FcmTopic { topic } => check_topic(topic).map_err(|why| ("", why)),
-        Address::FcmCondition { condition } => Condition::check(condition).map_err(|why| ("", why)),
+        Address::FcmTopic { topic } => topic::check(topic).map_err(|why| ("", why)),
+        Address::FcmCondition { condition } => topic::check_condition(condition).map_err(|why| ("", why)),
         Address::ApnsChannel { bundle, channel, .. } => {
-            let is_bundle = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-            if bundle.is_empty() || bundle.len() > BUNDLE_BYTES_MAX || !bundle.bytes().all(is_bundle) {
+            if !is_bundle(bundle) {
                 return Err(("/bundle", "must be the app's bundle id: letters, digits, `-` and `.`".to_owned()));
             }
             let bytes = BASE64_STANDARD.decode(channel).map_or(0, |bytes| bytes.len());
@@ -80,108 +72,9 @@ fn name(environment: ApnsEnvironment) -> &'static str {
     }
 }
 
-fn check_topic(topic: &str) -> Result<(), String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte);
-    if topic.is_empty() || topic.len() > TOPIC_BYTES_MAX || !topic.bytes().all(fits) {
-        let allowed = "letters, digits, `-`, `_`, `.`, `~` and `%`";
-        return Err(format!("must be a topic without `/topics/`: 1 to {TOPIC_BYTES_MAX} {allowed}"));
-    }
-    Ok(())
-}
-
-/// Reads `'a' in topics && ('b' in topics || !('c' in topics))`.
-struct Condition<'a> {
-    rest: &'a str,
-    topics: usize,
-}
-
-impl<'a> Condition<'a> {
-    fn check(text: &'a str) -> Result<(), String> {
-        if text.len() > CONDITION_BYTES_MAX {
-            return Err(format!("must have at most {CONDITION_BYTES_MAX} bytes"));
-        }
-        let mut condition = Condition { rest: text, topics: 0 };
-        condition.any(DEPTH_MAX)?;
-        match condition.rest.trim_start().chars().next() {
-            Some(odd) => Err(format!("has {odd:?} where `&&`, `||` or the end is expected")),
-            None if condition.topics > TOPICS_MAX => Err(format!("names more than {TOPICS_MAX} topics")),
-            None => Ok(()),
-        }
-    }
-
-    fn any(&mut self, depth: usize) -> Result<(), String> {
-        self.one(depth)?;
-        while self.take("&&") || self.take("||") {
-            self.one(depth)?;
-        }
-        Ok(())
-    }
-
-    fn one(&mut self, depth: usize) -> Result<(), String> {
-        let deeper = depth.checked_sub(1).ok_or_else(|| format!("is nested deeper than {DEPTH_MAX} levels"))?;
-        if self.take("!") {
-            return self.one(deeper);
-        }
-        if self.take("(") {
-            self.any(deeper)?;
-            return if self.take(")") { Ok(()) } else { Err("lacks a `)`".to_owned()) };
-        }
-        self.topic()
-    }
-
-    fn topic(&mut self) -> Result<(), String> {
-        let form = || "must be made of `'topic' in topics`, `&&`, `||`, `!` and parentheses".to_owned();
-        if !self.take("'") {
-            return Err(form());
-        }
-        let (topic, rest) = self.rest.split_once('\'').ok_or_else(form)?;
-        check_topic(topic).map_err(|why| format!("the topic {topic:?} {why}"))?;
-        self.rest = rest;
-        self.topics += 1;
-        if self.take("in") && self.take("topics") { Ok(()) } else { Err(form()) }
-    }
-
-    fn take(&mut self, word: &str) -> bool {
-        let rest = self.rest.trim_start().strip_prefix(word);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_condition_is_read_as_its_service_reads_it() {
-        for fine in [
-            "'a' in topics",
-            "'a' in topics && ('b' in topics || 'c' in topics)",
-            "!('a' in topics)&&'b-_.~%' in topics",
-            " ( 'a'  in  topics ) ",
-        ] {
-            assert_eq!(Condition::check(fine), Ok(()), "{fine}");
-        }
-        let six = ["'a' in topics"; 6].join(" || ");
-        let deep = format!("{}'a' in topics{}", "(".repeat(100_000), ")".repeat(100_000));
-        for odd in [
-            "",
-            "a in topics",
-            "'a' in topics &&",
-            "('a' in topics",
-            "'a' in topics)",
-            "'a b' in topics",
-            "'a' of topics",
-            "'a",
-            "'a' in topics 'b' in topics",
-            "!",
-            &six,
-            &deep,
-            &format!("{}'a'", "!".repeat(4_000)),
-        ] {
-            assert!(Condition::check(odd).is_err(), "{}", &odd[..odd.len().min(40)]);
-        }
-    }
 
     #[test]
     fn addresses_have_forms() {

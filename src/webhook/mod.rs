@@ -27,7 +27,7 @@ use serde_json::json;
 
 use crate::{
     delivery::{
-        Blame, Provider, Reply,
+        Blame, Meaning, Provider, Reply,
         courier::{Courier, Credentials},
         reply::retry_after,
         transport::Peer,
@@ -179,24 +179,15 @@ impl Provider for Caller {
     }
 
     /// Any 2xx is a yes. A 410 says that nobody wants to be told any more. Everything else may be mended, at the endpoint
-    /// or on the way to it, and so is tried again.
-    fn outcome(&self, reply: &Reply, now: Timestamp) -> Outcome {
+    /// or on the way to it, and so is tried again; until then the endpoint would answer the next call the same.
+    fn meaning(&self, reply: &Reply, now: Timestamp) -> Meaning {
         let reason = format!("http_{}", reply.status.as_u16());
         let retry_after = retry_after(&reply.headers, now);
         match reply.status {
-            status if status.is_success() => Outcome::Accepted,
-            StatusCode::GONE => Outcome::Rejected { reason },
-            StatusCode::TOO_MANY_REQUESTS => Outcome::Throttled { retry_after, reason },
-            _ => Outcome::Unavailable { retry_after, reason },
-        }
-    }
-
-    /// Whatever an endpoint answers that is no yes, it would answer the next call.
-    fn blame(&self, reply: &Reply) -> Option<Blame> {
-        match reply.status {
-            status if status.is_success() => None,
-            StatusCode::GONE => Some(Blame::Message),
-            _ => Some(Blame::Provider),
+            status if status.is_success() => Meaning::accepted(),
+            StatusCode::GONE => Meaning::rejected(reason),
+            StatusCode::TOO_MANY_REQUESTS => Meaning::throttled(Blame::Provider, retry_after, reason),
+            _ => Meaning::unavailable(Blame::Provider, retry_after, reason),
         }
     }
 

@@ -108,7 +108,7 @@ fn replies_have_a_meaning() {
         let status = StatusCode::from_u16(status).expect("a status");
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", http::HeaderValue::from_static("30"));
-        caller(&webhooks).outcome(&Reply { status, headers, body: Bytes::new() }, Timestamp::MIN)
+        caller(&webhooks).meaning(&Reply { status, headers, body: Bytes::new() }, Timestamp::MIN).outcome
     };
     let retry_after = Some(Duration::from_secs(30));
     for status in [200, 201, 202, 204] {
