@@ -1,7 +1,7 @@
 //! A phone: where its bearer goes, and what it reports of that. Small and quick, because a generator holds a million of
 //! them and asks them hundreds of thousands of times a second beside the daemon that it measures.
 
-use super::{Chance, City, Gait, Shop, Town, ZONES_PER_SHOP};
+use super::{Chance, City, Gait, Shop, Town, ZONES_PER_SHOP, streets::Heading};
 
 /// What a phone reports once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,16 +63,16 @@ pub struct Phone {
 /// What the next place is that a walker comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// A corner, headed east, north, west or south on the town's map.
-    Corner(u8),
+    /// A corner, headed there.
+    Corner(Heading),
     /// The place in the street where one turns off to a shop.
     Door,
     /// The shop.
     Shop,
     /// The same place in the street, coming back.
     Street,
-    /// An aisle of the shop that it does not leave.
-    Aisle(u8),
+    /// The middle of an aisle of the shop that it does not leave.
+    Aisle,
 }
 
 const NEVER: i64 = i64::MIN;
@@ -142,7 +142,7 @@ impl Phone {
                 self.x_m = (place.door_x_m / block_m).round() * block_m;
                 self.y_m = (place.door_y_m / block_m).round() * block_m;
                 (self.to_x_m, self.to_y_m) = (self.x_m, self.y_m);
-                self.errand = Errand::Corner(self.chance.below(4) as u8);
+                self.errand = Errand::Corner(Heading::East.turned(self.chance.below(4)));
                 self.stay_s = (self.chance.within(-300.0, 300.0)).max(0.0);
             }
             Gait::Border => self.x_m += place.radius_m + 20.0,
@@ -159,7 +159,7 @@ impl Phone {
                 self.to_x_m = self.chance.within(0.0, std::f32::consts::TAU);
                 self.to_y_m = self.chance.within(0.0, std::f32::consts::TAU);
             }
-            Gait::Aisle => self.errand = Errand::Aisle(self.chance.below(ZONES_PER_SHOP as u32) as u8),
+            Gait::Aisle => self.errand = Errand::Aisle,
         }
     }
 
@@ -191,15 +191,14 @@ impl Phone {
         (self.x_m, self.y_m) = (fence.x_m + far_m * cos, fence.y_m + far_m * sin);
     }
 
-    /// From aisle to aisle.
+    /// From aisle to aisle: two rows of two.
     fn browse(&mut self, shop: &Shop, elapsed_s: f32) {
         self.stay_s -= elapsed_s;
         if self.stay_s <= 0.0 {
             self.stay_s = self.chance.within(20.0, 120.0);
-            let zone = self.chance.below(ZONES_PER_SHOP as u32) as u8;
-            self.errand = Errand::Aisle(zone);
-            self.to_x_m = shop.x_m + AISLE_M * (f32::from(zone % 2) - 0.5);
-            self.to_y_m = shop.y_m + AISLE_M * (f32::from(zone / 2) - 0.5);
+            let zone = self.chance.below(ZONES_PER_SHOP as u32);
+            self.to_x_m = shop.x_m + AISLE_M * ((zone % 2) as f32 - 0.5);
+            self.to_y_m = shop.y_m + AISLE_M * ((zone / 2) as f32 - 0.5);
         }
         self.walk(elapsed_s);
     }
@@ -247,7 +246,7 @@ impl Phone {
                 (self.to_x_m, self.to_y_m) = (shop.door_x_m, shop.door_y_m);
                 self.errand = Errand::Street;
             }
-            Errand::Street | Errand::Aisle(_) => {
+            Errand::Street | Errand::Aisle => {
                 self.to_x_m = (self.x_m / town.block_m).round() * town.block_m;
                 self.to_y_m = (self.y_m / town.block_m).round() * town.block_m;
                 self.errand = self.corner_ahead();
@@ -256,7 +255,7 @@ impl Phone {
     }
 
     /// At a corner: mostly straight on, never out of town, now and then into one of the street's shops.
-    fn turn(&mut self, city: &City, town: &Town, heading: u8) {
+    fn turn(&mut self, city: &City, town: &Town, heading: Heading) {
         if self.chance.happens(0.15) {
             self.stay_s = self.chance.within(5.0, 60.0);
         }
@@ -267,10 +266,9 @@ impl Phone {
             _ => 2,
         };
         let corner = [self.x_m, self.y_m].map(|at| (at / town.block_m).round() as i32);
-        let heading = town.kept_in(corner, (heading + turns) % 4);
-        let next = ahead(corner, heading);
-        let street = town.street([corner[0].min(next[0]), corner[1].min(next[1])], u32::from(heading % 2));
-        let shops = city.along(town, street);
+        let heading = town.kept_in(corner, heading.turned(turns));
+        let next = heading.ahead(corner);
+        let shops = city.along(town, town.street(heading.street(corner)));
         if !shops.is_empty() && self.chance.happens(0.12) {
             self.shop = shops.start + self.chance.below(shops.end - shops.start);
             let shop = &city.shops[self.shop as usize];
@@ -283,20 +281,18 @@ impl Phone {
     }
 
     fn corner_ahead(&self) -> Errand {
-        let (dx, dy) = (self.to_x_m - self.x_m, self.to_y_m - self.y_m);
-        let along = dx.abs() > dy.abs();
-        Errand::Corner(match (along, dx > 0.0, dy > 0.0) {
-            (true, true, _) => 0,
-            (false, _, true) => 1,
-            (true, false, _) => 2,
-            (false, _, false) => 3,
-        })
+        Errand::Corner(Heading::of(self.to_x_m - self.x_m, self.to_y_m - self.y_m))
+    }
+
+    /// The zone whose middle it stands in or goes to.
+    pub(super) fn zone(&self, shop: &Shop) -> u32 {
+        u32::from(self.to_x_m > shop.x_m) + 2 * u32::from(self.to_y_m > shop.y_m)
     }
 
     pub(super) fn is_in_shop(&self) -> bool {
         match self.errand {
             Errand::Street => self.stay_s > 0.0,
-            Errand::Aisle(_) => true,
+            Errand::Aisle => true,
             Errand::Corner(_) | Errand::Door | Errand::Shop => false,
         }
     }
@@ -311,13 +307,3 @@ const AISLE_M: f32 = 8.0;
 
 /// So many corners and doors somebody passes between two reports at most: two minutes on a bicycle.
 const ARRIVALS_MAX: usize = 12;
-
-/// The next corner: east, north, west or south on the town's map.
-fn ahead([column, row]: [i32; 2], heading: u8) -> [i32; 2] {
-    match heading {
-        0 => [column + 1, row],
-        1 => [column, row + 1],
-        2 => [column - 1, row],
-        _ => [column, row - 1],
-    }
-}

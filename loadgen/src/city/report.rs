@@ -61,7 +61,7 @@ impl Phone {
     fn hear(&mut self, city: &City) -> Option<Heard> {
         let has_beacons = (self.shop as usize) < city.shops_with_beacons();
         let zone = match self.errand {
-            Errand::Aisle(zone) => u32::from(zone),
+            Errand::Aisle => self.zone(&city.shops[self.shop as usize]),
             Errand::Street if self.is_in_shop() => (self.at_ms / 60_000) as u32 % ZONES_PER_SHOP as u32,
             Errand::Street | Errand::Corner(_) | Errand::Door | Errand::Shop => return None,
         };

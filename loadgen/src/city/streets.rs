@@ -30,6 +30,54 @@ pub(super) struct Town {
     pub(super) first_street: u32,
 }
 
+/// Along or across a town's streets, as on its own map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heading {
+    East,
+    North,
+    West,
+    South,
+}
+
+impl Heading {
+    const ALL: [Heading; 4] = [Heading::East, Heading::North, Heading::West, Heading::South];
+
+    /// After so many turns to the left.
+    pub(super) fn turned(self, turns: u32) -> Heading {
+        Heading::ALL[(self as usize + turns as usize) % Heading::ALL.len()]
+    }
+
+    /// The nearest to a direction.
+    pub(super) fn of(x_m: f32, y_m: f32) -> Heading {
+        match (x_m.abs() > y_m.abs(), x_m > 0.0, y_m > 0.0) {
+            (true, true, _) => Heading::East,
+            (false, _, true) => Heading::North,
+            (true, false, _) => Heading::West,
+            (false, _, false) => Heading::South,
+        }
+    }
+
+    /// The street that leads this way from a corner: the corner that it is counted from, and its axis.
+    pub(super) fn street(self, [column, row]: [i32; 2]) -> ([i32; 2], u32) {
+        match self {
+            Heading::East => ([column, row], 0),
+            Heading::North => ([column, row], 1),
+            Heading::West => ([column - 1, row], 0),
+            Heading::South => ([column, row - 1], 1),
+        }
+    }
+
+    /// The next corner.
+    pub(super) fn ahead(self, [column, row]: [i32; 2]) -> [i32; 2] {
+        match self {
+            Heading::East => [column + 1, row],
+            Heading::North => [column, row + 1],
+            Heading::West => [column - 1, row],
+            Heading::South => [column, row - 1],
+        }
+    }
+}
+
 /// Towns that together have so many shops: the largest first, the n-th in proportion to 1 / (n + 4).
 pub(super) fn towns(chance: &mut Chance, shops: usize) -> Vec<Town> {
     let count = (shops / TOWN_SHOPS).clamp(1, 2_000);
@@ -75,9 +123,9 @@ impl Town {
         }
     }
 
-    /// As large as its shops need: one in two streets on average, and far more in the middle.
+    /// As large as its shops need: two in five streets on average, and far more in the middle.
     fn measure(&mut self) {
-        self.reach = ((self.shops as f64 / 4.0).sqrt().ceil() as i32).max(2);
+        self.reach = ((self.shops as f64 / 3.2).sqrt().ceil() as i32).max(2);
     }
 
     pub(super) fn position(&self, x_m: f32, y_m: f32) -> (f64, f64) {
@@ -90,20 +138,20 @@ impl Town {
     }
 
     /// The number within the town of the street from a corner to the next one, along (0) or across (1).
-    pub(super) fn street(&self, [column, row]: [i32; 2], axis: u32) -> u32 {
+    pub(super) fn street(&self, ([column, row], axis): ([i32; 2], u32)) -> u32 {
         let corners = self.corners();
         axis * (corners * corners) as u32 + ((row + self.reach) * corners + column + self.reach) as u32
     }
 
     /// The heading from a corner, or the one back if that leads out of town.
-    pub(super) fn kept_in(&self, [column, row]: [i32; 2], heading: u8) -> u8 {
+    pub(super) fn kept_in(&self, [column, row]: [i32; 2], heading: Heading) -> Heading {
         let leaves = match heading {
-            0 => column >= self.reach,
-            1 => row >= self.reach,
-            2 => column <= -self.reach,
-            _ => row <= -self.reach,
+            Heading::East => column >= self.reach,
+            Heading::North => row >= self.reach,
+            Heading::West => column <= -self.reach,
+            Heading::South => row <= -self.reach,
         };
-        if leaves { (heading + 2) % 4 } else { heading }
+        if leaves { heading.turned(2) } else { heading }
     }
 
     /// Degrees clockwise from north of a move along and across its streets.
@@ -127,7 +175,7 @@ impl Town {
             let axis = chance.below(2);
             let mall = plan.gait != Gait::Border && chance.happens(0.01);
             let count = if mall { (8 + chance.below(24) as usize).min(left) } else { 1 };
-            let street = &mut streets[self.street(corner, axis) as usize];
+            let street = &mut streets[self.street((corner, axis)) as usize];
             let first = self.shop(town, (corner, axis), chance, plan);
             if mall {
                 street.extend((1..count).map(|_| inside(&first, chance)));
@@ -144,8 +192,8 @@ impl Town {
         let [x, y] = corner.map(|at| at as f32 * self.block_m);
         let along = chance.within(0.15, 0.85) * self.block_m;
         let side = if chance.happens(0.5) { 1.0 } else { -1.0 };
-        let back_m = side * chance.within(18.0, 35.0);
-        let radius_m = chance.within(15.0, 40.0);
+        let back_m = side * chance.within(18.0, 38.0);
+        let radius_m = chance.within(12.0, 36.0);
         let (door_x_m, door_y_m) = if axis == 0 { (x + along, y) } else { (x, y + along) };
         let (x_m, y_m) = if axis == 0 { (x + along, y + back_m) } else { (x + back_m, y + along) };
         let polygon = f64::from(chance.share()) < plan.polygon_share;
