@@ -8,7 +8,10 @@ mod schedule;
 use std::{cell::RefCell, time::Duration};
 
 use futures_util::future::join_all;
-use parvis_loadgen::{City, Ping, Shape};
+use parvis_loadgen::{
+    city::{City, Ping},
+    scenario::Shape,
+};
 
 pub(crate) use self::crowd::Crowd;
 use self::schedule::Schedule;

@@ -12,7 +12,7 @@ use std::{io::Write as _, time::Duration};
 
 use anyhow::Context as _;
 use bytes::BytesMut;
-use parvis_loadgen::{City, Ping, device_id};
+use parvis_loadgen::city::{City, Ping, device_id};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use http::Method;
-use parvis_loadgen::{City, Format, Ping};
+use parvis_loadgen::{
+    city::{City, Ping},
+    wire::Format,
+};
 
 use super::{Answer, Call, Endpoint, Link};
 use crate::{

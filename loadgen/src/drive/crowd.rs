@@ -1,12 +1,9 @@
 //! Whose turn it is: phones report one after the other, round and round, and what a phone keeps for a while goes out when
 //! its time has come. Time is an argument.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-};
+use std::collections::BTreeMap;
 
-use parvis_loadgen::{City, Phone, Ping};
+use parvis_loadgen::city::{City, Phone, Ping};
 
 /// So many kept pings at most; beyond that phones keep nothing back, so that the generator's memory has a bound.
 const KEPT_MAX: usize = 1 << 20;
@@ -20,9 +17,9 @@ pub(crate) struct Crowd {
     batch: usize,
     /// Whether a request holds pings of one phone only.
     one_phone: bool,
-    kept: BTreeMap<u64, Ping>,
-    releases: BinaryHeap<Reverse<(i64, u64)>>,
-    count: u64,
+    /// By when they go out, then in the order in which they were taken.
+    kept: BTreeMap<(i64, u64), Ping>,
+    kept_so_far: u64,
     round_began_ms: Option<i64>,
     interval_ms: i64,
 }
@@ -35,8 +32,7 @@ impl Crowd {
             batch,
             one_phone,
             kept: BTreeMap::new(),
-            releases: BinaryHeap::new(),
-            count: 0,
+            kept_so_far: 0,
             round_began_ms: None,
             interval_ms: FIRST_INTERVAL_MS,
         }
@@ -82,18 +78,12 @@ impl Crowd {
     }
 
     fn keep(&mut self, ping: Ping) {
-        self.releases.push(Reverse((ping.at_ms + i64::from(ping.delay_ms), self.count)));
-        self.kept.insert(self.count, ping);
-        self.count += 1;
+        self.kept.insert((ping.at_ms + i64::from(ping.delay_ms), self.kept_so_far), ping);
+        self.kept_so_far += 1;
     }
 
-    /// What a phone has kept long enough, in the order in which it was taken.
     fn released(&mut self, at_ms: i64) -> Option<Ping> {
-        let Reverse((release_ms, number)) = *self.releases.peek()?;
-        if release_ms > at_ms {
-            return None;
-        }
-        self.releases.pop();
-        self.kept.remove(&number)
+        let first = self.kept.first_entry()?;
+        (first.key().0 <= at_ms).then(|| first.remove())
     }
 }

@@ -74,7 +74,7 @@ fn micros(seconds: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use parvis_loadgen::Shape;
+    use parvis_loadgen::scenario::Shape;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The city's geofences as live fences of the other server.
 
 use anyhow::Context as _;
-use parvis_loadgen::{City, geofences};
+use parvis_loadgen::{city::City, world::geofences};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

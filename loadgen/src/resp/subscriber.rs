@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use parvis_loadgen::device_id;
+use parvis_loadgen::city::device_id;
 use serde::Deserialize;
 
 use super::{Commands, Server, Stream, fences::CHANNEL, reply::Value};
