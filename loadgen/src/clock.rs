@@ -7,8 +7,10 @@
 
 use std::{
     future::Future,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::time::Instant;
 
 /// The generator's clock; copies agree with each other.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ impl Clock {
     /// Waits until a moment; the timer has a resolution of a millisecond, and is late rather than early.
     pub(crate) async fn sleep_until_us(&self, at_us: u64) {
         if at_us > self.now_us() {
-            tokio::time::sleep_until((self.origin + Duration::from_micros(at_us)).into()).await;
+            tokio::time::sleep_until(self.origin + Duration::from_micros(at_us)).await;
         }
     }
 

@@ -87,8 +87,8 @@ impl Endpoint {
 
     /// Sends with this key.
     pub(crate) fn with_key(self, key: &str) -> anyhow::Result<Endpoint> {
-        let mut credential =
-            HeaderValue::from_str(&format!("Bearer {}", key.trim())).context("the key has characters that no key has")?;
+        let mut credential = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+            .context("the key has characters that no key has")?;
         credential.set_sensitive(true);
         Ok(Endpoint { credential: Some(credential), ..self })
     }

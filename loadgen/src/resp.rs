@@ -84,7 +84,8 @@ impl Server {
     /// # Errors
     /// If nobody listens or the password is refused.
     pub(crate) async fn open(&self) -> anyhow::Result<Stream> {
-        let tcp = TcpStream::connect(&self.address).await.with_context(|| format!("no connection to {}", self.address))?;
+        let tcp =
+            TcpStream::connect(&self.address).await.with_context(|| format!("no connection to {}", self.address))?;
         tcp.set_nodelay(true).context("no connection")?;
         let mut stream = Stream { tcp, read: BytesMut::new() };
         if let Some(password) = &self.password {
@@ -116,11 +117,6 @@ impl Stream {
             .await?;
         }
         Ok(verdict)
-    }
-
-    /// Sends without waiting for replies.
-    pub(crate) async fn send(&mut self, commands: &Commands) -> anyhow::Result<()> {
-        self.tcp.write_all(&commands.bytes).await.context("the connection broke")
     }
 
     /// The next value that comes.

@@ -106,7 +106,10 @@ mod tests {
     fn a_closed_loop_is_due_now() {
         let stretch = Stretch { shape: Shape::Saturate, seconds: 1.0, batch: 100 };
         let mut schedule = Schedule::new(stretch, 0, OVERTIME);
-        assert_eq!((schedule.take(7), schedule.take(999_999), schedule.take(1_000_000)), (Some(7), Some(999_999), None));
+        assert_eq!(
+            (schedule.take(7), schedule.take(999_999), schedule.take(1_000_000)),
+            (Some(7), Some(999_999), None)
+        );
         assert_eq!((schedule.due_by(7), schedule.due_in_all()), (None, 0));
     }
 }

@@ -74,7 +74,8 @@ fn array(bytes: &[u8], items: i64, (after, depth): (usize, usize)) -> anyhow::Re
 
 fn number(digits: &[u8]) -> anyhow::Result<i64> {
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-    number.ok_or_else(|| anyhow::anyhow!("the server speaks no RESP: {:?} is no number", String::from_utf8_lossy(digits)))
+    number
+        .ok_or_else(|| anyhow::anyhow!("the server speaks no RESP: {:?} is no number", String::from_utf8_lossy(digits)))
 }
 
 #[cfg(test)]
