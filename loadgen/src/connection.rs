@@ -7,7 +7,10 @@ use std::{rc::Rc, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Uri, header};
+use http::{
+    HeaderValue, Method, Uri, header,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -19,8 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Whom requests go to, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
-    /// `host:port`.
-    pub(crate) authority: String,
+    /// With a port.
+    authority: Authority,
+    /// The `Host` header.
+    host: HeaderValue,
     /// The `Authorization` header.
     pub(crate) credential: Option<HeaderValue>,
     /// HTTP/2 from the first byte on.
@@ -29,11 +34,11 @@ pub(crate) struct Endpoint {
     pub(crate) keep_alive: bool,
 }
 
-/// A request as it goes out; copies share the body.
+/// A request as it goes out; copies share path and body.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,
-    pub(crate) path: String,
+    pub(crate) path: PathAndQuery,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
 }
@@ -78,11 +83,13 @@ impl Endpoint {
         let uri: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
         ensure!(uri.scheme_str() == Some("http"), "{url:?} does not begin with http://; the driver speaks no TLS");
         let Some(authority) = uri.authority() else { bail!("{url:?} names no host") };
-        let authority = match authority.port_u16() {
+        let with_port = match authority.port_u16() {
             Some(_) => authority.to_string(),
             None => format!("{authority}:80"),
         };
-        Ok(Endpoint { authority, credential: None, http2: false, keep_alive: true })
+        let host = HeaderValue::from_str(&with_port).with_context(|| format!("{url:?} names no host"))?;
+        let authority = Authority::try_from(with_port).with_context(|| format!("{url:?} names no host"))?;
+        Ok(Endpoint { authority, host, credential: None, http2: false, keep_alive: true })
     }
 
     /// Sends with this key.
@@ -94,7 +101,7 @@ impl Endpoint {
     }
 
     async fn connect(&self) -> anyhow::Result<TokioIo<TcpStream>> {
-        let stream = TcpStream::connect(&self.authority).await.context("no connection")?;
+        let stream = TcpStream::connect(self.authority.as_str()).await.context("no connection")?;
         stream.set_nodelay(true).context("no connection")?;
         Ok(TokioIo::new(stream))
     }
@@ -116,16 +123,17 @@ impl Endpoint {
 
     fn request(&self, call: Call) -> anyhow::Result<http::Request<Full<Bytes>>> {
         let uri = if self.http2 {
-            Uri::builder().scheme("http").authority(self.authority.as_str()).path_and_query(call.path).build()
+            let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone());
+            uri.path_and_query(call.path).build().context("a path that is none")?
         } else {
-            Uri::try_from(call.path).map_err(http::Error::from)
+            Uri::from(call.path)
         };
         let mut request = http::Request::new(Full::new(call.body));
         *request.method_mut() = call.method;
-        *request.uri_mut() = uri.context("a path that is none")?;
+        *request.uri_mut() = uri;
         let headers = request.headers_mut();
         if !self.http2 {
-            headers.insert(header::HOST, HeaderValue::from_str(&self.authority).context("a host that is none")?);
+            headers.insert(header::HOST, self.host.clone());
             if !self.keep_alive {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

@@ -7,7 +7,7 @@ mod schedule;
 
 use std::{cell::RefCell, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use parvis_loadgen::{
     city::{City, Ping},
     scenario::Shape,
@@ -93,11 +93,13 @@ pub(crate) async fn run<C: Carrier>(
     let schedule = Schedule::new(stretch, street.clock.now_us(), OVERTIME);
     let began_us = schedule.began_us();
     let shared = Shared { street, schedule: RefCell::new(schedule), tally: RefCell::new(Tally::new()) };
-    let workers = join_all(carriers.iter_mut().map(|carrier| shared.work(carrier)));
+    let mut workers: FuturesUnordered<_> = carriers.iter_mut().map(|carrier| shared.work(carrier)).collect();
+    let all = async { while workers.next().await.is_some() {} };
     tokio::select! { biased;
-        _ = workers => {}
+        () = all => {}
         () = shared.watch(began_us, &tell) => {}
     }
+    drop(workers);
     let ended_us = street.clock.now_us() - began_us;
     let Shared { schedule, tally, .. } = shared;
     let mut tally = tally.into_inner();

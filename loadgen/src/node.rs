@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use http::Method;
+use http::{Method, uri::PathAndQuery};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Child;
@@ -126,7 +126,7 @@ impl Node {
     ///
     /// # Errors
     /// If there is no answer.
-    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn get(&self, path: &'static str) -> anyhow::Result<Answer> {
         get(&self.endpoint, path).await
     }
 
@@ -174,9 +174,14 @@ async fn ready(child: &mut Child, log_file: &Path, key: &str, clock: Clock) -> a
     }
 }
 
-async fn get(endpoint: &Endpoint, path: &str) -> anyhow::Result<Answer> {
+async fn get(endpoint: &Endpoint, path: &'static str) -> anyhow::Result<Answer> {
     let endpoint = Endpoint { http2: false, keep_alive: false, ..endpoint.clone() };
-    let call = Call { method: Method::GET, path: path.to_owned(), content_type: "", body: bytes::Bytes::new() };
+    let call = Call {
+        method: Method::GET,
+        path: PathAndQuery::from_static(path),
+        content_type: "",
+        body: bytes::Bytes::new(),
+    };
     Link::Http1(None).send(&endpoint, call).await
 }
 

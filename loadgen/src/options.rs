@@ -145,6 +145,7 @@ fn check(scenario: &Scenario, streams: usize) -> anyhow::Result<()> {
     ensure!(plan.phones <= u32::MAX as usize, "--phones: at most {}", u32::MAX);
     let batch_max = format.batch_max();
     ensure!(*batch <= batch_max, "--batch: a request in the format {format} holds at most {batch_max} pings");
+    ensure!(load.keep_alive || !load.http2, "--no-keep-alive: a connection of HTTP/2 is for many requests");
     let rates = match load.shape {
         Shape::Saturate | Shape::HalfOfSaturated => vec![],
         Shape::Steady { per_s } => vec![per_s],

@@ -4,7 +4,7 @@ use std::{cell::Cell, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join_all;
-use http::Method;
+use http::{Method, uri::PathAndQuery};
 use parvis_loadgen::{
     city::City,
     world::{Target, registration},
@@ -91,6 +91,7 @@ async fn put(
     (phone, target, clock): (u32, Target, Clock),
 ) -> anyhow::Result<()> {
     let (path, body) = registration(city, phone, target);
+    let path = PathAndQuery::try_from(path).context("a phone whose name is no path")?;
     let call = Call { method: Method::PUT, path, content_type: "application/json", body: body.into() };
     loop {
         let answer = link.send(endpoint, call.clone()).await.context("phones can't be registered")?;

@@ -119,7 +119,7 @@ impl Parvis {
 
     /// Providers are played only for a daemon that is started here: another one has its own.
     fn arrivals(&self, scenario: &Scenario) -> Option<Arc<Arrivals>> {
-        let plays = scenario.providers != Providers::None && self.url.is_none();
+        let plays = scenario.providers != Providers::None && self.url.is_none() && !self.lay_out;
         plays.then(|| Arc::new(Arrivals::new(scenario.plan.phones)))
     }
 

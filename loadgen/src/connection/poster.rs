@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, uri::PathAndQuery};
 use parvis_loadgen::{
     city::{City, Ping},
     wire::Format,
@@ -41,7 +41,8 @@ impl Carrier for Poster<'_> {
         let request = self.format.request(city, pings);
         let call = Call {
             method: Method::POST,
-            path: request.path,
+            // Paths are made of numbers and constants.
+            path: PathAndQuery::try_from(request.path).unwrap_or_else(|_| PathAndQuery::from_static("/")),
             content_type: request.content_type,
             body: request.body.into(),
         };
