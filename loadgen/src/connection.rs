@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     /// With a port.
-    authority: Authority,
+    pub(crate) authority: Authority,
     /// The `Host` header.
-    host: HeaderValue,
+    pub(crate) host: HeaderValue,
     /// The `Authorization` header.
     pub(crate) credential: Option<HeaderValue>,
     /// HTTP/2 from the first byte on.

@@ -115,8 +115,11 @@ impl Tally {
         self.rejected += verdict.rejected;
         self.failed += verdict.failed;
         let timed = verdict.accepted + verdict.rejected;
-        self.answer.saturating_record_n(wait_us, timed);
-        self.recent.saturating_record_n(wait_us, timed);
+        // Recording a wait of nobody would raise the maximum.
+        if timed > 0 {
+            self.answer.saturating_record_n(wait_us, timed);
+            self.recent.saturating_record_n(wait_us, timed);
+        }
         if let Some(why) = verdict.why {
             self.note(why);
         }

@@ -237,7 +237,7 @@ mod tests {
             ("shops --batch 10001", "--batch"),
             ("shops --connections 0", "--connections"),
             ("shops --rate 0", "--rate"),
-            ("shops --rate -5", "--rate"),
+            ("shops --rate=-5", "--rate"),
             ("shops --shape steady", "steady:RATE"),
             ("shops --shape ramp:1:2", "ramp:FROM:TO:SECONDS"),
             ("shops --vertices 2", "--vertices"),

@@ -65,9 +65,9 @@ pub(crate) struct Parvis {
     /// That daemon's process on this machine, to tell what it uses.
     #[arg(long, requires = "url", value_name = "ID")]
     pid: Option<u32>,
-    /// Whether phones are registered first; unless told otherwise, if there are campaigns or providers.
-    #[arg(long, value_name = "BOOL")]
-    register: Option<bool>,
+    /// Registers no phones: the daemon knows them already. It believes nobody who has not consented.
+    #[arg(long)]
+    no_register: bool,
     /// So long messages may take to leave the daemon after the load has ended, seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain: u32,
@@ -162,7 +162,7 @@ impl Parvis {
     ) -> anyhow::Result<()> {
         let plan = &scenario.plan;
         let reachable = scenario.providers != Providers::None;
-        if !self.register.unwrap_or(plan.campaigns > 0 || reachable) {
+        if self.no_register {
             return Ok(());
         }
         let mark = Mark { phones: plan.phones, reachable };
@@ -191,12 +191,12 @@ impl Parvis {
             links.into_iter().map(|link| Poster { endpoint: &endpoint, link, format: *format }).collect();
         let mut told: Vec<Told> = Vec::new();
         while let Some(stretch) = next(scenario, &told) {
-            let before = (node.process.and_then(Process::usage), Process::own().usage(), counters(node).await);
+            let before = (node.process.and_then(Process::usage), Process::own().usage(), transitions(node).await);
             arrivals.map(Arrivals::take);
             let what = scenario.name;
             let run = drive::run(&street, stretch, &mut posters, |second| table::progress(what, second)).await;
             table::end_progress();
-            let after = (node.process.and_then(Process::usage), Process::own().usage(), counters(node).await);
+            let after = (node.process.and_then(Process::usage), Process::own().usage(), transitions(node).await);
             let waiting = if arrivals.is_some() { self.drained(node, clock, arrivals).await } else { None };
             let transitions = after.2.zip(before.2).map(|(after, before)| after - before);
             let arrived = arrivals.map(Arrivals::take);
@@ -212,7 +212,7 @@ impl Parvis {
         let until_us = clock.now_us() + u64::from(self.drain) * 1_000_000;
         let mut seen = None;
         loop {
-            let waiting = metric(node, "parvis_outbox_waiting").await;
+            let waiting = waiting(node).await;
             let arrived = arrivals.map(Arrivals::count);
             if waiting == Some(0.0) && seen == arrived || clock.now_us() >= until_us {
                 return waiting;
@@ -282,19 +282,25 @@ fn manner(scenario: &Scenario, clock: Clock, arrivals: &Arc<Arrivals>) -> Manner
     }
 }
 
-async fn counters(node: &Node) -> Option<f64> {
-    metric(node, "parvis_transitions_total").await
+/// Transitions so far. A counter that has counted nothing yet is on no page.
+async fn transitions(node: &Node) -> Option<f64> {
+    Some(node::total(&metrics(node).await?, "parvis_transitions_total").unwrap_or(0.0))
 }
 
-async fn metric(node: &Node, name: &str) -> Option<f64> {
+async fn waiting(node: &Node) -> Option<f64> {
+    node::total(&metrics(node).await?, "parvis_outbox_waiting")
+}
+
+async fn metrics(node: &Node) -> Option<String> {
     let answer = node.get("/metrics").await.ok().filter(|answer| answer.status == 200)?;
-    node::total(std::str::from_utf8(&answer.body).ok()?, name)
+    String::from_utf8(answer.body.into()).ok()
 }
 
 /// What was not worth measuring is no success.
 fn verdict(report: &Report) -> anyhow::Result<()> {
     for stretch in &report.stretches {
-        ensure!(stretch.accepted > 0, "nothing was accepted in {} of {}", stretch.load, report.scenario.name);
+        let why = stretch.failures.keys().next().map(String::as_str).unwrap_or("nothing was believed");
+        ensure!(stretch.accepted > 0, "nothing was accepted in {} of {}: {why}", stretch.load, report.scenario.name);
     }
     let code = report.server.exit_code.unwrap_or(0);
     ensure!(code == 0, "the daemon ended with {code}");

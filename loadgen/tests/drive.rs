@@ -161,7 +161,7 @@ fn a_kept_folder_knows_its_phones_and_half_of_the_rate_is_found() {
 #[test]
 fn what_is_sent_back_is_sent_again() {
     let stand_in = StandIn::start(Manner::SendsBack { times: 3 });
-    let world = "country --fences 20 --phones 30 --batch 10 --connections 1 --rate 100 --seconds 1 --register false";
+    let world = "country --fences 20 --phones 30 --batch 10 --connections 1 --rate 100 --seconds 1 --no-register";
     let run = on(&stand_in, world);
     assert!(run.output.status.success(), "{}", run.told());
     run.adds_up();
@@ -173,7 +173,7 @@ fn what_is_sent_back_is_sent_again() {
 fn connections_that_break_and_answers_that_make_no_sense_are_counted() {
     for (manner, why) in [(Manner::Resets, "connection"), (Manner::Babbles, "200: what?"), (Manner::Fails, "500: no")] {
         let stand_in = StandIn::start(manner);
-        let world = "phones --fences 20 --phones 30 --connections 2 --rate 20 --seconds 1 --register false";
+        let world = "phones --fences 20 --phones 30 --connections 2 --rate 20 --seconds 1 --no-register";
         let run = on(&stand_in, world);
         run.adds_up();
         // Every second request meets the fault.

@@ -73,7 +73,11 @@ fn meaning(answer: &Answer, pings: u64, format: Format) -> Reply {
 fn settled(answer: &Answer, pings: u64, format: Format) -> Verdict {
     let told = accepted(&answer.body).filter(|accepted| *accepted <= pings);
     match (told, format) {
-        (Some(accepted), _) => Verdict { accepted, rejected: pings - accepted, ..Verdict::default() },
+        (Some(accepted), _) => {
+            let rejected = pings - accepted;
+            let why = (rejected > 0).then(|| format!("rejected, the first as {}", reason(&answer.body)));
+            Verdict { accepted, rejected, failed: 0, why }
+        }
         (None, Format::OwnTracks | Format::Overland) => Verdict { accepted: pings, ..Verdict::default() },
         (None, Format::Ndjson | Format::Json | Format::Sightings) => {
             Verdict { failed: pings, why: Some(shown(answer)), ..Verdict::default() }
@@ -85,6 +89,13 @@ fn accepted(body: &[u8]) -> Option<u64> {
     let digits = body.strip_prefix(ACCEPTED)?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+/// Why the first one was rejected.
+fn reason(body: &[u8]) -> &str {
+    const REASON: &str = "\"reason\":\"";
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    text.split_once(REASON).and_then(|(_, rest)| rest.split('"').next()).unwrap_or("unknown")
 }
 
 fn shown(answer: &Answer) -> String {
@@ -102,9 +113,13 @@ mod tests {
 
     #[test]
     fn the_daemon_says_how_many_it_took() {
-        let answer = answer(200, r#"{"accepted":97,"rejected":[],"transitions":[]}"#);
-        let verdict = settled(&answer, 100, Format::Ndjson);
-        assert_eq!(verdict, Verdict { accepted: 97, rejected: 3, ..Verdict::default() });
+        let rejected =
+            r#"{"accepted":97,"rejected":[{"index":4,"reason":"inaccurate","detail":"x"}],"transitions":[]}"#;
+        let verdict = settled(&answer(200, rejected), 100, Format::Ndjson);
+        let why = Some("rejected, the first as inaccurate".to_owned());
+        assert_eq!(verdict, Verdict { accepted: 97, rejected: 3, failed: 0, why });
+        let verdict = settled(&answer(200, r#"{"accepted":2,"rejected":[]}"#), 2, Format::Json);
+        assert_eq!(verdict, Verdict { accepted: 2, ..Verdict::default() });
     }
 
     #[test]

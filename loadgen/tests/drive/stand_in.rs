@@ -1,7 +1,7 @@
 //! Servers that answer as they are told: one that speaks HTTP/1.1, one that speaks RESP.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
