@@ -283,3 +283,105 @@ fn aisle() -> Scenario {
         providers: Providers::None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// How many pings have come by `at_s`: the integral of the rate, by the rule of the trapezium, which is exact for
+    /// straight lines, from bend to bend.
+    fn come(shape: &Shape, at_s: f64) -> f64 {
+        let bends = match *shape {
+            Shape::Saturate | Shape::HalfOfSaturated | Shape::Steady { .. } => vec![],
+            Shape::Ramp { seconds, .. } => vec![seconds],
+            Shape::Burst { seconds, .. } => vec![seconds, 2.0 * seconds],
+        };
+        let ends = bends.iter().copied().filter(|bend| *bend < at_s).chain([at_s]);
+        let mut from_s = 0.0;
+        let mut whole = 0.0;
+        for to_s in ends {
+            // Within the piece, so that it does not matter whose the bends are.
+            let [first, last] = [0.25, 0.75].map(|share| rate(shape, from_s + share * (to_s - from_s)));
+            whole += (first + last) / 2.0 * (to_s - from_s);
+            from_s = to_s;
+        }
+        whole
+    }
+
+    fn rate(shape: &Shape, at_s: f64) -> f64 {
+        match *shape {
+            Shape::Saturate | Shape::HalfOfSaturated => 0.0,
+            Shape::Steady { per_s } => per_s,
+            Shape::Ramp { from_per_s, to_per_s, seconds } => {
+                from_per_s + (to_per_s - from_per_s) * (at_s / seconds).min(1.0)
+            }
+            Shape::Burst { per_s, factor, seconds } => {
+                if (seconds..2.0 * seconds).contains(&at_s) {
+                    per_s * factor
+                } else {
+                    per_s
+                }
+            }
+        }
+    }
+
+    fn shapes() -> impl Strategy<Value = Shape> {
+        let per_s = || 0.5..500_000.0_f64;
+        prop_oneof![
+            per_s().prop_map(|per_s| Shape::Steady { per_s }),
+            (per_s(), per_s(), 0.1..600.0).prop_map(|(from_per_s, to_per_s, seconds)| Shape::Ramp {
+                from_per_s,
+                to_per_s,
+                seconds
+            }),
+            (0.1..600.0, per_s()).prop_map(|(seconds, to_per_s)| Shape::Ramp { from_per_s: 0.0, to_per_s, seconds }),
+            (per_s(), 1.0..50.0, 0.1..600.0).prop_map(|(per_s, factor, seconds)| Shape::Burst {
+                per_s,
+                factor,
+                seconds
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn by_the_time_that_a_ping_is_due_all_before_it_have_come(shape in shapes(), n in 0_u64..100_000_000) {
+            let due_s = shape.due(n).expect("an open loop");
+            prop_assert!((come(&shape, due_s) - n as f64).abs() <= 1e-9 * n.max(1) as f64, "{}", come(&shape, due_s));
+            prop_assert!(shape.due(n + 1).expect("an open loop") >= due_s);
+        }
+    }
+
+    #[test]
+    fn what_never_comes_is_never_due() {
+        assert_eq!(Shape::Saturate.due(0), None);
+        assert_eq!(Shape::HalfOfSaturated.due(7), None);
+        let ends = Shape::Ramp { from_per_s: 10.0, to_per_s: 0.0, seconds: 2.0 };
+        assert_eq!((ends.due(0), ends.due(10), ends.due(11)), (Some(0.0), Some(2.0), None));
+        assert_eq!(Shape::Steady { per_s: 0.0 }.due(1), None);
+    }
+
+    #[test]
+    fn names_are_single_and_lead_to_their_scenario() {
+        for scenario in all() {
+            assert_eq!(find(scenario.name), Some(scenario.clone()));
+            assert!(scenario.batch <= scenario.format.batch_max());
+            assert!(!scenario.format.is_of_one_phone() || scenario.batch == 1, "{}", scenario.name);
+        }
+        assert_eq!(find("village"), None);
+    }
+
+    #[test]
+    fn a_small_scale_is_small_and_a_whole_one_is_the_same() {
+        for scenario in all() {
+            assert_eq!(scenario.clone().at_scale(1.0), scenario);
+            let small = scenario.clone().at_scale(0.001);
+            assert!(small.plan.fences <= 100 && small.plan.phones <= 1_000, "{small:?}");
+            assert!(small.load.seconds >= 3 && small.load.connections >= 4 && small.batch >= 1, "{small:?}");
+            assert_eq!(small.plan.campaigns == 0, scenario.plan.campaigns == 0);
+            assert_eq!(small.plan.beacons == 0, scenario.plan.beacons == 0);
+        }
+    }
+}

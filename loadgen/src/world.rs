@@ -150,14 +150,9 @@ fn campaign(text: &mut String, city: &City, number: usize) {
         );
         return;
     }
-    let shops = city.shops().len();
-    let tag = if number % 20 == 0 {
-        TRADES[number / 20 % TRADES.len()].to_owned()
-    } else {
-        // The brand of some shop, so that the campaign has a place to run in.
-        let [_, _, brand] = tags(city, number * 7 % shops);
-        brand
-    };
+    // The tags of some shop, so that the campaign has a place to run in.
+    let [_, trade, brand] = tags(city, number * 7 % city.shops().len());
+    let tag = if number % 20 == 0 { trade } else { brand };
     let transition = ["enter", "enter", "dwell", "exit"][number % 4];
     let _ = write!(
         text,

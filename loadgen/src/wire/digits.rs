@@ -1,5 +1,7 @@
 //! Numbers and times as text, appended to a body. A generator writes millions of them a second beside the daemon that it
-//! measures, and the formatting machinery of the standard library takes several times as long.
+//! measures, and the formatting machinery of the standard library takes twice as long.
+
+use jiff::Timestamp;
 
 /// Writes a whole number.
 pub(super) fn whole(body: &mut Vec<u8>, number: i64) {
@@ -35,20 +37,22 @@ fn unsigned(body: &mut Vec<u8>, mut number: u64, width: usize) {
     body.extend_from_slice(&digits[at..]);
 }
 
-/// Writes times as RFC 3339 in UTC. Remembers the last minute, because the pings of a request are of one or two.
+/// Writes times as RFC 3339 in UTC. Remembers the last minute, because the pings of a request are of one or two, and the
+/// calendar costs seven times as much as the rest of it.
 #[derive(Default)]
 pub(super) struct Clock {
     minute: Option<i64>,
+    /// The minute as `2026-11-22T09:46`.
     text: [u8; 16],
 }
 
 impl Clock {
-    /// Writes a time, milliseconds since 1970.
+    /// Writes a time, milliseconds since 1970, before the year 10,000.
     pub(super) fn write(&mut self, body: &mut Vec<u8>, at_ms: i64) {
         const MINUTE_MS: i64 = 60_000;
         let minute = at_ms.div_euclid(MINUTE_MS);
         if self.minute != Some(minute) {
-            let text = jiff::Timestamp::from_second(minute * 60).unwrap_or_default().to_string();
+            let text = Timestamp::from_second(minute * 60).unwrap_or_default().to_string();
             self.minute = Some(minute);
             self.text.copy_from_slice(&text.as_bytes()[..16]);
         }
@@ -59,5 +63,58 @@ impl Clock {
         body.push(b'.');
         unsigned(body, into_ms % 1_000, 3);
         body.push(b'Z');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut body = Vec::new();
+        write(&mut body);
+        String::from_utf8(body).expect("digits")
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_read_as_what_they_were(number in -1e9..1e9_f64, decimals in 0_u32..=9) {
+            let written: f64 = text(|body| fixed(body, number, decimals)).parse().expect("a number");
+            prop_assert!((written - number).abs() <= 0.5 / 10_f64.powi(decimals as i32) + 1e-6, "{written}");
+        }
+
+        #[test]
+        fn whole_numbers_are_as_the_standard_library_writes_them(number in any::<i64>()) {
+            prop_assert_eq!(text(|body| whole(body, number)), number.to_string());
+        }
+
+        #[test]
+        fn times_are_as_the_calendar_writes_them(at_ms in 0_i64..4_000_000_000_000, later_ms in 0_i64..200_000) {
+            let mut clock = Clock::default();
+            for at_ms in [at_ms, at_ms + later_ms] {
+                let time = Timestamp::from_millisecond(at_ms).expect("a time");
+                prop_assert_eq!(text(|body| clock.write(body, at_ms)), format!("{time:.3}"));
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_neither_lost_nor_made_up() {
+        let cases = [
+            (0.0, 1, "0.0"),
+            (-0.0, 0, "0"),
+            (-0.04, 1, "0.0"),
+            (-0.06, 1, "-0.1"),
+            (48.8588400, 7, "48.8588400"),
+            (-0.0000001, 7, "-0.0000001"),
+            (9.96, 1, "10.0"),
+            (270.4, 0, "270"),
+            (180.0, 9, "180.000000000"),
+        ];
+        for (number, decimals, expected) in cases {
+            assert_eq!(text(|body| fixed(body, number, decimals)), expected);
+        }
     }
 }
