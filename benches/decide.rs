@@ -96,7 +96,7 @@ fn shopper() -> Arc<Shopper> {
     let device = Device {
         platform: "android".into(),
         app: None,
-        target: Some(PushTarget::Fcm { token: Some("token".to_owned()), fid: None }),
+        target: Some(PushTarget::Fcm { token: Some("token".into()), fid: None }),
         locale: Some("fr-FR".into()),
         time_zone: Some("Europe/Paris".into()),
         preferred: false,

@@ -228,7 +228,7 @@ fn shopper(id: ShopperId, version: u64, now: Timestamp) -> Shopper {
         let interest_in = Interest { weight: 0.5 + version as f64, at: at(0), signals: Vec::new() };
         shopper.interests.insert(interest.to_owned(), interest_in);
     }
-    let target = PushTarget::Fcm { token: Some("f".repeat(140)), fid: None };
+    let target = PushTarget::Fcm { token: Some("f".repeat(140).into()), fid: None };
     let mut device = Device::new("android".to_owned(), Some(target), at(0));
     device.presences.push(Presence {
         region: name("shop-117"),

@@ -233,7 +233,7 @@ fn consenting(id: &ShopperId, device: &DeviceId) -> Shopper {
     shopper.profile.consents.location = consent();
     shopper.profile.consents.offers = consent();
     shopper.profile.consents.orders = consent();
-    let target = PushTarget::Fcm { token: Some("replay".to_owned()), fid: None };
+    let target = PushTarget::Fcm { token: Some("replay".into()), fid: None };
     let platform = "unknown".to_owned();
     shopper.devices.insert(device.clone(), Device::new(platform, Some(target), Timestamp::MIN));
     shopper

@@ -408,7 +408,7 @@ mod tests {
         let mut shopper = Shopper::new(format!("C-{number}").parse().expect("an id"));
         let yes = Some(Consent { granted: true, at: now, text: None });
         (shopper.profile.consents.location, shopper.profile.consents.offers) = (yes.clone(), yes);
-        let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
+        let target = PushTarget::Fcm { token: Some("token".into()), fid: None };
         let device = Device::new("android".to_owned(), Some(target), now);
         shopper.devices.insert(format!("phone-{number}").parse().expect("an id"), device);
         let (id, shopper) = (shopper.id.clone(), Arc::new(shopper));

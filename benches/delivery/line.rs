@@ -143,8 +143,8 @@ async fn commit(store: &dyn Store, commit: Commit) {
 
 fn target(number: usize) -> PushTarget {
     PushTarget::Apns {
-        token: format!("{number:064x}"),
-        topic: "com.example.shop".to_owned(),
+        token: format!("{number:064x}").into(),
+        topic: "com.example.shop".into(),
         environment: ApnsEnvironment::Production,
     }
 }

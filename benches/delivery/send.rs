@@ -47,8 +47,8 @@ pub(crate) fn apns(scale: &Scale) {
             let couriers = couriers(&config, folder.path(), transport);
             let target = |number: usize| {
                 Address::Target(PushTarget::Apns {
-                    token: format!("{number:064x}"),
-                    topic: "com.example.shop".to_owned(),
+                    token: format!("{number:064x}").into(),
+                    topic: "com.example.shop".into(),
                     environment: ApnsEnvironment::Production,
                 })
             };

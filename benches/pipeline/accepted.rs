@@ -88,7 +88,7 @@ async fn register(folder: &Path, providers: &Sandbox, phones: usize) -> BTreeMap
     let tokens: Vec<String> = (0..phones).map(|_| providers.register_fcm()).collect();
     let shopper = |index: usize| {
         let mut shopper = Phone::new(index, Walk::Border).shopper();
-        let target = PushTarget::Fcm { token: Some(tokens[index].clone()), fid: None };
+        let target = PushTarget::Fcm { token: Some(tokens[index].as_str().into()), fid: None };
         shopper.devices.values_mut().for_each(|device| device.target = Some(target.clone()));
         shopper
     };

@@ -104,8 +104,9 @@ impl Phone {
         let yes = Consent { granted: true, at: Timestamp::from_millis(0), text: Some("2026-1".into()) };
         shopper.profile.locale = Some("fr-FR".into());
         shopper.profile.consents.location = Some(yes.clone());
-        shopper.profile.consents.offers = Some(yes);
-        let target = PushTarget::Fcm { token: Some("f".repeat(140)), fid: None };
+        shopper.profile.consents.offers = Some(yes.clone());
+        shopper.profile.consents.orders = Some(yes);
+        let target = PushTarget::Fcm { token: Some("f".repeat(140).into()), fid: None };
         shopper
             .devices
             .insert(self.id.clone(), Device::new("android".to_owned(), Some(target), Timestamp::from_millis(0)));
@@ -157,14 +158,25 @@ pub(crate) fn node_folder(fences: usize, vertices: Option<usize>) -> tempfile::T
     folder
 }
 
+/// The same with every second store a circle, the others polygons.
+pub(crate) fn mixed_folder(fences: usize, vertices: usize) -> tempfile::TempDir {
+    let folder = node_folder(0, None);
+    write_fences(folder.path(), fences, |index| (index % 2 == 1).then_some(vertices));
+    folder
+}
+
 /// The stores, as a file among a node's others.
 pub(crate) fn fence_file(folder: &Path, fences: usize, vertices: Option<usize>) {
+    write_fences(folder, fences, |_| vertices);
+}
+
+fn write_fences(folder: &Path, fences: usize, vertices: impl Fn(usize) -> Option<usize>) {
     let file = File::create(folder.join("geofences.geojson")).expect("a file");
     let mut file = BufWriter::new(file);
-    let mut between = r#"{"type":"FeatureCollection","features":["#;
+    write!(file, r#"{{"type":"FeatureCollection","features":["#).expect("writes");
     for index in 0..fences {
-        write!(file, "{between}{}", fence_json(index, vertices)).expect("writes");
-        between = ",\n";
+        let between = if index > 0 { ",\n" } else { "" };
+        write!(file, "{between}{}", fence_json(index, vertices(index))).expect("writes");
     }
     write!(file, "]}}").expect("writes");
     file.flush().expect("writes");

@@ -60,7 +60,7 @@ pub(crate) async fn rate<A: Asker>(askers: &mut Vec<A>, scale: &Scale) -> Rate {
     Rate { pings_per_s: median(rates), cpu_us_per_ping, p50_ms: at(0.5), p99_ms: at(0.99) }
 }
 
-fn processor_us() -> f64 {
+pub(crate) fn processor_us() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_name = stat.rsplit(')').next().unwrap_or_default();
     // User and system time, in ticks of a hundredth of a second.

@@ -88,7 +88,7 @@ pub(crate) fn device(token: &str, registered_at: &str) -> Device {
     Device {
         platform: "android".into(),
         app: None,
-        target: Some(PushTarget::Fcm { token: Some(token.to_owned()), fid: None }),
+        target: Some(PushTarget::Fcm { token: Some(token.into()), fid: None }),
         locale: None,
         time_zone: None,
         preferred: false,

@@ -1,14 +1,10 @@
 //! Identifiers. Names given by others are checked text; ids made here are stable hashes, so that deciding
 //! twice gives the same id.
 
-use std::{
-    borrow::Borrow,
-    fmt,
-    str::FromStr,
-    sync::{Arc, LazyLock},
-};
+use std::{borrow::Borrow, fmt, marker::PhantomData, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use arcstr::{ArcStr, literal};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::time::Timestamp;
@@ -29,11 +25,24 @@ fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads a name where it stands, without a copy of its text.
+struct Checked<N>(PhantomData<N>);
+
+impl<N: FromStr<Err = String>> de::Visitor<'_> for Checked<N> {
+    type Value = N;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<N, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(ArcStr);
 
         impl $name {
             /// The name as text.
@@ -75,8 +84,7 @@ macro_rules! names {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(Checked(PhantomData))
             }
         }
     )*};
@@ -119,9 +127,8 @@ impl AppId {
 
 impl Default for AppId {
     fn default() -> AppId {
-        // One allocation for all: nearly every message is of this app.
-        static NAME: LazyLock<AppId> = LazyLock::new(|| AppId(AppId::DEFAULT.into()));
-        NAME.clone()
+        // No allocation: nearly every message is of this app.
+        AppId(literal!("default"))
     }
 }
 
@@ -209,8 +216,7 @@ impl Serialize for NotificationId {
 
 impl<'de> Deserialize<'de> for NotificationId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NotificationId, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Checked(PhantomData))
     }
 }
 

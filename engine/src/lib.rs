@@ -31,6 +31,7 @@ pub mod shopper;
 pub mod store;
 pub mod time;
 pub mod track;
+pub mod word;
 pub mod world;
 
 pub use parvis_beacons as beacons;

@@ -26,6 +26,7 @@ use crate::{
     per_device::PerDevice,
     rare::Rare,
     time::Timestamp,
+    word::Word,
 };
 
 /// A person and everything durable about them.
@@ -70,10 +71,10 @@ impl Shopper {
 pub struct Profile {
     /// BCP 47 language tag, such as `fr-FR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<Box<str>>,
+    pub locale: Option<Word>,
     /// IANA time zone, such as `Europe/Paris`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<Box<str>>,
+    pub time_zone: Option<Word>,
     /// Groups that the retailer puts the shopper into.
     #[serde(default, skip_serializing_if = "Rare::is_empty")]
     pub segments: Rare<BTreeSet<String>>,
@@ -195,7 +196,7 @@ pub struct Consent {
     pub at: Timestamp,
     /// The version of the text that the shopper saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<Box<str>>,
+    pub text: Option<Word>,
 }
 
 /// An interest and when it was last shown; it fades with a half-life.
@@ -224,7 +225,7 @@ impl Interest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Device {
     /// The kind of phone or browser, such as `ios`.
-    pub platform: Box<str>,
+    pub platform: Word,
     /// The app that is installed; the default app if absent. In a box because it is rare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<Box<AppId>>,
@@ -233,10 +234,10 @@ pub struct Device {
     pub target: Option<PushTarget>,
     /// BCP 47 language tag; the shopper's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<Box<str>>,
+    pub locale: Option<Word>,
     /// IANA time zone; the shopper's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<Box<str>>,
+    pub time_zone: Option<Word>,
     /// Whether the shopper wants order news on this device rather than on others.
     #[serde(default)]
     pub preferred: bool,
@@ -259,7 +260,7 @@ pub struct Device {
 
 impl Device {
     /// A device that is nowhere yet.
-    pub fn new(platform: impl Into<Box<str>>, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
+    pub fn new(platform: impl Into<Word>, target: Option<PushTarget>, registered_at: Timestamp) -> Device {
         Device {
             platform: platform.into(),
             app: None,
@@ -353,7 +354,7 @@ mod tests {
     fn one_phone_costs_little_memory() {
         let record = size_of::<Shopper>() + size_of::<(DeviceId, Device)>();
         let track = size_of::<(DeviceId, Track)>();
-        assert!(record <= 416, "{record} bytes, besides the texts of ids and tokens");
-        assert!(track <= 144, "{track} bytes");
+        assert!(record <= 296, "{record} bytes, besides the texts of ids and tokens");
+        assert!(track <= 120, "{track} bytes");
     }
 }

@@ -1,46 +1,60 @@
 //! Instants with millisecond precision. The engine never asks what time it is: time is an argument.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZero, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An instant, in milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+/// An instant, to the millisecond.
+///
+/// Kept as milliseconds since year 1, counted from one, so that an optional one takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZero<u64>);
+
+/// The millisecond before year 1, as milliseconds since the Unix epoch.
+const BEFORE: i64 = -62_135_596_800_001;
 
 impl Timestamp {
     /// The earliest instant that can be written in RFC 3339 (year 1).
-    pub const MIN: Timestamp = Timestamp(-62_135_596_800_000);
+    pub const MIN: Timestamp = Timestamp::at(BEFORE + 1);
     /// The latest instant that can be written in RFC 3339 with any offset (9999-12-30T22:00:00Z).
-    pub const MAX: Timestamp = Timestamp(253_402_207_200_000);
+    pub const MAX: Timestamp = Timestamp::at(253_402_207_200_000);
 
     /// Milliseconds since the Unix epoch; values outside `MIN..=MAX` are clamped.
     pub fn from_millis(millis: i64) -> Timestamp {
-        Timestamp(millis.clamp(Self::MIN.0, Self::MAX.0))
+        Timestamp::at(millis).min(Timestamp::MAX)
     }
 
     /// Milliseconds since the Unix epoch.
-    pub fn as_millis(self) -> i64 {
-        self.0
+    pub const fn as_millis(self) -> i64 {
+        self.0.get().cast_signed() + BEFORE
+    }
+
+    /// Milliseconds since the Unix epoch; what is before year 1 is its beginning.
+    const fn at(millis: i64) -> Timestamp {
+        let count = millis.saturating_sub(BEFORE);
+        match NonZero::new(count.cast_unsigned()) {
+            Some(count_from_one) if count > 0 => Timestamp(count_from_one),
+            Some(_) | None => Timestamp(NonZero::<u64>::MIN),
+        }
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// This instant moved into the future, saturating at `MAX`.
     #[must_use]
     pub fn plus(self, span: Duration) -> Timestamp {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.0.saturating_add(millis))
+        Timestamp::from_millis(self.as_millis().saturating_add(millis))
     }
 
     /// This instant moved into the past, saturating at `MIN`.
     #[must_use]
     pub fn minus(self, span: Duration) -> Timestamp {
         let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.0.saturating_sub(millis))
+        Timestamp::from_millis(self.as_millis().saturating_sub(millis))
     }
 
     /// The wall-clock reading in a time zone.
@@ -49,13 +63,26 @@ impl Timestamp {
     }
 
     fn as_jiff(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or_default()
+        jiff::Timestamp::from_millisecond(self.as_millis()).unwrap_or_default()
+    }
+}
+
+/// The Unix epoch.
+impl Default for Timestamp {
+    fn default() -> Timestamp {
+        Timestamp::at(0)
     }
 }
 
 impl From<jiff::Timestamp> for Timestamp {
     fn from(instant: jiff::Timestamp) -> Timestamp {
         Timestamp::from_millis(instant.as_millisecond())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_millis()).finish()
     }
 }
 
@@ -73,14 +100,18 @@ impl FromStr for Timestamp {
         let instant: jiff::Timestamp = text
             .parse()
             .map_err(|_| format!("{text:?} is not an RFC 3339 time with a zone, such as 2026-11-21T18:30:00Z"))?;
-        let at = Timestamp(instant.as_millisecond());
-        if at < Timestamp::MIN { Err(format!("{text:?} is before year 1")) } else { Ok(at) }
+        let millis = instant.as_millisecond();
+        if millis <= BEFORE { Err(format!("{text:?} is before year 1")) } else { Ok(Timestamp::at(millis)) }
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_i64(self.as_millis())
+        }
     }
 }
 
@@ -177,6 +208,20 @@ mod tests {
         assert_eq!(at.to_string(), "2026-11-21T17:30:00.250Z");
         assert!("2026-11-21T18:30:00".parse::<Timestamp>().is_err(), "a zone is required");
         assert!(serde_json::from_str::<Timestamp>("1700000000").is_err(), "integers are refused");
+    }
+
+    #[test]
+    fn an_optional_one_takes_no_more_room() {
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<Timestamp>());
+        let millis = [i64::MIN, -62_135_596_800_000, -1, 0, 1, 253_402_207_200_000, i64::MAX];
+        let kept = millis.map(|millis| Timestamp::from_millis(millis).as_millis());
+        assert_eq!(kept, millis.map(|it| it.clamp(Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis())));
+        assert!(kept.is_sorted() && millis.map(Timestamp::from_millis).is_sorted());
+        assert_eq!(
+            (Timestamp::default().as_millis(), format!("{:?}", Timestamp::default())),
+            (0, "Timestamp(0)".into())
+        );
+        assert!("0000-12-31T23:59:59.999Z".parse::<Timestamp>().is_err());
     }
 
     #[test]

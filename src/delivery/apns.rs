@@ -331,7 +331,7 @@ mod tests {
     }
 
     fn target(token: &str, topic: &str, environment: ApnsEnvironment) -> Address {
-        Address::Target(PushTarget::Apns { token: token.to_owned(), topic: topic.to_owned(), environment })
+        Address::Target(PushTarget::Apns { token: token.into(), topic: topic.into(), environment })
     }
 
     fn phone() -> Address {

@@ -428,13 +428,13 @@ mod tests {
     }
 
     fn fcm_target() -> Address {
-        Address::Target(PushTarget::Fcm { token: Some("t".to_owned()), fid: None })
+        Address::Target(PushTarget::Fcm { token: Some("t".into()), fid: None })
     }
 
     fn apns_target() -> Address {
         Address::Target(PushTarget::Apns {
-            token: "00ff".to_owned(),
-            topic: "com.example.shop".to_owned(),
+            token: "00ff".into(),
+            topic: "com.example.shop".into(),
             environment: ApnsEnvironment::Production,
         })
     }

@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn target(token: Option<&str>, fid: Option<&str>) -> Address {
-        Address::Target(PushTarget::Fcm { token: token.map(str::to_owned), fid: fid.map(str::to_owned) })
+        Address::Target(PushTarget::Fcm { token: token.map(Into::into), fid: fid.map(Into::into) })
     }
 
     fn by_token() -> Address {

@@ -165,7 +165,7 @@ mod tests {
     use crate::delivery::testing;
 
     fn device(name: usize) -> Address {
-        Address::Target(PushTarget::Fcm { token: Some(format!("token-{name}")), fid: None })
+        Address::Target(PushTarget::Fcm { token: Some(format!("token-{name}").into()), fid: None })
     }
 
     /// Everything that was sent. A message may go if no stretch of time that ends with it saw more than a full bucket and

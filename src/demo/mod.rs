@@ -77,7 +77,7 @@ async fn play(client: &Client, providers: &Sandbox, clock: &Clock, out: &mut imp
     let targets = [
         apns(providers),
         apns(providers),
-        PushTarget::Fcm { token: Some(providers.register_fcm()), fid: None },
+        PushTarget::Fcm { token: Some(providers.register_fcm().into()), fid: None },
         PushTarget::WebPush { subscription: Box::new(providers.register_webpush()) },
     ];
     for (path, body) in journey::registrations(&targets, clock.now()) {
@@ -107,7 +107,7 @@ async fn play(client: &Client, providers: &Sandbox, clock: &Clock, out: &mut imp
 fn apns(providers: &Sandbox) -> PushTarget {
     let topic = "com.example.shop";
     let environment = ApnsEnvironment::Production;
-    PushTarget::Apns { token: providers.register_apns(topic, environment), topic: topic.to_owned(), environment }
+    PushTarget::Apns { token: providers.register_apns(topic, environment).into(), topic: topic.into(), environment }
 }
 
 fn accepted(providers: &Sandbox) -> Vec<Received> {

@@ -174,15 +174,15 @@ impl Shared {
                 let app = self.app(app.as_deref())?;
                 let installed = Installed { topic: &topic, environment, purpose };
                 let token = targets.register_apns(entropy, &app, installed);
-                PushTarget::Apns { token, topic, environment }
+                PushTarget::Apns { token: token.into(), topic: topic.into(), environment }
             }
             NewTarget::Fcm { app, fid: false } => {
                 let token = targets.register_fcm(entropy, &self.app(app.as_deref())?);
-                PushTarget::Fcm { token: Some(token), fid: None }
+                PushTarget::Fcm { token: Some(token.into()), fid: None }
             }
             NewTarget::Fcm { app, fid: true } => {
                 let id = targets.register_fcm_installation(entropy, &self.app(app.as_deref())?);
-                PushTarget::Fcm { token: None, fid: Some(id) }
+                PushTarget::Fcm { token: None, fid: Some(id.into()) }
             }
             NewTarget::WebPush { app, body_bytes_max } => {
                 let (app, limit) = (self.app(app.as_deref())?, body_bytes_max.unwrap_or(target::BODY_BYTES_MAX));

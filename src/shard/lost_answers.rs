@@ -59,7 +59,7 @@ async fn arrive(shards: &Shards, name: &str) -> (ShopperId, DeviceId) {
         shopper: Some(shopper.clone()),
         platform: "android".to_owned(),
         app: None,
-        target: Some(PushTarget::Fcm { token: Some(name.to_owned()), fid: None }),
+        target: Some(PushTarget::Fcm { token: Some(name.into()), fid: None }),
         locale: None,
         time_zone: None,
         consents: None,

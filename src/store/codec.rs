@@ -86,8 +86,8 @@ mod tests {
 
     fn target(bits: &mut Bits) -> PushTarget {
         let environment = bits.one_of(ApnsEnvironment::Production, ApnsEnvironment::Sandbox);
-        let apns = PushTarget::Apns { token: "a0".to_owned(), topic: "com.example".to_owned(), environment };
-        let fcm = PushTarget::Fcm { token: bits.maybe("t".to_owned()), fid: bits.maybe("f".to_owned()) };
+        let apns = PushTarget::Apns { token: "a0".into(), topic: "com.example".into(), environment };
+        let fcm = PushTarget::Fcm { token: bits.maybe("t".into()), fid: bits.maybe("f".into()) };
         let keys = SubscriptionKeys { p256dh: "BA".to_owned(), auth: "_-".to_owned() };
         let endpoint = "https://push.example/1".to_owned();
         let subscription = Subscription { endpoint, expiration_time: bits.maybe(-5), keys };

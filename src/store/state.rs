@@ -1,5 +1,7 @@
 //! The shoppers in memory, with what can be derived from them: directories and wake times. Shared by the engines that
 //! are their shoppers' only writer. It does no I/O and decides nothing about durability.
+//!
+//! There may be millions of shoppers, so each byte here counts.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use parvis_engine::{
-    id::{DeviceId, OrderId, ShopperId},
+    id::{DeviceId, OrderId, ShopperId, stable_hash},
     per_device::PerDevice,
     shopper::{Shopper, Track},
     time::Timestamp,
@@ -26,8 +28,9 @@ const SHARDS: usize = 64;
 /// Everything about shoppers that is answered without I/O.
 #[derive(Debug)]
 pub(super) struct State {
-    shards: Vec<RwLock<HashMap<ShopperId, Held>>>,
-    devices: RwLock<HashMap<DeviceId, ShopperId>>,
+    /// In boxes, because a third to a half of the places in a table are empty.
+    shards: Vec<RwLock<HashMap<ShopperId, Box<Held>>>>,
+    devices: Vec<RwLock<HashMap<DeviceId, ShopperId>>>,
     orders: RwLock<HashMap<OrderId, ShopperId>>,
     wakes: Mutex<BTreeSet<(Timestamp, ShopperId)>>,
     wakes_changed: watch::Sender<u64>,
@@ -75,7 +78,7 @@ impl State {
     pub(super) fn new() -> State {
         State {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            devices: RwLock::default(),
+            devices: (0..SHARDS).map(|_| RwLock::default()).collect(),
             orders: RwLock::default(),
             wakes: Mutex::default(),
             wakes_changed: watch::Sender::new(0),
@@ -154,7 +157,7 @@ impl State {
             None if version == 0 && !tracks.is_empty() => {
                 let shopper = Arc::new(Shopper::new(id.clone()));
                 let held = Held { version, shopper, tracks, wake: None, origin: Origin::default() };
-                shard.insert(id.clone(), held);
+                shard.insert(id.clone(), Box::new(held));
             }
             None => {}
         }
@@ -164,7 +167,7 @@ impl State {
     pub(super) fn put(&self, put: Put) -> Origin {
         let Put { version, shopper, tracks, wake, origin } = put;
         let id = shopper.id.clone();
-        let held = Held { version, shopper: shopper.clone(), tracks, wake, origin };
+        let held = Box::new(Held { version, shopper: shopper.clone(), tracks, wake, origin });
         let old = self.shard(&id).write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held);
         if old.as_ref().is_none_or(|old| old.version == 0) {
             self.shoppers.fetch_add(1, Ordering::Relaxed);
@@ -196,7 +199,7 @@ impl State {
     }
 
     pub(super) fn owner(&self, device: &DeviceId) -> Option<ShopperId> {
-        self.devices.read().unwrap_or_else(PoisonError::into_inner).get(device).cloned()
+        self.devices_like(device).read().unwrap_or_else(PoisonError::into_inner).get(device).cloned()
     }
 
     pub(super) fn order_owner(&self, order: &OrderId) -> Option<ShopperId> {
@@ -239,19 +242,35 @@ impl State {
         }
     }
 
-    fn shard(&self, id: &ShopperId) -> &RwLock<HashMap<ShopperId, Held>> {
+    fn shard(&self, id: &ShopperId) -> &RwLock<HashMap<ShopperId, Box<Held>>> {
         &self.shards[id.stable_hash() as usize % SHARDS]
     }
 
+    fn devices_like(&self, device: &DeviceId) -> &RwLock<HashMap<DeviceId, ShopperId>> {
+        &self.devices[stable_hash(&[device.as_str()]) as usize % SHARDS]
+    }
+
     fn index(&self, id: &ShopperId, before: Option<&Shopper>, after: Option<&Shopper>) {
-        let devices = |shopper: &Shopper| shopper.devices.keys().cloned().collect::<Vec<_>>();
+        let lacks = |shopper: Option<&Shopper>, device: &DeviceId| {
+            shopper.is_none_or(|shopper| !shopper.devices.contains_key(device))
+        };
         // A device passes from shopper to shopper, and the store sees to it that only one has it.
-        let (had, has) = (before.map(devices).unwrap_or_default(), after.map(devices).unwrap_or_default());
-        reindex(&self.devices, id, (&had, &has), |_| true);
-        let orders = |shopper: &Shopper| shopper.orders.keys().cloned().collect::<Vec<_>>();
+        for device in before.into_iter().flat_map(|it| it.devices.keys()).filter(|it| lacks(after, it)) {
+            leave(self.devices_like(device), device, id);
+        }
+        for device in after.into_iter().flat_map(|it| it.devices.keys()).filter(|it| lacks(before, it)) {
+            enter(self.devices_like(device), device, id, |_| true);
+        }
+        let lacks = |shopper: Option<&Shopper>, order: &OrderId| {
+            shopper.is_none_or(|shopper| !shopper.orders.contains_key(order))
+        };
         // An order that two shoppers have leads to the same one whoever was first, and after a restart.
-        let (had, has) = (before.map(orders).unwrap_or_default(), after.map(orders).unwrap_or_default());
-        reindex(&self.orders, id, (&had, &has), |owner| id < owner);
+        for order in before.into_iter().flat_map(|it| it.orders.keys()).filter(|it| lacks(after, it)) {
+            leave(&self.orders, order, id);
+        }
+        for order in after.into_iter().flat_map(|it| it.orders.keys()).filter(|it| lacks(before, it)) {
+            enter(&self.orders, order, id, |owner| id < owner);
+        }
     }
 
     fn set_wake(&self, id: &ShopperId, before: Option<Timestamp>, after: Option<Timestamp>) {
@@ -278,25 +297,34 @@ fn keeps(change: &Change, device: &DeviceId) -> bool {
     }
 }
 
-/// Brings a directory up to date; both lists are sorted. An entry that has passed to another shopper in the same commit stays with them.
-fn reindex<K: Clone + Hash + Ord>(
+/// Takes an entry out of a directory, unless it has passed to another shopper in the same commit.
+fn leave<K: Hash + Eq>(directory: &RwLock<HashMap<K, ShopperId>>, key: &K, id: &ShopperId) {
+    let mut directory = directory.write().unwrap_or_else(PoisonError::into_inner);
+    if directory.get(key) == Some(id) {
+        directory.remove(key);
+    }
+}
+
+fn enter<K: Clone + Hash + Eq>(
     directory: &RwLock<HashMap<K, ShopperId>>,
+    key: &K,
     id: &ShopperId,
-    (before, after): (&[K], &[K]),
     displaces: impl Fn(&ShopperId) -> bool,
 ) {
-    if before == after {
-        return;
-    }
     let mut directory = directory.write().unwrap_or_else(PoisonError::into_inner);
-    for key in before.iter().filter(|key| after.binary_search(key).is_err()) {
-        if directory.get(key) == Some(id) {
-            directory.remove(key);
-        }
+    if directory.get(key).is_none_or(displaces) {
+        directory.insert(key.clone(), id.clone());
     }
-    for key in after.iter().filter(|key| before.binary_search(key).is_err()) {
-        if directory.get(key).is_none_or(&displaces) {
-            directory.insert(key.clone(), id.clone());
-        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside the shopper itself, whose size the engine watches.
+    #[test]
+    fn a_shopper_who_is_held_costs_little_memory() {
+        assert!(size_of::<Held>() <= 64);
+        assert!(size_of::<(DeviceId, ShopperId)>() <= 16 && size_of::<(ShopperId, Box<Held>)>() <= 16);
     }
 }

@@ -41,10 +41,11 @@ pub(super) fn check(address: &Address) -> Result<(), (&'static str, String)> {
 pub(super) fn stand_in(address: &Address) -> ShopperId {
     let (kind, parts) = match address {
         Address::Target(PushTarget::Apns { token, topic, environment }) => {
-            ("apns", [token.to_ascii_lowercase(), topic.clone(), name(*environment).to_owned()])
+            ("apns", [token.to_ascii_lowercase(), topic.to_string(), name(*environment).to_owned()])
         }
         Address::Target(PushTarget::Fcm { token, fid }) => {
-            ("fcm", [token.clone().unwrap_or_default(), fid.clone().unwrap_or_default(), String::new()])
+            let text = |text: &Option<_>| text.as_ref().map_or_else(String::new, ToString::to_string);
+            ("fcm", [text(token), text(fid), String::new()])
         }
         Address::Target(PushTarget::WebPush { subscription }) => {
             ("webpush", [subscription.endpoint.clone(), String::new(), String::new()])
@@ -96,12 +97,8 @@ mod tests {
     #[test]
     fn a_stand_in_is_the_same_for_the_same_address_and_tells_nothing() {
         let apns = |token: &str| {
-            let topic = "com.example.shop".to_owned();
-            Address::Target(PushTarget::Apns {
-                token: token.to_owned(),
-                topic,
-                environment: ApnsEnvironment::Production,
-            })
+            let topic = "com.example.shop".into();
+            Address::Target(PushTarget::Apns { token: token.into(), topic, environment: ApnsEnvironment::Production })
         };
         let id = stand_in(&apns("00FF"));
         assert!(id.is_anonymous() && !id.as_str().to_lowercase().contains("00ff"));

@@ -167,7 +167,7 @@ mod tests {
         let yes = Consent { granted: true, at: at(0), text: None };
         shopper.profile.consents.orders = Some(yes);
         for (id, preferred, registered) in devices {
-            let target = PushTarget::Fcm { token: Some(format!("token-{id}")), fid: None };
+            let target = PushTarget::Fcm { token: Some(format!("token-{id}").into()), fid: None };
             let mut device = Device::new("android", Some(target), at(*registered));
             device.preferred = *preferred;
             shopper.devices.insert(id.parse().expect("an id"), device);

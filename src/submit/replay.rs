@@ -99,7 +99,7 @@ mod tests {
     }
 
     fn fcm(token: &str) -> PushTarget {
-        PushTarget::Fcm { token: Some(token.to_owned()), fid: None }
+        PushTarget::Fcm { token: Some(token.into()), fid: None }
     }
 
     fn life(recipient: Recipient, end: Option<Milestone>) -> Life {
@@ -153,8 +153,8 @@ mod tests {
         let mut moved = shopper();
         let device_now = moved.devices.get_mut("d").expect("there");
         device_now.target = Some(PushTarget::Apns {
-            token: "00".repeat(32),
-            topic: "com.example".to_owned(),
+            token: "00".repeat(32).into(),
+            topic: "com.example".into(),
             environment: Default::default(),
         });
         let dead = life(device(), Some(Milestone::Dead));

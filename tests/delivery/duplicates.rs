@@ -12,7 +12,7 @@ use crate::rig::{Rig, hurried};
 
 fn token(address: &Address) -> String {
     let Address::Target(PushTarget::Apns { token, .. }) = address else { panic!("a phone") };
-    token.clone()
+    token.to_string()
 }
 
 #[tokio::test]

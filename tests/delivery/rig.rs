@@ -217,8 +217,8 @@ impl Rig {
     /// A phone with an app.
     pub(crate) fn phone(&self, name: &str) -> Address {
         let token = self.service(name).register_apns(TOPIC, ApnsEnvironment::Production);
-        let (topic, environment) = (TOPIC.to_owned(), ApnsEnvironment::Production);
-        Address::Target(PushTarget::Apns { token, topic, environment })
+        let (topic, environment) = (TOPIC.into(), ApnsEnvironment::Production);
+        Address::Target(PushTarget::Apns { token: token.into(), topic, environment })
     }
 
     /// How a service answers for a phone from now on.

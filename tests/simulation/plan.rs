@@ -253,9 +253,9 @@ impl Draft {
         self.targets.insert(token.clone(), (self.number, self.phones[phone].id.clone()));
         match self.phones[phone].channel {
             Channel::Apns => {
-                PushTarget::Apns { token, topic: "example.shop".to_owned(), environment: Default::default() }
+                PushTarget::Apns { token: token.into(), topic: "example.shop".into(), environment: Default::default() }
             }
-            Channel::Fcm => PushTarget::Fcm { token: Some(token), fid: None },
+            Channel::Fcm => PushTarget::Fcm { token: Some(token.into()), fid: None },
             Channel::WebPush => PushTarget::WebPush { subscription: Box::new(browser::subscription(&token)) },
             Channel::Webhook => panic!("no phone has that"),
         }
@@ -293,7 +293,7 @@ impl Draft {
                 let when = if is_first { when } else { when.plus(apart) };
                 let token = format!("tab-{}-{turn}", self.number);
                 self.targets.insert(token.clone(), (self.number, tablet.clone()));
-                let target = PushTarget::Fcm { token: Some(token), fid: None };
+                let target = PushTarget::Fcm { token: Some(token.into()), fid: None };
                 let id = self.person.id.clone();
                 let registration = self.registration(Some(id.clone()), target, when, false);
                 self.does(when, id, Input::Register { device: tablet.clone(), registration });

@@ -198,7 +198,7 @@ pub(crate) fn shopper(id: &str) -> Shopper {
 
 pub(crate) fn with_device(id: &str, device: &str) -> Shopper {
     let mut shopper = shopper(id);
-    let target = PushTarget::Fcm { token: Some("token".to_owned()), fid: None };
+    let target = PushTarget::Fcm { token: Some("token".into()), fid: None };
     let device_state = Device {
         platform: "android".into(),
         app: None,

@@ -215,7 +215,7 @@ mod tests {
 
     fn apns(token: &str) -> PushTarget {
         let (token, topic) = (token.to_owned(), "com.example.shop".to_owned());
-        PushTarget::Apns { token, topic, environment: ApnsEnvironment::Production }
+        PushTarget::Apns { token: token.into(), topic: topic.into(), environment: ApnsEnvironment::Production }
     }
 
     /// A registration of the phone for this shopper, or for nobody.
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn progress_is_for_data_messages_and_begins_anew_with_another_installation() {
-        let fcm = |token: &str| PushTarget::Fcm { token: Some(token.to_owned()), fid: None };
+        let fcm = |token: &str| PushTarget::Fcm { token: Some(token.into()), fid: None };
         let wrong = registration(Some("C-1"), apns(&"d0".repeat(32)), true).problems();
         assert_eq!(wrong.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["/progress"]);
         let (settings, mut shopper) = (Settings::default(), Shopper::new("C-1".parse().expect("an id")));

@@ -237,7 +237,7 @@ pub fn target_problems(target: &PushTarget) -> Vec<Problem> {
                 problems.push(Problem::new("", "needs exactly one of token and fid"));
             }
             for (path, text) in [("/token", token), ("/fid", fid)] {
-                let printable = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+                let printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
                 if text.as_ref().is_some_and(|text| text.len() > TOKEN_MAX || !printable(text)) {
                     let message = format!("must be 1 to {TOKEN_MAX} printable ASCII characters");
                     problems.push(Problem::new(path, message));

@@ -198,7 +198,7 @@ fn interests_are_limited_and_the_faintest_goes() {
 fn a_target_goes_only_if_it_is_older_than_the_news() {
     let mut owner = Shopper::clone(&shopper("C-1"));
     let target = owner.devices.get(&phone()).expect("a phone").target.clone().expect("a target");
-    let other = PushTarget::Fcm { token: Some("other".to_owned()), fid: None };
+    let other = PushTarget::Fcm { token: Some("other".into()), fid: None };
     assert!(!remove_target(&mut owner, &phone(), &other, None, at(NOON)), "registered anew with another token");
     assert!(
         !remove_target(&mut owner, &phone(), &target, Some(at(NOON).minus(hours(1))), at(NOON)),

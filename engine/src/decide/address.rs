@@ -45,7 +45,11 @@ fn of_live(shopper: &Shopper, device: &Device, live: &Live) -> Option<Address> {
             });
             let to = |LiveToken { token, .. }: &LiveToken| {
                 let (token, topic) = (token.clone(), format!("{topic}{ACTIVITY_SUFFIX}"));
-                Address::Target(PushTarget::Apns { token, topic, environment: *environment })
+                Address::Target(PushTarget::Apns {
+                    token: token.into(),
+                    topic: topic.into(),
+                    environment: *environment,
+                })
             };
             token.map(to).or_else(plain)
         }

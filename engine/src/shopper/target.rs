@@ -1,8 +1,9 @@
 //! How a push service reaches one installation.
 
+use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 
-use crate::notification::Channel;
+use crate::{notification::Channel, word::Word};
 
 /// What the topic of an APNs target ends with whose token is a Live Activity's, or begins one; before it stands the app's
 /// bundle id. Source: Apple, "Starting and updating Live Activities with ActivityKit push notifications".
@@ -15,9 +16,9 @@ pub enum PushTarget {
     /// Apple Push Notification service.
     Apns {
         /// Device token, hexadecimal.
-        token: String,
+        token: ArcStr,
         /// The app's bundle id.
-        topic: String,
+        topic: Word,
         /// Which of Apple's two environments issued the token.
         #[serde(default)]
         environment: ApnsEnvironment,
@@ -26,10 +27,10 @@ pub enum PushTarget {
     Fcm {
         /// Registration token.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        token: Option<String>,
+        token: Option<ArcStr>,
         /// Firebase installation id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        fid: Option<String>,
+        fid: Option<ArcStr>,
     },
     /// A browser's subscription.
     WebPush {

@@ -110,7 +110,7 @@ impl Walk {
         let yes = Some(Consent { granted: true, at: at(0.0), text: None });
         shopper.profile.consents.location.clone_from(&yes);
         shopper.profile.consents.offers = yes;
-        let target = PushTarget::Fcm { token: Some("t".to_owned()), fid: None };
+        let target = PushTarget::Fcm { token: Some("t".into()), fid: None };
         shopper.devices.insert(name("phone"), Device::new("android", Some(target), at(0.0)));
         shopper.devices.insert(name("tag"), Device::new("tag", None, at(0.0)));
         Walk {

@@ -1,6 +1,16 @@
 //! The shopper log: read whole at start, and cleaned from its oldest row on, a little with every transaction.
 
-use parvis_engine::id::ShopperId;
+use std::{
+    num::NonZero,
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use parvis_engine::id::{ShopperId, stable_hash};
 use redb::{ReadTransaction, ReadableTable};
 
 use super::{
@@ -19,20 +29,71 @@ const WASTE_MIN_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 4 << 20 };
 /// What one transaction may clean, whatever it writes itself.
 const STEP_BYTES: u64 = 256 << 10;
 
-/// Reads every shopper's newest record into memory.
+/// A row on its way to the readers.
+type Row = (u64, Arc<[u8]>);
+/// How many rows wait for a reader at most; a row may have megabytes.
+const ROWS_WAITING: usize = 4;
+/// More would only wait for the one that reads the file.
+const READERS_MAX: usize = 16;
+
+/// Reads every shopper's newest record into memory, on all cores: each reader looks for its own shoppers in all rows.
 pub(super) fn recover(transaction: &ReadTransaction, volatile: &Volatile) -> Result<Extent, Error> {
-    let mut extent = Extent::default();
+    let readers = thread::available_parallelism().map_or(1, NonZero::get).min(READERS_MAX);
+    recover_with(readers, transaction, volatile)
+}
+
+/// The same with a number of readers, which changes nothing.
+pub(super) fn recover_with(
+    readers: usize,
+    transaction: &ReadTransaction,
+    volatile: &Volatile,
+) -> Result<Extent, Error> {
+    thread::scope(|scope| {
+        let start = |reader| {
+            let (rows, waiting) = sync_channel(ROWS_WAITING);
+            (rows, scope.spawn(move || recover_share(reader, readers as u64, &waiting, volatile)))
+        };
+        let (rows, shares): (Vec<_>, Vec<_>) = (0..readers as u64).map(start).unzip();
+        let total = read_rows(transaction, &rows);
+        drop(rows);
+        let shares: Vec<_> =
+            shares.into_iter().map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic))).collect();
+        let mut extent = Extent { total: total?, ..Extent::default() };
+        for share in shares {
+            extent.live += share?;
+        }
+        Ok(extent)
+    })
+}
+
+/// Hands every row to every reader, the newest first, until one gives up. Gives the bytes of the rows.
+fn read_rows(transaction: &ReadTransaction, readers: &[SyncSender<Row>]) -> Result<u64, Error> {
+    let mut total = 0;
     let log = transaction.open_table(tables::LOG)?;
-    // Newest first: the first record of a shopper that is met is the one that counts.
     for entry in log.range::<u64>(..)?.rev() {
         let (row, bytes) = entry?;
-        let (row, bytes) = (row.value(), bytes.value());
-        extent.total += bytes.len() as u64;
-        for frame in Frame::read_all(row, bytes)?.iter().rev() {
-            extent.live += recover_one(row, frame, volatile)?;
+        let bytes: Arc<[u8]> = bytes.value().into();
+        total += bytes.len() as u64;
+        if readers.iter().any(|reader| reader.send((row.value(), bytes.clone())).is_err()) {
+            break;
         }
     }
-    Ok(extent)
+    Ok(total)
+}
+
+/// Takes in the shoppers of one reader. Gives the bytes of the records that count.
+fn recover_share(reader: u64, readers: u64, rows: &Receiver<Row>, volatile: &Volatile) -> Result<u64, Error> {
+    let mut live = 0;
+    for (row, bytes) in rows {
+        // Newest first: the first record of a shopper that is met is the one that counts.
+        for frame in Frame::read_all(row, &bytes)?.iter().rev() {
+            // Other bits than those that choose the shard, so that all readers have shoppers of all shards.
+            if (stable_hash(&[frame.id]) >> 32) % readers == reader {
+                live += recover_one(row, frame, volatile)?;
+            }
+        }
+    }
+    Ok(live)
 }
 
 fn recover_one(row: u64, frame: &Frame<'_>, volatile: &Volatile) -> Result<u64, Error> {

@@ -17,7 +17,7 @@ use parvis_engine::{
 
 use self::disk::{Damage, Disk, Fault};
 use super::*;
-use crate::store::Change;
+use crate::store::{Change, state::State};
 
 fn start(disk: &Disk) -> Result<Embedded, Error> {
     start_with(disk, 8)
@@ -65,6 +65,33 @@ async fn a_panic_of_the_writer_leaves_nobody_waiting() {
     }
     assert_eq!(version(&store).await, 4, "what is known is still answered");
     assert!(store.close().await.is_err());
+}
+
+#[tokio::test]
+async fn any_number_of_readers_finds_what_was_written() {
+    let store = begin(&Disk::new());
+    for n in 0..120 {
+        load::step(&store, n).await.expect("is taken");
+    }
+    let seen = |state: &State| {
+        let all = state.all();
+        let devices = all.iter().flat_map(|(_, _, shopper)| shopper.devices.keys());
+        let orders = all.iter().flat_map(|(_, _, shopper)| shopper.orders.keys());
+        let owners: Vec<_> = devices.map(|id| state.owner(id)).chain(orders.map(|id| state.order_owner(id))).collect();
+        format!("{all:?} {owners:?} {:?}", state.due_wakes(Timestamp::MAX, 100))
+    };
+    let extents = [1, 2, 3, 7].map(|readers| {
+        let read = store.file.read(|transaction| {
+            let volatile = Volatile::new();
+            index(transaction, &volatile)?;
+            let extent = log::recover_with(readers, transaction, &volatile)?;
+            assert_eq!(seen(&volatile.state), seen(&store.volatile.state), "{readers} readers");
+            Ok(extent)
+        });
+        read.expect("is read")
+    });
+    assert!(extents[0].total > extents[0].live, "some records are worthless");
+    assert!(extents.iter().all(|extent| *extent == extents[0]));
 }
 
 fn message() -> Notification {

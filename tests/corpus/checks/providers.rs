@@ -287,11 +287,11 @@ const KEY_FILE: &str = "[[key]]\nname = \"a\"\n\
 
 fn apns_target() -> PushTarget {
     let topic = "com.shop".to_owned();
-    PushTarget::Apns { token: "ab".repeat(32), topic, environment: ApnsEnvironment::Production }
+    PushTarget::Apns { token: "ab".repeat(32).into(), topic: topic.into(), environment: ApnsEnvironment::Production }
 }
 
 fn fcm_target() -> PushTarget {
-    PushTarget::Fcm { token: Some("t".to_owned()), fid: None }
+    PushTarget::Fcm { token: Some("t".into()), fid: None }
 }
 
 fn browser() -> PushTarget {

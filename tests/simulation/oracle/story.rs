@@ -248,8 +248,8 @@ impl<'a> Story<'a> {
 /// The name of a target at its push service.
 pub(super) fn token(target: Option<&PushTarget>) -> String {
     match target {
-        Some(PushTarget::Apns { token, .. }) => token.clone(),
-        Some(PushTarget::Fcm { token, .. }) => token.clone().unwrap_or_default(),
+        Some(PushTarget::Apns { token, .. }) => token.to_string(),
+        Some(PushTarget::Fcm { token, .. }) => token.as_deref().unwrap_or_default().to_owned(),
         Some(PushTarget::WebPush { subscription }) => {
             subscription.endpoint.rsplit('/').next().unwrap_or_default().to_owned()
         }

@@ -29,12 +29,12 @@ fn phone() -> DeviceId {
 }
 
 fn apns(token: &str) -> PushTarget {
-    PushTarget::Apns { token: token.to_owned(), topic: TOPIC.to_owned(), environment: ApnsEnvironment::Sandbox }
+    PushTarget::Apns { token: token.into(), topic: TOPIC.into(), environment: ApnsEnvironment::Sandbox }
 }
 
 fn live_target(token: &str) -> PushTarget {
     let topic = format!("{TOPIC}.push-type.liveactivity");
-    PushTarget::Apns { token: token.to_owned(), topic, environment: ApnsEnvironment::Sandbox }
+    PushTarget::Apns { token: token.into(), topic: topic.into(), environment: ApnsEnvironment::Sandbox }
 }
 
 fn token(token: &str) -> Token {

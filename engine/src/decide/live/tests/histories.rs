@@ -99,7 +99,7 @@ impl Play {
         let Some(Address::Target(PushTarget::Apns { token, topic, .. })) = address(&self.shopper, message) else {
             return;
         };
-        if topic == TOPIC {
+        if *topic == *TOPIC {
             assert!(message.content().is_some(), "a plain message has words");
             self.phone.words.push(message.id);
             return;
