@@ -29,13 +29,13 @@ pub fn observe(
     world: &World,
     work: &mut Work,
     device: &DeviceId,
-    raw: Vec<Observation>,
+    raw: &[Observation],
     now: Timestamp,
 ) -> (Observed, Decided) {
     let mut observed = Observed::new(raw.len());
     for (index, raw) in by_time(raw) {
         let until = raw.at();
-        let movement = normalise::observation(world, device, raw, now).and_then(|trusted| {
+        let movement = normalise::observation(world, device, raw.clone(), now).and_then(|trusted| {
             observed.transitions.extend(work.matched(device, |it| matching::elapsed(world, it, until, now)));
             track::movement(world, work.track(device), trusted)
         });
@@ -97,8 +97,8 @@ pub async fn deliver(lane: &Lane, leased: &Leased) -> Verdict {
     Verdict::Tried(retry::next(outcome, attempt, &lane.patience(), lane.tools.entropy.unit()))
 }
 
-fn by_time(raw: Vec<Observation>) -> Vec<(usize, Observation)> {
-    let mut ordered: Vec<_> = raw.into_iter().enumerate().collect();
+fn by_time(raw: &[Observation]) -> Vec<(usize, &Observation)> {
+    let mut ordered: Vec<_> = raw.iter().enumerate().collect();
     ordered.sort_by_key(|(_, observation)| observation.at());
     ordered
 }

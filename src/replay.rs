@@ -165,8 +165,13 @@ impl<'a, W: Write> Replay<'a, W> {
         played.now = played.now.max(line.observation.at());
         self.newest = self.newest.max(played.now);
         played.work.budgets = std::mem::take(&mut self.budgets);
-        let (observed, decided) =
-            pipeline::observe(self.world, &mut played.work, &line.device, vec![line.observation], played.now);
+        let (observed, decided) = pipeline::observe(
+            self.world,
+            &mut played.work,
+            &line.device,
+            std::slice::from_ref(&line.observation),
+            played.now,
+        );
         self.budgets = std::mem::take(&mut played.work.budgets);
         for result in &observed.results {
             let name = result.as_ref().map_or_else(|rejected| rejected.reason.name(), |()| "accepted");

@@ -9,6 +9,7 @@ mod lost_answers;
 mod work;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     batch::{Batch, nobody},
-    inbox::{Inbox, Job, Refusal, Shards},
+    inbox::{Answers, Inbox, Job, Refusal, Reply, Shards},
     work::Work,
 };
 use crate::{
@@ -305,8 +306,7 @@ impl Shard {
             if matches!(committed, Committed::Conflict(shoppers) if shoppers.contains(&job.shopper)) {
                 again.push(job);
             } else {
-                // Whoever asked may have gone; what was decided stands.
-                let _ = job.reply.send(Ok(answer));
+                job.reply.send(Ok(answer));
             }
         }
         again
@@ -316,10 +316,9 @@ impl Shard {
         let Tools { store, catalog, clock, .. } = &self.tools;
         let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
         let owners = if devices.is_empty() { Vec::new() } else { store.owners(&devices).await? };
-        let mut ids: Vec<ShopperId> = jobs.iter().map(|job| job.shopper.clone()).collect();
-        ids.extend(owners.iter().flatten().cloned());
-        ids.sort_unstable();
-        ids.dedup();
+        let mut known = HashSet::with_capacity(jobs.len());
+        let shoppers = jobs.iter().map(|job| &job.shopper).chain(owners.iter().flatten());
+        let ids: Vec<ShopperId> = shoppers.filter(|id| known.insert(*id)).cloned().collect();
         let records = store.load(&ids).await?;
         let owners = devices.into_iter().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
         Ok(Batch::new(catalog.world(), records, owners.collect(), self.budgets.clone(), clock.now()))
@@ -340,7 +339,7 @@ impl Shard {
                 Some(why) => {
                     tracing::error!("an input is refused, and an operator is needed: {why}");
                     let told = "what is stored of this shopper can't be read; an operator is needed".to_owned();
-                    let _ = job.reply.send(Err(Refusal::Unavailable(told)));
+                    job.reply.send(Err(Refusal::Unavailable(told)));
                 }
             }
         }
@@ -392,7 +391,6 @@ mod tests {
         world,
     };
     use serde_json::json;
-    use tokio::sync::oneshot;
 
     use super::*;
     use crate::{
@@ -426,7 +424,7 @@ mod tests {
         };
         let device = format!("phone-{number}").parse().expect("an id");
         let input = Input::Observed { device, observations: vec![Observation::Fix(fix)] };
-        Job { shopper: format!("C-{number}").parse().expect("an id"), input, reply: oneshot::channel().0 }
+        Job { shopper: format!("C-{number}").parse().expect("an id"), input, reply: Reply::alone().0 }
     }
 
     /// A campaign of three messages, a store that knows ten people, and one shard.
@@ -500,11 +498,11 @@ mod tests {
         let (memory, shard) = shop().await;
         memory.faults().spoil("C-1".parse().expect("an id"));
         let mut jobs: Vec<Job> = (0..3).map(enters).collect();
-        let (reply, mut refused) = oneshot::channel();
+        let (reply, refused) = Reply::alone();
         jobs[1].reply = reply;
         let mut batch = shard.load(&mut jobs).await;
         assert_eq!(jobs.iter().map(|job| job.shopper.as_str()).collect::<Vec<_>>(), ["C-0", "C-2"]);
-        assert!(matches!(refused.try_recv(), Ok(Err(Refusal::Unavailable(_)))));
+        assert!(matches!(refused.one().await, Err(Refusal::Unavailable(_))));
         assert_eq!(batch.decide(&jobs).len(), 2);
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn part(scale: &Scale) {
 fn step(world: &World, phone: &mut Phone, record: &mut Record, now: Timestamp) {
     let mut work = Work::new(record.clone());
     let fix = vec![Observation::Fix(phone.next(now))];
-    let (observed, decided) = observe(world, &mut work, &phone.id, fix, now);
+    let (observed, decided) = observe(world, &mut work, &phone.id, &fix, now);
     assert_eq!(observed.transitions.len(), usize::from(phone.walk == Walk::Border));
     work.decided(decided, &observed.transitions, now);
     let Some(change) = work.change(world) else { return };

@@ -165,14 +165,14 @@ async fn stream(services: &Services, caller: &Caller, request: Request) -> Resul
         let Some(piece) = piece else { break };
         lines.push(&piece);
         while let Some(line) = lines.next_line() {
-            part.read(caller, &line);
+            part.read(caller, line);
             if part.batch.reports.len() + part.batch.rejected.len() >= services.config.lines_at_once {
                 part.hand_on(services, caller, &mut answer).await?;
             }
         }
     }
     if let Some(line) = lines.last_line() {
-        part.read(caller, &line);
+        part.read(caller, line);
     }
     part.hand_on(services, caller, &mut answer).await?;
     Ok(axum::Json(answer).into_response())
@@ -189,7 +189,7 @@ struct Part {
 }
 
 impl Part {
-    fn read(&mut self, caller: &Caller, line: &Line) {
+    fn read(&mut self, caller: &Caller, line: Line<'_>) {
         let index = self.next;
         self.next += 1;
         let read = match line {

@@ -14,9 +14,6 @@ pub mod scanners;
 pub mod sightings;
 pub mod transistorsoft;
 
-use std::collections::BTreeMap;
-
-use futures_util::{StreamExt, stream};
 use parvis_engine::{
     id::{DeviceId, ShopperId},
     matching::Transition,
@@ -95,8 +92,9 @@ pub enum Cause {
     Store(store::Error),
 }
 
-/// Devices of one request that are asked about at the same time.
-const ASKED_AT_ONCE: usize = 64;
+/// Devices of one request that are asked about at the same time: enough that few waits are left, and few enough that an
+/// inbox has room for a hundred requests.
+const ASKED_AT_ONCE: usize = 256;
 
 /// Hands a batch to the owners of its shoppers and waits until it is durable.
 ///
@@ -133,79 +131,115 @@ struct Handed {
 
 async fn hand_on(shards: &Shards, store: &dyn Store, batch: Batch) -> Result<Handed, store::Error> {
     let mut taken = Taken { rejected: batch.rejected, ..Taken::default() };
-    let mut by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)> = BTreeMap::new();
-    for report in batch.reports {
-        let (places, observations) = by_device.entry(report.device).or_default();
-        places.push(report.index);
-        observations.push(report.observation);
-    }
-    let only_one = by_device.len() == 1;
-    let (owned, strangers) = owned(store, by_device).await?;
-    let asked = stream::iter(owned).map(|group| ask(shards, store, group)).buffered(ASKED_AT_ONCE);
-    let mut answers = std::pin::pin!(asked);
+    let mut reports: Vec<&Report> = batch.reports.iter().collect();
+    // Stable: what one device reports stays in the order in which it came.
+    reports.sort_by(|one, other| one.device.cmp(&other.device));
+    let by_device: Vec<&[&Report]> = reports.chunk_by(|one, other| one.device == other.device).collect();
+    let (owned, strangers) = owned(store, &by_device).await?;
     let mut refusal = None;
-    while let Some((places, answer)) = answers.next().await {
-        match answer {
-            Ok(observed) => note(&mut taken, &places, observed),
-            Err(error) => refusal = Some(error),
+    for groups in owned.chunks(ASKED_AT_ONCE.min(shards.at_once())) {
+        refusal = ask(shards, store, groups, &mut taken).await.err();
+        if refusal.is_some() {
+            break;
         }
     }
-    if !only_one {
+    if by_device.len() != 1 {
         taken.safe_radius_m = None;
     }
     Ok(Handed { taken, strangers, refusal })
 }
 
-struct Group {
+/// What one device reports, and whose it is.
+struct Group<'b> {
     shopper: ShopperId,
-    device: DeviceId,
-    places: Vec<usize>,
-    observations: Vec<Observation>,
+    reports: &'b [&'b Report],
+}
+
+impl Group<'_> {
+    fn device(&self) -> &DeviceId {
+        &self.reports[0].device
+    }
+
+    fn input(&self) -> (ShopperId, Input) {
+        let observations = self.reports.iter().map(|report| report.observation.clone()).collect();
+        (self.shopper.clone(), Input::Observed { device: self.device().clone(), observations })
+    }
 }
 
 type Strangers = Vec<(DeviceId, Vec<usize>)>;
 
-async fn owned(
+async fn owned<'b>(
     store: &dyn Store,
-    by_device: BTreeMap<DeviceId, (Vec<usize>, Vec<Observation>)>,
-) -> Result<(Vec<Group>, Strangers), store::Error> {
-    let devices: Vec<DeviceId> = by_device.keys().cloned().collect();
-    if devices.is_empty() {
+    by_device: &[&'b [&'b Report]],
+) -> Result<(Vec<Group<'b>>, Strangers), store::Error> {
+    if by_device.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
+    let devices: Vec<DeviceId> = by_device.iter().map(|reports| reports[0].device.clone()).collect();
     let owners = store.owners(&devices).await?;
     let (mut groups, mut strangers) = (Vec::with_capacity(devices.len()), Vec::new());
-    for ((device, (places, observations)), owner) in by_device.into_iter().zip(owners) {
+    for ((device, reports), owner) in devices.into_iter().zip(by_device).zip(owners) {
         match owner {
-            Some(shopper) => groups.push(Group { shopper, device, places, observations }),
-            None => strangers.push((device, places)),
+            Some(shopper) => groups.push(Group { shopper, reports }),
+            None => strangers.push((device, reports.iter().map(|report| report.index).collect())),
         }
     }
     Ok((groups, strangers))
 }
 
-async fn ask(shards: &Shards, store: &dyn Store, group: Group) -> (Vec<usize>, Result<Observed, Cause>) {
-    let Group { shopper, device, places, observations } = group;
-    let input = Input::Observed { device: device.clone(), observations };
-    let answer = match observe(shards, &shopper, input.clone()).await {
-        // Registered to somebody else since its owner was looked up: the new one is asked, once.
-        Ok(observed) if is_stranger(&observed) => match owner(store, &device).await {
-            Ok(Some(now)) if now != shopper => observe(shards, &now, input).await,
-            Ok(_) => Ok(observed),
-            Err(error) => Err(Cause::Store(error)),
-        },
-        answer => answer,
-    };
-    (places, answer)
+/// Asks the owners, all at once. Who was registered to somebody else since is asked about once more.
+async fn ask(shards: &Shards, store: &dyn Store, groups: &[Group<'_>], taken: &mut Taken) -> Result<(), Cause> {
+    let mut refusal = None;
+    let mut late = Vec::new();
+    for (group, answer) in groups.iter().zip(observe(shards, groups).await?) {
+        match answer {
+            Ok(observed) if is_stranger(&observed) => late.push((group, observed)),
+            Ok(observed) => note(taken, group.reports, observed),
+            Err(cause) => refusal = Some(cause),
+        }
+    }
+    if !late.is_empty() {
+        ask_again(shards, store, late, taken).await?;
+    }
+    refusal.map_or(Ok(()), Err)
 }
 
-async fn observe(shards: &Shards, shopper: &ShopperId, input: Input) -> Result<Observed, Cause> {
-    match shards.ask(shopper.clone(), input).await.map_err(Cause::Shard)? {
+async fn ask_again(
+    shards: &Shards,
+    store: &dyn Store,
+    late: Vec<(&Group<'_>, Observed)>,
+    taken: &mut Taken,
+) -> Result<(), Cause> {
+    let devices: Vec<DeviceId> = late.iter().map(|(group, _)| group.device().clone()).collect();
+    let owners = store.owners(&devices).await.map_err(Cause::Store)?;
+    let mut moved = Vec::new();
+    for ((group, observed), owner) in late.into_iter().zip(owners) {
+        match owner {
+            Some(shopper) if shopper != group.shopper => moved.push(Group { shopper, reports: group.reports }),
+            Some(_) | None => note(taken, group.reports, observed),
+        }
+    }
+    let mut refusal = None;
+    for (group, answer) in moved.iter().zip(observe(shards, &moved).await?) {
+        match answer {
+            Ok(observed) => note(taken, group.reports, observed),
+            Err(cause) => refusal = Some(cause),
+        }
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
+async fn observe(
+    shards: &Shards,
+    groups: &[Group<'_>],
+) -> Result<impl Iterator<Item = Result<Observed, Cause>> + use<>, Cause> {
+    let answers = shards.submit_all(groups.iter().map(Group::input).collect()).map_err(Cause::Shard)?;
+    Ok(answers.all().await.map(|answer| match answer.map_err(Cause::Shard)? {
         Answer::Observed(observed) => Ok(observed),
         Answer::Order { .. } | Answer::Live(_) | Answer::Deleted(_) | Answer::Done => {
             Err(Cause::Shard(Refusal::Unavailable("an observation got another input's answer".to_owned())))
         }
-    }
+    }))
 }
 
 fn is_stranger(observed: &Observed) -> bool {
@@ -216,15 +250,11 @@ fn is_stranger(observed: &Observed) -> bool {
     !observed.results.is_empty() && observed.results.iter().all(unknown)
 }
 
-async fn owner(store: &dyn Store, device: &DeviceId) -> Result<Option<ShopperId>, store::Error> {
-    Ok(store.owners(std::slice::from_ref(device)).await?.pop().flatten())
-}
-
-fn note(taken: &mut Taken, places: &[usize], observed: Observed) {
-    for (index, result) in places.iter().zip(observed.results) {
+fn note(taken: &mut Taken, reports: &[&Report], observed: Observed) {
+    for (report, result) in reports.iter().zip(observed.results) {
         match result {
             Ok(()) => taken.accepted += 1,
-            Err(rejected) => taken.rejected.push((*index, rejected)),
+            Err(rejected) => taken.rejected.push((report.index, rejected)),
         }
     }
     taken.transitions.extend(observed.transitions);
@@ -380,18 +410,85 @@ mod tests {
             registered(&store, &new, Some(&device)).await;
             let observed =
                 Observed { results: vec![Err(shard::nobody(&World::default(), &device))], ..Observed::default() };
-            job.reply.send(Ok(Answer::Observed(observed))).expect("waited for");
+            job.reply.send(Ok(Answer::Observed(observed)));
             let job = jobs.recv().await.expect("the new owner is asked");
             assert_eq!(job.shopper, new);
-            job.reply.send(Ok(Answer::Observed(Observed::new(1)))).expect("waited for");
+            job.reply.send(Ok(Answer::Observed(Observed::new(1))));
         };
         let mut batch = Batch::default();
-        let crossing = Crossing { at: Timestamp::default(), region: "shop".parse().expect("an id"), edge: Edge::Enter };
-        batch.note(0, &device, Ok(Observation::Crossing(crossing)));
-        let (shards, reporter) = (Shards::new(vec![inbox]), Reporter::new(&crate::report::Config::default()));
-        let world = World::default();
-        let (taken, ()) = tokio::join!(submit(&shards, &store, &reporter, &world, batch), owner);
+        batch.note(0, &device, Ok(crossing()));
+        let shards = Shards::new(vec![inbox]);
+        let (taken, ()) = tokio::join!(handed(&shards, &store, batch), owner);
         assert_eq!(taken.expect("taken").accepted, 1);
+    }
+
+    fn crossing() -> Observation {
+        let region = "shop".parse().expect("an id");
+        Observation::Crossing(Crossing { at: Timestamp::default(), region, edge: Edge::Enter })
+    }
+
+    /// People with a phone each, and a batch in which every phone speaks twice.
+    async fn crowd(store: &Memory, count: usize) -> Batch {
+        let mut batch = Batch::default();
+        for number in 0..count {
+            let owner = format!("C-{number}").parse().expect("an id");
+            registered(store, &owner, Some(&format!("phone-{number}").parse().expect("an id"))).await;
+        }
+        for index in 0..count * 2 {
+            let device = format!("phone-{}", index % count).parse().expect("an id");
+            batch.note(index, &device, Ok(crossing()));
+        }
+        batch
+    }
+
+    async fn handed(shards: &Shards, store: &Memory, batch: Batch) -> Result<Taken, Refused> {
+        let reporter = Reporter::new(&crate::report::Config::default());
+        submit(shards, store, &reporter, &World::default(), batch).await
+    }
+
+    /// Takes what comes, until nobody can send any more. Gives how many observations that were, job by job.
+    async fn take(mut jobs: tokio::sync::mpsc::Receiver<Job>) -> Vec<usize> {
+        let mut counts = Vec::new();
+        while let Some(job) = jobs.recv().await {
+            let Input::Observed { observations, .. } = &job.input else { panic!("an observation") };
+            counts.push(observations.len());
+            job.reply.send(Ok(Answer::Observed(Observed::new(observations.len()))));
+        }
+        counts
+    }
+
+    #[tokio::test]
+    async fn a_batch_for_more_shoppers_than_an_inbox_holds_is_taken() {
+        let store = Memory::new();
+        let batch = crowd(&store, 7).await;
+        let (inbox, jobs) = tokio::sync::mpsc::channel::<Job>(2);
+        let hand = async |shards: Shards| handed(&shards, &store, batch).await;
+        let (taken, counts) = tokio::join!(hand(Shards::new(vec![inbox])), take(jobs));
+        assert_eq!((taken.expect("taken").accepted, counts), (14, vec![2; 7]));
+    }
+
+    #[tokio::test]
+    async fn of_a_batch_for_a_full_inbox_nothing_is_taken_and_of_one_for_a_dead_one_what_the_others_took() {
+        let store = Memory::new();
+        let batch = crowd(&store, 20).await;
+        let channels = || tokio::sync::mpsc::channel::<Job>(64);
+        let ((full, waiting), (living, mut jobs)) = (channels(), channels());
+        let filling = Shards::new(vec![full.clone()]);
+        let filled: Vec<_> = std::iter::from_fn(|| filling.submit("C-1".parse().ok()?, Input::Wake).ok()).collect();
+        assert_eq!(filled.len(), 64);
+        let refused = handed(&Shards::new(vec![full, living.clone()]), &store, batch.clone()).await;
+        assert_eq!(refused, Err(Refused { cause: Cause::Shard(Refusal::Full), accepted: 0 }));
+        assert!(jobs.try_recv().is_err(), "the other shard was asked nothing");
+        drop(waiting);
+
+        let (dying, mut doomed) = channels();
+        let die = async move { drop(doomed.recv().await) };
+        let hand = async |shards: Shards| handed(&shards, &store, batch).await;
+        let (refused, (), counts) = tokio::join!(hand(Shards::new(vec![dying, living])), die, take(jobs));
+        let refused = refused.expect_err("a part of it is lost");
+        assert!(matches!(refused.cause, Cause::Shard(Refusal::Unavailable(_))), "{refused:?}");
+        assert_eq!(refused.accepted, counts.iter().sum::<usize>() as u64);
+        assert!((2..40).contains(&refused.accepted), "both shards have shoppers");
     }
 
     #[test]

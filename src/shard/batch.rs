@@ -1,6 +1,9 @@
 //! The shoppers of one batch, and what each job means for them. Pure: it may be decided again from the same records.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use parvis_engine::{
     change::{
@@ -29,7 +32,9 @@ pub struct Batch {
     /// What may still be sent of campaigns with a budget, by this shard.
     pub budgets: Budgets,
     world: Arc<World>,
-    works: BTreeMap<ShopperId, Work>,
+    /// None for who was withdrawn.
+    works: Vec<Option<Work>>,
+    places: HashMap<ShopperId, usize>,
     owners: BTreeMap<DeviceId, ShopperId>,
     bonds: Vec<Vec<ShopperId>>,
     now: Timestamp,
@@ -44,24 +49,25 @@ impl Batch {
         budgets: Budgets,
         now: Timestamp,
     ) -> Batch {
-        let works = records.into_iter().map(|record| (record.shopper.id.clone(), Work::new(record))).collect();
-        Batch { budgets, world, works, owners, bonds: Vec::new(), now }
+        let places = records.iter().enumerate().map(|(place, record)| (record.shopper.id.clone(), place)).collect();
+        let works = records.into_iter().map(|record| Some(Work::new(record))).collect();
+        Batch { budgets, world, works, places, owners, bonds: Vec::new(), now }
     }
 
     /// Decides all jobs, in their order.
     pub fn decide(&mut self, jobs: &[Job]) -> Vec<Answer> {
-        jobs.iter().map(|job| self.decide_one(&job.shopper, job.input.clone())).collect()
+        jobs.iter().map(|job| self.decide_one(&job.shopper, &job.input)).collect()
     }
 
     /// Adds what the retailer's own systems are to be told of it.
     pub fn tell(&mut self, webhooks: &Webhooks) {
-        self.works.values_mut().for_each(|work| work.tell(webhooks));
+        self.works.iter_mut().flatten().for_each(|work| work.tell(webhooks));
     }
 
     /// What is to be committed.
     pub fn commit(&self) -> Commit {
         let mut commit = Commit { bonds: self.bonds.clone(), ..Commit::default() };
-        for work in self.works.values() {
+        for work in self.works.iter().flatten() {
             let (outbox, events) = work.results();
             commit.changes.extend(work.change(&self.world));
             commit.outbox.extend_from_slice(outbox);
@@ -73,7 +79,8 @@ impl Batch {
     /// Takes out shoppers of whom nothing was committed; gives what was decided for them of campaigns with a budget.
     pub fn withdraw(&mut self, shoppers: &[ShopperId]) -> Budgets {
         let mut taken = Budgets::new();
-        for work in shoppers.iter().filter_map(|id| self.works.remove(id)) {
+        for place in shoppers.iter().filter_map(|id| self.places.get(id)) {
+            let Some(work) = self.works[*place].take() else { continue };
             for campaign in work.sent().filter(|campaign| self.budgets.contains_key(*campaign)) {
                 *taken.entry(campaign.clone()).or_insert(0) += 1;
             }
@@ -83,7 +90,7 @@ impl Batch {
 
     /// Tells what is now durable.
     pub fn report(self, reporter: &Reporter) {
-        for work in self.works.into_values() {
+        for work in self.works.into_iter().flatten() {
             let (outbox, events) = work.into_results();
             outbox.iter().for_each(|message| reporter.stored(message));
             events.into_iter().for_each(|event| reporter.send(event));
@@ -93,44 +100,44 @@ impl Batch {
     /// Campaigns whose budget was missed, with their totals and how often.
     pub fn dry_budgets(&self) -> BTreeMap<CampaignId, (u64, u64)> {
         let mut dry = BTreeMap::new();
-        for (campaign, total) in self.works.values().flat_map(Work::dry_budgets) {
+        for (campaign, total) in self.works.iter().flatten().flat_map(Work::dry_budgets) {
             dry.entry(campaign.clone()).or_insert((*total, 0)).1 += 1;
         }
         dry
     }
 
-    fn decide_one(&mut self, shopper: &ShopperId, input: Input) -> Answer {
-        let (world, now) = (self.world.clone(), self.now);
+    fn decide_one(&mut self, shopper: &ShopperId, input: &Input) -> Answer {
         if let Input::Register { device, registration } = input {
-            return self.register(shopper, &device, registration);
+            return self.register(shopper, device, registration.clone());
         }
-        let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
+        let (world, now) = (&*self.world, self.now);
+        let work = self.works[self.places[shopper]].as_mut().expect(LOADED);
         std::mem::swap(&mut work.budgets, &mut self.budgets);
         let answer = match input {
             Input::Observed { device, observations } => {
-                Answer::Observed(observed(&world, work, &device, observations, now))
+                Answer::Observed(observed(world, work, device, observations, now))
             }
-            Input::Wake => wake(&world, work, now),
-            Input::Order { order, event } => take_order(&world, work, &order, &event, now),
+            Input::Wake => wake(world, work, now),
+            Input::Order { order, event } => take_order(world, work, order, event, now),
             Input::Profile(profile) => {
-                change::replace_profile(Arc::make_mut(&mut work.shopper), profile);
+                change::replace_profile(Arc::make_mut(&mut work.shopper), profile.clone());
                 work.forget_positions_without_consent();
                 Answer::Done
             }
             Input::Signal(signal) => {
                 let half_life = world.settings.marketing.interest_half_life;
-                work.edit(|shopper| change::signal(shopper, &signal, half_life, now));
+                work.edit(|shopper| change::signal(shopper, signal, half_life, now));
                 Answer::Done
             }
             Input::Deregister { device } => {
-                work.release(&device);
-                Answer::Deleted(work.edit(|shopper| shopper.devices.remove(&device).is_some()))
+                work.release(device);
+                Answer::Deleted(work.edit(|shopper| shopper.devices.remove(device).is_some()))
             }
             Input::Unregistered { device, target, since } => {
-                work.edit(|shopper| change::remove_target(shopper, &device, &target, since, now));
+                work.edit(|shopper| change::remove_target(shopper, device, target, *since, now));
                 Answer::Done
             }
-            Input::Live { device, report } => Answer::Live(take_report(&world, work, &device, &report, now)),
+            Input::Live { device, report } => Answer::Live(take_report(world, work, device, report, now)),
             Input::Erase => Answer::Deleted(work.erase()),
             Input::Register { .. } => Answer::Done,
         };
@@ -141,8 +148,10 @@ impl Batch {
     /// A device comes to its shopper, from whoever owned it before.
     fn register(&mut self, shopper: &ShopperId, device: &DeviceId, registration: Registration) -> Answer {
         let previous = self.owners.get(device).filter(|owner| *owner != shopper);
-        let mut previous = previous.and_then(|owner| self.works.remove(owner));
-        let work = self.works.get_mut(shopper).expect("every shopper of the batch is loaded");
+        let place = previous.and_then(|owner| self.places.get(owner)).copied();
+        // Out of its place while two are changed at once.
+        let mut previous = place.and_then(|place| self.works[place].take());
+        let work = self.works[self.places[shopper]].as_mut().expect(LOADED);
         let before = previous.as_mut().map(|previous| Arc::make_mut(&mut previous.shopper));
         let settings = &self.world.settings.marketing;
         let carried = registration.link.is_some();
@@ -156,10 +165,9 @@ impl Batch {
             work.adopt(device, track);
         }
         work.forget_positions_without_consent();
-        if let Some(previous) = previous {
-            let id = previous.shopper.id.clone();
-            self.bind(shopper, &id);
-            self.works.insert(id, previous);
+        if let (Some(place), Some(previous)) = (place, previous) {
+            self.bind(shopper, &previous.shopper.id);
+            self.works[place] = Some(previous);
         }
         self.owners.insert(device.clone(), shopper.clone());
         Answer::Done
@@ -178,8 +186,10 @@ impl Batch {
     }
 }
 
+const LOADED: &str = "every shopper of the batch is loaded";
+
 /// No device, no consent: no processing.
-fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: Vec<Observation>, now: Timestamp) -> Observed {
+fn observed(world: &World, work: &mut Work, device: &DeviceId, raw: &[Observation], now: Timestamp) -> Observed {
     let refusal = unknown(world, work, device, now).or_else(|| {
         let silent = !work.shopper.profile.consents.allow_location();
         let detail = "the shopper has not consented to the use of locations".to_owned();
@@ -275,10 +285,9 @@ mod tests {
         shopper::{Consent, Device, Profile, Send, Shopper},
         world,
     };
-    use tokio::sync::oneshot;
 
     use super::*;
-    use crate::store::Durable;
+    use crate::{shard::Reply, store::Durable};
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -306,7 +315,7 @@ mod tests {
     }
 
     fn job(input: Input) -> Job {
-        Job { shopper: name("C-1"), input, reply: oneshot::channel().0 }
+        Job { shopper: name("C-1"), input, reply: Reply::alone().0 }
     }
 
     /// The shopper's registration of a device without a push target.
@@ -324,7 +333,7 @@ mod tests {
             link: None,
         };
         let input = Input::Register { device: name(device), registration };
-        Job { shopper: name(shopper), input, reply: oneshot::channel().0 }
+        Job { shopper: name(shopper), input, reply: Reply::alone().0 }
     }
 
     fn fix(second: i64) -> Job {
@@ -427,7 +436,8 @@ mod tests {
         let budgets = Budgets::from([(name("few"), 5)]);
         let mut batch = Batch::new(world(), records.to_vec(), owners, budgets, now);
         batch.decide(&[register("A", "phone")]);
-        assert_eq!(batch.works[&owner].shopper.sends.len(), 1, "it came along");
+        let work = batch.works[batch.places[&owner]].as_ref().expect(LOADED);
+        assert_eq!(work.shopper.sends.len(), 1, "it came along");
         assert_eq!(batch.withdraw(&[owner, id]), Budgets::new());
     }
 

@@ -352,7 +352,7 @@ async fn own(owner: Arc<Owner>, store: Memory, mut jobs: mpsc::Receiver<Job>) {
             }
         };
         owner.done.fetch_add(1, SeqCst);
-        let _ = reply.send(answer);
+        reply.send(answer);
     }
 }
 

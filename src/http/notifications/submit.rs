@@ -152,8 +152,8 @@ struct Reading<'a, 'c> {
 }
 
 impl Reading<'_, '_> {
-    async fn take(&mut self, line: Line) -> Result<(), Problem> {
-        let text = match &line {
+    async fn take(&mut self, line: Line<'_>) -> Result<(), Problem> {
+        let text = match line {
             Line::Text(text) if text.trim_ascii().is_empty() => return Ok(()),
             Line::Text(text) => Some(text),
             Line::TooLong => None,

@@ -149,7 +149,7 @@ fn native_lines(argument: &str, body: &[u8]) -> bool {
     );
     let mut taken = 0;
     for (index, line) in whole.iter().enumerate() {
-        let Line::Text(text) = line else { continue };
+        let Some(text) = line else { continue };
         assert!(text.len() <= LINE_MAX);
         match native::line(index, text) {
             Ok(report) => {
@@ -166,14 +166,21 @@ fn native_lines(argument: &str, body: &[u8]) -> bool {
     taken > 0
 }
 
-fn cut(body: &[u8], piece: usize) -> Vec<Line> {
+/// The lines; none for one that is too long.
+fn cut(body: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
+    let held = |line: Line<'_>| match line {
+        Line::Text(text) => Some(text.to_vec()),
+        Line::TooLong => None,
+    };
     let mut lines = Lines::new(LINE_MAX);
     let mut all = Vec::new();
     for piece in body.chunks(piece) {
         lines.push(piece);
-        all.extend(std::iter::from_fn(|| lines.next_line()));
+        while let Some(line) = lines.next_line() {
+            all.push(held(line));
+        }
     }
-    all.extend(lines.last_line());
+    all.extend(lines.last_line().map(held));
     all
 }
 
