@@ -39,15 +39,24 @@ const OPEN: &str = "PARVIS_BENCH_OPEN";
 struct Scale {
     crowds: [usize; 2],
     span: Duration,
+    changes: usize,
+    /// Committers and the shoppers of each of their commits.
+    shapes: [(usize, usize); 3],
 }
 
-const WHOLE: Scale = Scale { crowds: [100_000, 1_000_000], span: Duration::from_secs(4) };
+const WHOLE: Scale = Scale {
+    crowds: [100_000, 1_000_000],
+    span: Duration::from_secs(4),
+    changes: 200_000,
+    shapes: [(64, 1), (8, 100), (8, 500)],
+};
 
 /// A part's name and what measures it.
 type Part = (&'static str, fn(&Scale));
 
 /// Shows that everything still runs; measures nothing.
-const SMOKE: Scale = Scale { crowds: [100, 2_000], span: Duration::from_millis(20) };
+const SMOKE: Scale =
+    Scale { crowds: [100, 2_000], span: Duration::from_millis(20), changes: 8, shapes: [(2, 1), (1, 2), (2, 2)] };
 
 fn main() {
     if let Ok(path) = std::env::var(OPEN) {
@@ -56,7 +65,7 @@ fn main() {
     // Only `cargo bench` says this.
     let scale = if std::env::args().any(|argument| argument == "--bench") { &WHOLE } else { &SMOKE };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [Part; 2] = [("commits", commits), ("reopen", reopen)];
+    let parts: [Part; 3] = [("commits", commits), ("changes", changes), ("reopen", reopen)];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             part(scale);
@@ -130,6 +139,82 @@ fn raw(folder: &Path, batch: usize, span: Duration) -> Vec<f64> {
         waits.push(asked.elapsed().as_secs_f64() * 1e3);
     }
     waits
+}
+
+/// What a change costs the store beyond the wait: commits that were made before and only have to be taken.
+fn changes(scale: &Scale) {
+    println!(
+        "\n| committers | shoppers a commit | shoppers/s | processor a change | of it the writer's | bytes a change |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|");
+    for (committers, batch) in scale.shapes {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let runtime = Runtime::new().expect("a runtime");
+        let row = runtime.block_on(async {
+            let store = open(&folder.path().join("store.redb")).await;
+            let turns = (scale.changes / committers / batch).max(2);
+            let crowds: Vec<Vec<Commit>> = (0..committers)
+                .map(|committer| (0..turns).map(|turn| moved(committer, batch, turn)).collect())
+                .collect();
+            let changes = (committers * batch * turns) as f64;
+            let (begun, before) = (Instant::now(), Spent::now());
+            let mut tasks = JoinSet::new();
+            for commits in crowds {
+                let store = store.clone();
+                tasks.spawn(async move {
+                    for commit in commits {
+                        assert_eq!(store.commit(commit).await, Ok(Committed::Done));
+                    }
+                });
+            }
+            drop(tasks.join_all().await);
+            let (took_s, after) = (begun.elapsed().as_secs_f64(), Spent::now());
+            store.close().await.expect("closes");
+            format!(
+                "{:.0} | {:.2} µs | {:.2} µs | {:.0}",
+                changes / took_s,
+                (after.all_us - before.all_us) / changes,
+                (after.writer_us - before.writer_us) / changes,
+                (after.bytes - before.bytes) / changes,
+            )
+        });
+        println!("| {committers} | {batch} | {row} |");
+    }
+}
+
+/// A commit of a crowd of 5,000 for each committer: each has entered or left since the last time.
+fn moved(committer: usize, batch: usize, turn: usize) -> Commit {
+    let ids =
+        (turn * batch..(turn + 1) * batch).map(|n| (name(&format!("C-{committer}-{}", n % 5_000)), (n / 5_000) as u64));
+    crowd(ids, at(i64::try_from(turn).expect("small")))
+}
+
+/// Processor time and bytes handed to the disk by this process so far (Linux).
+struct Spent {
+    all_us: f64,
+    writer_us: f64,
+    bytes: f64,
+}
+
+impl Spent {
+    fn now() -> Spent {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path());
+        let on_processor = |task: &Path| {
+            let told = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+            told.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
+        };
+        let (mut all_us, mut writer_us) = (0.0, 0.0);
+        for task in tasks {
+            let used_us = on_processor(&task);
+            all_us += used_us;
+            if fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == "store-writer") {
+                writer_us += used_us;
+            }
+        }
+        let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+        let bytes = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0.0);
+        Spent { all_us, writer_us, bytes }
+    }
 }
 
 /// Opening in a process of its own, whose memory is then nothing but the store's.

@@ -11,9 +11,14 @@ use super::Error;
 /// that it is human-readable, so a value written in the other form could not be read back through it.
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(512);
-    let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
-    value.serialize(&mut serializer).map_err(|error| Error::Unavailable(format!("can't be encoded: {error}")))?;
+    encode_onto(&mut bytes, value)?;
     Ok(bytes)
+}
+
+/// Writes a value behind what is there.
+pub(super) fn encode_onto<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), Error> {
+    let mut serializer = rmp_serde::Serializer::new(bytes).with_struct_map().with_human_readable();
+    value.serialize(&mut serializer).map_err(|error| Error::Unavailable(format!("can't be encoded: {error}")))
 }
 
 /// Reads a value; `what` names it in the error.
@@ -26,6 +31,19 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl FnOnce() -> S
 pub(super) fn write_part(row: &mut Vec<u8>, part: &[u8]) {
     row.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
     row.extend_from_slice(part);
+}
+
+/// Appends what `write` writes behind its length.
+pub(super) fn write_part_with(
+    row: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let begun = row.len();
+    row.extend_from_slice(&[0; 4]);
+    write(row)?;
+    let len = u32::try_from(row.len() - begun - 4).unwrap_or(u32::MAX);
+    row[begun..begun + 4].copy_from_slice(&len.to_le_bytes());
+    Ok(())
 }
 
 /// Takes the bytes that [`write_part`] wrote, and leaves what follows; none if they are cut short.

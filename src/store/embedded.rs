@@ -16,6 +16,7 @@ mod import;
 mod index;
 mod log;
 mod migration;
+mod prepared;
 mod read;
 mod tables;
 mod volatile;
@@ -26,7 +27,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parvis_engine::{
     id::{CampaignId, DeviceId, NotificationId, OrderId, ShopperId},
-    notification::{Channel, Notification},
+    notification::Channel,
     time::Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,7 +36,7 @@ use self::{
     calls::{Call, Reply},
     erasure::Scrub,
     file::File,
-    group::{Encoded, Prepared},
+    prepared::{Prepared, encode_all},
     volatile::{Counted, Effect, Extent, Volatile},
     writer::{Job, Writer},
 };
@@ -150,32 +151,6 @@ fn index(transaction: &redb::ReadTransaction, volatile: &Volatile) -> Result<(),
     Ok(())
 }
 
-fn prepare(commit: Commit) -> Result<Prepared, Error> {
-    let encode_change = |change: super::Change| {
-        let bytes = match &change.state {
-            Durable::Replaced { shopper, .. } => codec::encode(shopper)?,
-            Durable::Unchanged | Durable::Erased => Vec::new(),
-        };
-        Ok((change, bytes))
-    };
-    Ok(Prepared {
-        changes: commit.changes.into_iter().map(encode_change).collect::<Result<_, Error>>()?,
-        outbox: encode_all(commit.outbox)?,
-        bonds: commit.bonds,
-        events: commit
-            .events
-            .iter()
-            .map(|event| {
-                codec::encode(event).map(|bytes| (event.recorded_at.as_millis(), codec::mark(&event.shopper), bytes))
-            })
-            .collect::<Result<_, Error>>()?,
-    })
-}
-
-fn encode_all(messages: Vec<Notification>) -> Result<Vec<Encoded>, Error> {
-    messages.into_iter().map(|message| codec::encode(&message).map(|bytes| (message, bytes))).collect()
-}
-
 fn is_volatile(commit: &Commit) -> bool {
     let unchanged = commit.changes.iter().all(|change| matches!(change.state, Durable::Unchanged));
     unchanged && commit.outbox.is_empty() && commit.events.is_empty()
@@ -198,7 +173,7 @@ impl Store for Embedded {
 
     async fn commit(&self, mut commit: Commit) -> Result<Committed, Error> {
         if !is_volatile(&commit) {
-            let reply = self.ask(Call::Commit(prepare(commit)?)).await?;
+            let reply = self.ask(Call::Commit(Prepared::encode(commit)?)).await?;
             return if let Reply::Committed(committed) = reply { Ok(committed) } else { Err(mismatch()) };
         }
         let state = &self.volatile.state;

@@ -65,6 +65,15 @@ pub(super) struct Put {
     pub(super) origin: Origin,
 }
 
+/// What is to be said of changes before they are made.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Who was decided from something old, sorted.
+    pub(super) conflicts: Vec<ShopperId>,
+    /// Devices that come to one of the others.
+    pub(super) taken: Vec<(DeviceId, ShopperId)>,
+}
+
 /// What changes that are being made durable say, and memory does not yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -99,24 +108,32 @@ impl State {
         shard.get(id).map_or(0, |held| held.version)
     }
 
-    pub(super) fn origin(&self, id: &ShopperId) -> Origin {
-        let shard = self.shard(id).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(id).map_or(Origin::default(), |held| held.origin)
+    /// Whose record in this row it is, if it is still somebody's newest.
+    pub(super) fn whose(&self, id: &str, version: u64, row: u64) -> Option<ShopperId> {
+        let shard = self.shard_of(stable_hash(&[id])).read().unwrap_or_else(PoisonError::into_inner);
+        let (id, held) = shard.get_key_value(id)?;
+        (held.origin.row == row && held.version == version).then(|| id.clone())
     }
 
-    /// The shoppers among these that were decided without knowing of something newer: a change of their own, be it in
-    /// the same commit, or that another shopper has a device that they take and is not bound to give it away. And those
-    /// who are bound to one of them.
+    /// The shoppers among these that were decided without knowing of something newer.
     pub(super) fn conflicts<'c>(
         &self,
         changes: impl Iterator<Item = &'c Change> + Clone,
         bonds: &[Vec<ShopperId>],
         pending: &Pending,
     ) -> Vec<ShopperId> {
-        let current = |change: &Change| {
-            let pending = pending.versions.get(&change.id).copied();
-            pending.unwrap_or_else(|| self.version(&change.id)) == change.version
-        };
+        self.judge(changes, bonds, pending).conflicts
+    }
+
+    /// Who was decided without knowing of something newer: a change of their own, be it in the same commit, or that
+    /// another shopper has a device that they take and is not bound to give it away. And those who are bound to one of
+    /// them.
+    pub(super) fn judge<'c>(
+        &self,
+        changes: impl Iterator<Item = &'c Change> + Clone,
+        bonds: &[Vec<ShopperId>],
+        pending: &Pending,
+    ) -> Judged {
         let is_free = |device: &DeviceId, taker: &ShopperId| {
             let owner = pending.owners.get(device).cloned().or_else(|| self.owner(device));
             let gives = |owner: &ShopperId| {
@@ -125,11 +142,19 @@ impl State {
             };
             owner.is_none_or(|owner| owner == *taker || gives(&owner))
         };
-        let mut seen = HashSet::new();
-        let conflicts = changes.clone().filter(|it| {
-            !seen.insert(&it.id) || !current(it) || !self.devices_taken(it).iter().all(|device| is_free(device, &it.id))
-        });
-        let mut conflicts: Vec<_> = conflicts.map(|change| change.id.clone()).collect();
+        // Shards hand in their shoppers in order, and then nobody can be among them twice.
+        let in_order = changes.clone().is_sorted_by(|one, next| one.id < next.id);
+        let (mut seen, mut taken, mut conflicts) = (HashSet::new(), Vec::new(), Vec::new());
+        for change in changes.clone() {
+            let is_repeated = !in_order && !seen.insert(&change.id);
+            let (known, takes) = self.known(change);
+            let is_current = pending.versions.get(&change.id).copied().unwrap_or(known) == change.version;
+            if is_repeated || !is_current || !takes.iter().all(|device| is_free(device, &change.id)) {
+                conflicts.push(change.id.clone());
+            } else {
+                taken.extend(takes.into_iter().map(|device| (device.clone(), change.id.clone())));
+            }
+        }
         for bond in bonds {
             if bond.iter().any(|id| conflicts.contains(id)) {
                 conflicts.extend_from_slice(bond);
@@ -137,15 +162,8 @@ impl State {
         }
         conflicts.sort_unstable();
         conflicts.dedup();
-        conflicts
-    }
-
-    /// The devices that a change gives to a shopper who does not have them in memory.
-    pub(super) fn devices_taken<'c>(&self, change: &'c Change) -> Vec<&'c DeviceId> {
-        let Durable::Replaced { shopper, .. } = &change.state else { return Vec::new() };
-        let shard = self.shard(&change.id).read().unwrap_or_else(PoisonError::into_inner);
-        let known = shard.get(&change.id).map(|held| &held.shopper.devices);
-        shopper.devices.keys().filter(|device| !known.is_some_and(|known| known.contains_key(device))).collect()
+        taken.retain(|(_, id)| conflicts.binary_search(id).is_err());
+        Judged { conflicts, taken }
     }
 
     /// Replaces the tracks, unless the shopper has changed meanwhile: then newer ones are there.
@@ -166,15 +184,22 @@ impl State {
     /// Puts a shopper in place and gives back where the record lay that is now worthless.
     pub(super) fn put(&self, put: Put) -> Origin {
         let Put { version, shopper, tracks, wake, origin } = put;
-        let id = shopper.id.clone();
-        let held = Box::new(Held { version, shopper: shopper.clone(), tracks, wake, origin });
-        let old = self.shard(&id).write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), held);
+        let held = Held { version, shopper: shopper.clone(), tracks, wake, origin };
+        let mut shard = self.shard(&shopper.id).write().unwrap_or_else(PoisonError::into_inner);
+        let old = match shard.get_mut(&shopper.id) {
+            Some(known) => Some(std::mem::replace(&mut **known, held)),
+            None => {
+                shard.insert(shopper.id.clone(), Box::new(held));
+                None
+            }
+        };
+        drop(shard);
         if old.as_ref().is_none_or(|old| old.version == 0) {
             self.shoppers.fetch_add(1, Ordering::Relaxed);
         }
         let before = old.as_ref().map(|old| &*old.shopper);
-        self.index(&id, before, Some(&shopper));
-        self.set_wake(&id, old.as_ref().and_then(|old| old.wake), wake);
+        self.index(&shopper.id, before, Some(&shopper));
+        self.set_wake(&shopper.id, old.as_ref().and_then(|old| old.wake), wake);
         old.map_or(Origin::default(), |old| old.origin)
     }
 
@@ -242,8 +267,22 @@ impl State {
         }
     }
 
+    /// The version in memory, and the devices that a change gives to a shopper who does not have them there.
+    fn known<'c>(&self, change: &'c Change) -> (u64, Vec<&'c DeviceId>) {
+        let shard = self.shard(&change.id).read().unwrap_or_else(PoisonError::into_inner);
+        let known = shard.get(&change.id);
+        let version = known.map_or(0, |held| held.version);
+        let Durable::Replaced { shopper, .. } = &change.state else { return (version, Vec::new()) };
+        let has = |device: &DeviceId| known.is_some_and(|held| held.shopper.devices.contains_key(device));
+        (version, shopper.devices.keys().filter(|device| !has(device)).collect())
+    }
+
     fn shard(&self, id: &ShopperId) -> &RwLock<HashMap<ShopperId, Box<Held>>> {
-        &self.shards[id.stable_hash() as usize % SHARDS]
+        self.shard_of(id.stable_hash())
+    }
+
+    fn shard_of(&self, hash: u64) -> &RwLock<HashMap<ShopperId, Box<Held>>> {
+        &self.shards[hash as usize % SHARDS]
     }
 
     fn devices_like(&self, device: &DeviceId) -> &RwLock<HashMap<DeviceId, ShopperId>> {

@@ -10,7 +10,8 @@ use redb::ReadableTable;
 
 use super::{
     codec,
-    group::{Encoded, GOES_ON, Group, Prepared, idle_since},
+    group::{GOES_ON, Group, idle_since},
+    prepared::{Encoded, Prepared},
     tables,
     volatile::Effect,
 };

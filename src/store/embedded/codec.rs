@@ -2,10 +2,12 @@
 
 use parvis_engine::{id::ShopperId, time::Timestamp};
 
+use serde::Serialize;
+
 pub(super) use crate::store::codec::{decode, encode};
 use crate::store::{
     Error,
-    codec::{read_part, write_part},
+    codec::{encode_onto, read_part, write_part, write_part_with},
 };
 
 /// How rows name a shopper where the id itself must not remain after an erasure.
@@ -27,10 +29,20 @@ const NO_WAKE: i64 = i64::MAX;
 
 impl<'a> Frame<'a> {
     pub(super) fn write(&self, row: &mut Vec<u8>) {
+        self.write_head(row);
+        write_part(row, self.body);
+    }
+
+    /// Writes it with this value, encoded in place, instead of its body.
+    pub(super) fn write_with<T: Serialize>(&self, row: &mut Vec<u8>, value: &T) -> Result<(), Error> {
+        self.write_head(row);
+        write_part_with(row, |row| encode_onto(row, value))
+    }
+
+    fn write_head(&self, row: &mut Vec<u8>) {
         write_part(row, self.id.as_bytes());
         row.extend_from_slice(&self.version.to_le_bytes());
         row.extend_from_slice(&self.wake.map_or(NO_WAKE, Timestamp::as_millis).to_le_bytes());
-        write_part(row, self.body);
     }
 
     /// How many bytes it takes in a row.
@@ -61,6 +73,12 @@ impl<'a> Frame<'a> {
 pub(super) fn write_event(row: &mut Vec<u8>, mark: u64, body: &[u8]) {
     row.extend_from_slice(&mark.to_le_bytes());
     write_part(row, body);
+}
+
+/// Appends one event, encoded in place.
+pub(super) fn write_event_with<T: Serialize>(row: &mut Vec<u8>, mark: u64, event: &T) -> Result<(), Error> {
+    row.extend_from_slice(&mark.to_le_bytes());
+    write_part_with(row, |row| encode_onto(row, event))
 }
 
 /// The events of a journal row, undecoded, each with its shopper's mark.

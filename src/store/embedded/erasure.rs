@@ -90,7 +90,7 @@ impl Group<'_, '_> {
                 continue;
             }
             let mut rest = Vec::with_capacity(bytes.len());
-            frames.iter().filter(|frame| self.counts(*row, frame)).for_each(|frame| frame.write(&mut rest));
+            frames.iter().filter(|frame| self.counts(*row, frame).is_some()).for_each(|frame| frame.write(&mut rest));
             if rest.is_empty() {
                 self.tables.log.remove(row)?;
             } else {

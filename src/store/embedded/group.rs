@@ -1,7 +1,7 @@
 //! One transaction: everything that waited when the writer came round. It writes rows and notes effects; memory changes
 //! only after the rows are durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use parvis_engine::{
     id::{NotificationId, ShopperId},
@@ -13,6 +13,7 @@ use redb::{ReadableTable, WriteTransaction};
 use super::{
     codec::{self, Frame},
     index::{self, Row},
+    prepared::Prepared,
     tables::{self, Tables},
     volatile::{Effect, Volatile},
 };
@@ -20,38 +21,12 @@ use crate::store::{
     Change, Committed, Durable, Error, Queue,
     leases::Place,
     life::Progress,
-    state::{Origin, Pending, Put},
+    state::{Judged, Origin, Pending, Put},
     sums::Left,
 };
 
 /// So that a row fills its power of two of pages well, and rewriting one stays cheap.
 const ROW_BYTES: usize = 60 * 1024;
-
-/// A message with its bytes.
-pub(super) type Encoded = (Notification, Vec<u8>);
-
-/// A commit whose values are encoded already, so that the writer has less to do.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    /// Each with its encoded shopper, empty unless it is replaced.
-    pub(super) changes: Vec<(Change, Vec<u8>)>,
-    pub(super) outbox: Vec<Encoded>,
-    /// When recorded, whose, encoded.
-    pub(super) events: Vec<(i64, u64, Vec<u8>)>,
-    pub(super) bonds: Vec<Vec<ShopperId>>,
-}
-
-impl Prepared {
-    fn leave_out(&mut self, shoppers: &[ShopperId]) {
-        if shoppers.is_empty() {
-            return;
-        }
-        let marks: BTreeSet<u64> = shoppers.iter().map(codec::mark).collect();
-        self.changes.retain(|(change, _)| !shoppers.contains(&change.id));
-        self.outbox.retain(|(message, _)| !shoppers.contains(&message.shopper));
-        self.events.retain(|(_, mark, _)| !marks.contains(mark));
-    }
-}
 
 /// A transaction in the making.
 pub(super) struct Group<'a, 't> {
@@ -70,7 +45,8 @@ pub(super) struct Group<'a, 't> {
     erased: BTreeMap<u64, u64>,
     added: BTreeMap<Queue, Place>,
     row: Option<(u64, Vec<u8>)>,
-    journal: BTreeMap<i64, (Vec<u8>, BTreeSet<u64>)>,
+    /// By when it was recorded: a row in the making, and whom it is about, some more than once.
+    journal: BTreeMap<i64, (Vec<u8>, Vec<u64>)>,
 }
 
 impl<'a, 't> Group<'a, 't> {
@@ -102,18 +78,18 @@ impl<'a, 't> Group<'a, 't> {
 
     pub(super) fn commit(&mut self, mut prepared: Prepared) -> Result<Committed, Error> {
         let changes = prepared.changes.iter().map(|(change, _)| change);
-        let conflicts = self.volatile.state.conflicts(changes, &prepared.bonds, &self.pending);
+        let Judged { conflicts, taken } = self.volatile.state.judge(changes, &prepared.bonds, &self.pending);
         prepared.leave_out(&conflicts);
+        self.pending.owners.extend(taken);
+        self.pending.versions.reserve(prepared.changes.len());
+        self.effects.reserve(prepared.changes.len());
         let mut gone = BTreeMap::new();
-        for (change, body) in prepared.changes {
-            let taken = self.volatile.state.devices_taken(&change).into_iter();
-            self.pending.owners.extend(taken.map(|device| (device.clone(), change.id.clone())));
+        for (change, frame) in prepared.changes {
             let Change { version, id, state, tracks } = change;
             match state {
                 Durable::Unchanged => self.effects.push(Effect::Tracks { id, version, tracks }),
                 Durable::Replaced { shopper, wake } => {
-                    let frame = Frame { id: id.as_str(), version: version + 1, wake, body: &body };
-                    let origin = self.write_frame(&frame)?;
+                    let origin = self.append_frame(&prepared.bytes[frame])?;
                     self.pending.versions.insert(id, version + 1);
                     self.effects.push(Effect::Put(Put { version: version + 1, shopper, tracks, wake, origin }));
                 }
@@ -126,8 +102,8 @@ impl<'a, 't> Group<'a, 't> {
         for (message, body) in prepared.outbox {
             self.enqueue(&message, &body)?;
         }
-        for (at, mark, body) in prepared.events {
-            self.record(at, mark, &body)?;
+        for event in prepared.events {
+            self.record(event.at, event.mark, &prepared.bytes[event.bytes])?;
         }
         Ok(conflicts.into())
     }
@@ -168,16 +144,23 @@ impl<'a, 't> Group<'a, 't> {
 
     /// Appends a shopper's record to the log.
     pub(super) fn write_frame(&mut self, frame: &Frame<'_>) -> Result<Origin, Error> {
-        if self.row.as_ref().is_some_and(|(_, bytes)| bytes.len() + frame.body.len() > ROW_BYTES) {
+        let mut bytes = Vec::with_capacity(frame.body.len() + frame.id.len() + 24);
+        frame.write(&mut bytes);
+        self.append_frame(&bytes)
+    }
+
+    /// Appends a record that is a frame already.
+    pub(super) fn append_frame(&mut self, frame: &[u8]) -> Result<Origin, Error> {
+        if self.row.as_ref().is_some_and(|(_, bytes)| bytes.len() + frame.len() > ROW_BYTES) {
             self.flush_row()?;
         }
         if self.row.is_none() {
             self.row = Some((self.next_sequence(), Vec::with_capacity(ROW_BYTES)));
         }
         let Some((row, bytes)) = &mut self.row else { return Ok(Origin::default()) };
-        frame.write(bytes);
-        self.written += frame.len();
-        Ok(Origin { row: *row, len: frame.len() })
+        bytes.extend_from_slice(frame);
+        self.written += frame.len() as u64;
+        Ok(Origin { row: *row, len: frame.len() as u64 })
     }
 
     /// Erases shoppers. Their rows in log, journal and lives become void at once and are removed step by step; entries
@@ -257,10 +240,11 @@ impl<'a, 't> Group<'a, 't> {
         Ok(())
     }
 
-    pub(super) fn record(&mut self, at: i64, mark: u64, body: &[u8]) -> Result<(), Error> {
+    /// Appends an event, as rows of the journal hold it.
+    pub(super) fn record(&mut self, at: i64, mark: u64, event: &[u8]) -> Result<(), Error> {
         let (row, marks) = self.journal.entry(at).or_default();
-        codec::write_event(row, mark, body);
-        marks.insert(mark);
+        row.extend_from_slice(event);
+        marks.push(mark);
         if row.len() > ROW_BYTES { self.flush_journal() } else { Ok(()) }
     }
 
@@ -279,8 +263,10 @@ impl<'a, 't> Group<'a, 't> {
     }
 
     fn flush_journal(&mut self) -> Result<(), Error> {
-        for (at, (bytes, marks)) in std::mem::take(&mut self.journal) {
+        for (at, (bytes, mut marks)) in std::mem::take(&mut self.journal) {
             let sequence = self.next_sequence();
+            marks.sort_unstable();
+            marks.dedup();
             self.noted.extend(marks.into_iter().map(|mark| (mark, Row::Journal(at, sequence))));
             self.tables.journal.insert((at, sequence), bytes.as_slice())?;
         }

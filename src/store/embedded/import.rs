@@ -88,7 +88,9 @@ impl Group<'_, '_> {
             Row::Notification(sent) => self.import_notification(*sent),
             Row::Event(event) => {
                 let mark = codec::mark(&event.shopper);
-                self.record(event.recorded_at.as_millis(), mark, &codec::encode(&*event)?)
+                let mut bytes = Vec::new();
+                codec::write_event_with(&mut bytes, mark, &*event)?;
+                self.record(event.recorded_at.as_millis(), mark, &bytes)
             }
             Row::Answer(kept) => self.keep(&kept.key, &kept.answer, kept.at),
         }

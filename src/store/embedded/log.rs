@@ -131,8 +131,9 @@ impl Group<'_, '_> {
             extent.total -= size;
             self.effects.push(Effect::LogShrank(size));
             for frame in Frame::read_all(row, &bytes)? {
-                if self.counts(row, &frame) {
-                    self.move_frame(&frame)?;
+                if let Some(id) = self.counts(row, &frame) {
+                    let origin = self.write_frame(&frame)?;
+                    self.effects.push(Effect::Moved(id, origin));
                     extent.total += frame.len();
                 }
             }
@@ -140,18 +141,8 @@ impl Group<'_, '_> {
         Ok(())
     }
 
-    /// Whether a record is its shopper's newest, this group included.
-    pub(super) fn counts(&self, row: u64, frame: &Frame<'_>) -> bool {
-        let Ok(id) = frame.id.parse::<ShopperId>() else { return false };
-        let state = &self.volatile.state;
-        !self.changes(frame.id) && state.origin(&id).row == row && state.version(&id) == frame.version
-    }
-
-    fn move_frame(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
-        let origin = self.write_frame(frame)?;
-        if let Ok(id) = frame.id.parse() {
-            self.effects.push(Effect::Moved(id, origin));
-        }
-        Ok(())
+    /// Whose newest record it is, this group included, if it is one's.
+    pub(super) fn counts(&self, row: u64, frame: &Frame<'_>) -> Option<ShopperId> {
+        self.volatile.state.whose(frame.id, frame.version, row).filter(|_| !self.changes(frame.id))
     }
 }
