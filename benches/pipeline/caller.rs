@@ -22,7 +22,7 @@ pub(crate) const LINES: usize = 100;
 pub(crate) struct Caller {
     sender: http1::SendRequest<Full<Bytes>>,
     key: String,
-    phones: Vec<Phone>,
+    pub(crate) phones: Vec<Phone>,
     turn: usize,
     batched: bool,
 }

@@ -10,7 +10,7 @@ use crate::{
     city::{Walk, crowd, node_folder, register},
     footprint::resident_bytes,
     node::Node,
-    rate::{Asker, rate},
+    rate::{Asker, Rate, rate},
     shards::{Direct, askers},
 };
 
@@ -21,6 +21,8 @@ struct Needed {
     registered_bytes: u64,
     walking_bytes: u64,
     disk_bytes: u64,
+    /// How much the file grows with each transition, journal and free pages included.
+    change_bytes: f64,
     changed_us: f64,
     unchanged_us: f64,
 }
@@ -33,6 +35,7 @@ pub(crate) fn part(scale: &Scale) {
     costs("nothing changes", &all.iter().map(|it| it.unchanged_us).collect::<Vec<_>>());
     row("memory a shopper with one phone", all.iter().map(|it| format!("{} B", it.registered_bytes)));
     row("its track, once it walks", all.iter().map(|it| format!("{} B", it.walking_bytes)));
+    row("on disk a transition", all.iter().map(|it| format!("{:.0} B", it.change_bytes)));
     row("on disk a shopper", all.iter().map(|it| format!("{} B", it.disk_bytes)));
 }
 
@@ -56,7 +59,9 @@ fn needed(scale: &Scale, count: usize) -> Needed {
         }
         let walking = resident_bytes();
         let [mut changing, mut staying] = crowds;
-        let changed_us = rate(&mut changing, scale).await.cpu_us_per_ping;
+        let before_changes = store.sizes().await.expect("available").bytes;
+        let Rate { pings, cpu_us_per_ping: changed_us, .. } = rate(&mut changing, scale).await;
+        let grown = store.sizes().await.expect("available").bytes.saturating_sub(before_changes);
         let unchanged_us = rate(&mut staying, scale).await.cpu_us_per_ping;
         drop((nodes, changing, staying));
         store.close().await.expect("closes");
@@ -65,6 +70,7 @@ fn needed(scale: &Scale, count: usize) -> Needed {
             registered_bytes: each(registered.saturating_sub(before)),
             walking_bytes: each(walking.saturating_sub(carried)),
             disk_bytes: each(disk_bytes),
+            change_bytes: grown as f64 / pings as f64,
             changed_us,
             unchanged_us,
         }
