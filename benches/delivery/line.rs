@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use crate::{
     Scale,
     load::median,
-    send::{message, name},
+    message::{message, name},
     sink::{Certificate, Sink},
 };
 

@@ -11,6 +11,7 @@
 mod encrypt;
 mod line;
 mod load;
+mod message;
 mod others;
 mod send;
 mod sink;

@@ -15,8 +15,8 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 use crate::{
     Scale,
+    caller::{Caller, new_key},
     city::{Phone, Walk, fence_file, known, node},
-    http::{Caller, new_key},
     shared::Server,
 };
 

@@ -13,16 +13,18 @@ use parvis::{
     clock::Clock,
     config::Source,
     entropy::Entropy,
-    store::{Change, Commit, Committed, Durable, Store},
+    pipeline::observe,
+    shard::Work,
+    store::{Change, Commit, Committed, Durable, Record, Store},
 };
 use parvis_engine::{
     id::{DeviceId, ShopperId},
-    observation::{Fix, Position},
+    observation::{Fix, Observation, Position},
+    region::{Feature, FeatureKind, Geofence, Geometry, LonLat, Properties},
     shopper::{Consent, Device, PushTarget, Shopper},
     time::Timestamp,
+    world::{Settings, World},
 };
-
-use crate::Scale;
 
 /// What a phone does from ping to ping.
 #[derive(Clone, Copy, PartialEq)]
@@ -73,9 +75,25 @@ pub(crate) fn fence_json(index: usize, vertices: Option<usize>) -> String {
     format!(r#"{{"type":"Feature","id":"fence-{index}","geometry":{geometry},"properties":{{{radius}}}}}"#)
 }
 
+/// The circles alone, as a world.
+pub(crate) fn world(fences: usize) -> World {
+    let circle = |index| {
+        let Position { lat, lon } = center(index);
+        let feature = Feature {
+            kind: FeatureKind::Feature,
+            id: Some(name(&format!("fence-{index}"))),
+            geometry: Geometry::Point { coordinates: LonLat { lon, lat } },
+            properties: Properties { radius_m: Some(RADIUS_M), ..Properties::default() },
+        };
+        Arc::new(Geofence::compile(feature).expect("sound"))
+    };
+    World::new(1, (0..fences).map(circle).collect(), Vec::new(), Vec::new(), Settings::default())
+}
+
 /// One phone of one shopper.
 pub(crate) struct Phone {
-    index: usize,
+    /// The circle that it walks at.
+    circle: usize,
     pub(crate) walk: Walk,
     step: usize,
     at: Timestamp,
@@ -86,17 +104,27 @@ pub(crate) struct Phone {
 impl Phone {
     pub(crate) fn new(index: usize, walk: Walk) -> Phone {
         let (id, shopper) = (name(&format!("phone-{index}")), name(&format!("C-{index}")));
-        Phone { index, walk, step: 0, at: Timestamp::MIN, id, shopper }
+        Phone { circle: index, walk, step: 0, at: Timestamp::MIN, id, shopper }
+    }
+
+    /// The same where there are only so many circles.
+    pub(crate) fn among(self, circles: usize) -> Phone {
+        Phone { circle: self.circle % circles, ..self }
     }
 
     /// The next fix, never at the time of the last one.
     pub(crate) fn next(&mut self, now: Timestamp) -> Fix {
-        let Position { lat, lon } = center(self.index);
+        let Position { lat, lon } = center(self.circle);
         let lon = lon + self.walk.offset_m(self.step) / (111_195.0 * lat.to_radians().cos());
         self.step += 1;
         self.at = now.max(self.at.plus(Duration::from_millis(1)));
         let position = Position { lat, lon };
         Fix { at: self.at, position, accuracy_m: 8.0, speed_mps: None, course_deg: None, floor: None }
+    }
+
+    /// Its shopper, as a store that knows nothing else would give it.
+    pub(crate) fn record(&self) -> Record {
+        Record { version: 1, shopper: Arc::new(self.shopper()), tracks: Default::default() }
     }
 
     pub(crate) fn shopper(&self) -> Shopper {
@@ -114,13 +142,39 @@ impl Phone {
     }
 }
 
+/// A phone's next observation through the engine, and what a shard then does with the result.
+pub(crate) fn pass(world: &World, phone: &mut Phone, record: &mut Record, now: Timestamp) {
+    let fix = phone.next(now);
+    assert_eq!(observe_once(world, (&phone.id, record), fix, now), usize::from(phone.walk == Walk::Border));
+}
+
+/// How many transitions an observation causes.
+pub(crate) fn observe_once(
+    world: &World,
+    (device, record): (&DeviceId, &mut Record),
+    fix: Fix,
+    now: Timestamp,
+) -> usize {
+    let mut work = Work::new(record.clone());
+    let (observed, decided) = observe(world, &mut work, device, &[Observation::Fix(fix)], now);
+    assert_eq!(observed.results, [Ok(())]);
+    work.decided(decided, &observed.transitions, now);
+    if let Some(change) = work.change(world) {
+        record.tracks = change.tracks;
+        if let Durable::Replaced { shopper, .. } = change.state {
+            record.shopper = shopper;
+        }
+    }
+    observed.transitions.len()
+}
+
 pub(crate) fn name<T: std::str::FromStr<Err = String>>(text: &str) -> T {
     text.parse().expect("a valid name")
 }
 
-/// The phones of one walk; the two walks have phones of their own.
-pub(crate) fn crowd(scale: &Scale, walk: Walk) -> Vec<Phone> {
-    let half = scale.phones / 2;
+/// The phones of one walk, half of all; the two walks have phones of their own.
+pub(crate) fn crowd(phones: usize, walk: Walk) -> Vec<Phone> {
+    let half = phones / 2;
     let first = if walk == Walk::Border { 0 } else { half };
     (first..first + half).map(|index| Phone::new(index, walk)).collect()
 }

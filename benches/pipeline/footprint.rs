@@ -129,7 +129,8 @@ async fn settled_bytes() -> u64 {
     resident_bytes()
 }
 
-fn resident_bytes() -> u64 {
+/// The resident set of this process (Linux).
+pub(crate) fn resident_bytes() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4_096

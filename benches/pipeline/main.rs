@@ -1,6 +1,6 @@
-//! What a node takes: one observation through the engine, changes through shards and store beside what the disk alone
+//! What the machine does, and what a node takes: one observation through the engine, changes through shards and store beside what the disk alone
 //! allows, the same over Redis beside bare Redis, pings over HTTP, how soon what they cause is accepted, how soon a node
-//! is ready and how much memory it needs.
+//! is ready and how much memory it needs, and how all that grows.
 //!
 //! Prints a table a part; `cargo bench --bench pipeline -- http` prints only that one. Who asks shares the cores with
 //! the node. Rates are medians of rounds.
@@ -8,13 +8,19 @@
 #![allow(clippy::print_stdout, reason = "a bench tells whoever runs it")]
 
 mod accepted;
+mod caller;
 mod city;
 mod engine;
 mod footprint;
+mod growth;
 mod http;
+mod machine;
+mod node;
 mod rate;
 mod shards;
 mod shared;
+#[path = "../decide/shop.rs"]
+mod shop;
 
 use std::{path::Path, time::Duration};
 
@@ -35,6 +41,7 @@ struct Scale {
     paces: [usize; 2],
     /// How long pings come at a pace.
     stretch: Duration,
+    growth: growth::Growth,
 }
 
 const WHOLE: Scale = Scale {
@@ -48,6 +55,7 @@ const WHOLE: Scale = Scale {
     senders: [1, 4, 16],
     paces: [500, 2_000],
     stretch: Duration::from_secs(5),
+    growth: growth::WHOLE,
 };
 
 /// Shows that everything still runs; measures nothing.
@@ -62,6 +70,7 @@ const SMOKE: Scale = Scale {
     senders: [1, 1, 2],
     paces: [100, 200],
     stretch: Duration::from_millis(1),
+    growth: growth::SMOKE,
 };
 
 /// A part's name and what measures it.
@@ -71,7 +80,8 @@ fn main() {
     // Only `cargo bench` says this.
     let scale = if std::env::args().any(|argument| argument == "--bench") { &WHOLE } else { &SMOKE };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [Part; 7] = [
+    let parts: [Part; 13] = [
+        ("machine", machine::part),
         ("engine", engine::part),
         ("shards", shards::part),
         ("shared", shared::part),
@@ -79,6 +89,11 @@ fn main() {
         ("accepted", accepted::part),
         ("start", footprint::start),
         ("memory", footprint::memory),
+        ("fences", growth::fences),
+        ("vertices", growth::vertices),
+        ("devices", growth::devices),
+        ("campaigns", growth::campaigns),
+        ("nodes", growth::nodes),
     ];
     if let Some(folder) = std::env::var_os(footprint::REOPENED) {
         return footprint::reopened(Path::new(&folder));

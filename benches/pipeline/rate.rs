@@ -15,6 +15,8 @@ pub(crate) trait Asker: Send + 'static {
 }
 
 pub(crate) struct Rate {
+    /// All there were.
+    pub(crate) pings: usize,
     pub(crate) pings_per_s: f64,
     /// Processor time of node and askers together, which says more than a rate where others use the machine (Linux).
     pub(crate) cpu_us_per_ping: f64,
@@ -57,9 +59,10 @@ pub(crate) async fn rate<A: Asker>(askers: &mut Vec<A>, scale: &Scale) -> Rate {
     let mut waits: Vec<f64> = waits.into_iter().skip(1).flatten().collect();
     waits.sort_by(f64::total_cmp);
     let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
-    Rate { pings_per_s: median(rates), cpu_us_per_ping, p50_ms: at(0.5), p99_ms: at(0.99) }
+    Rate { pings: all, pings_per_s: median(rates), cpu_us_per_ping, p50_ms: at(0.5), p99_ms: at(0.99) }
 }
 
+/// Processor time of this process so far.
 pub(crate) fn processor_us() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let behind_name = stat.rsplit(')').next().unwrap_or_default();

@@ -2,23 +2,20 @@
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
 
-use std::{fs::File, io::Write, path::Path, sync::Arc, time::Instant};
+use std::{fs::File, io::Write, path::Path, time::Instant};
 
 use parvis::{
-    catalog::{self, Catalog},
     clock::Clock,
     config::Source,
-    pipeline::run_shard,
-    report::Reporter,
-    shard::{Answer, Input, Shard, Shards, Tools},
-    store::Store,
+    shard::{Answer, Input, Shards},
 };
 use parvis_engine::observation::Observation;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::runtime::Runtime;
 
 use crate::{
     Scale,
     city::{Phone, Walk, crowd, hands, node_folder, register},
+    node::Node,
     rate::{Asker, Rate, median, rate},
 };
 
@@ -42,39 +39,6 @@ impl Asker for Direct {
     }
 }
 
-/// Shards over a store, and what runs them.
-pub(crate) struct Node {
-    pub(crate) shards: Shards,
-    _running: JoinSet<()>,
-    _worker: catalog::Worker,
-}
-
-impl Node {
-    pub(crate) async fn start(folder: &Path, store: Arc<dyn Store>) -> Node {
-        let source = Source::new(folder);
-        let config = parvis::config::load(&source).expect("a configuration");
-        let sources = config.catalog_sources(&source);
-        let (catalog, worker) = Catalog::open(sources, store.clone()).await.expect("a catalog");
-        let reporter = Reporter::new(&config.report);
-        let tools = Tools {
-            store,
-            catalog,
-            clock: Clock::System,
-            reporter,
-            webhooks: Default::default(),
-            abandon: Default::default(),
-        };
-        let mut running = JoinSet::new();
-        let start = |_| {
-            let (inbox, shard) = Shard::new(&config.shards, tools.clone());
-            running.spawn(run_shard(shard));
-            inbox
-        };
-        let shards = Shards::new((0..config.shards.count).map(start).collect());
-        Node { shards, _running: running, _worker: worker }
-    }
-}
-
 /// Askers who ask these nodes in turn.
 pub(crate) fn askers(nodes: &[Node], crowd: Vec<Phone>, count: usize) -> Vec<Direct> {
     let shards = nodes.iter().map(|node| node.shards.clone()).cycle();
@@ -94,10 +58,10 @@ pub(crate) fn part(scale: &Scale) {
         let config = parvis::config::load(&Source::new(folder.path())).expect("a configuration");
         let store = parvis::store::open(config.store.below(folder.path())).await.expect("opens");
         register(&*store, 0..scale.phones).await;
-        let nodes = [Node::start(folder.path(), store.clone()).await];
+        let nodes = [Node::start(folder.path(), store.clone(), Clock::System).await];
         for (walk, what) in Walk::ALL {
             let mut cells = Vec::new();
-            let mut crowd = crowd(scale, walk);
+            let mut crowd = crowd(scale.phones, walk);
             for count in scale.askers {
                 let mut askers = askers(&nodes, crowd, count);
                 let Rate { pings_per_s, cpu_us_per_ping, .. } = rate(&mut askers, scale).await;

@@ -4,18 +4,22 @@
 
 use std::{
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parvis::{clock::Clock, config::Source, store::Store};
 use redis::{Client, Connection};
 use tokio::runtime::Runtime;
 
 use crate::{
     Scale,
     city::{Phone, Walk, crowd, node_folder, register},
+    node::Node,
     rate::{Rate, median, rate},
-    shards::{Node, askers},
+    shards::askers,
 };
 
 /// Commands that bare Redis gets at once: as many changes as a shard commits at most.
@@ -56,16 +60,26 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    fn connect(&self) -> redis::RedisResult<Connection> {
+    pub(crate) fn connect(&self) -> redis::RedisResult<Connection> {
         Client::open(self.url())?.get_connection()
     }
 
     /// Commands that changed something so far, by those who were asked for them.
     fn changes(&self) -> u64 {
+        self.told("persistence", "rdb_changes_since_last_save") as u64
+    }
+
+    /// Processor time so far.
+    pub(crate) fn processor_us(&self) -> f64 {
+        (self.told("cpu", "used_cpu_user") + self.told("cpu", "used_cpu_sys")) * 1e6
+    }
+
+    /// One number of what the server says of itself.
+    fn told(&self, section: &str, name: &str) -> f64 {
         let info: String =
-            redis::cmd("INFO").arg("persistence").query(&mut self.connect().expect("connects")).expect("tells");
-        let line = info.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
-        line.and_then(|count| count.trim().parse().ok()).expect("Redis counts its changes")
+            redis::cmd("INFO").arg(section).query(&mut self.connect().expect("connects")).expect("tells");
+        let number = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        number.and_then(|number| number.trim().parse().ok()).expect("Redis counts this")
     }
 }
 
@@ -94,21 +108,10 @@ pub(crate) fn part(scale: &Scale) {
 
 async fn rows(scale: &Scale, server: &Server, count: usize) {
     let folder = node_folder(scale.fences[1], None);
-    let config = folder.path().join("parvis.toml");
-    let listen = std::fs::read_to_string(&config).expect("a configuration");
-    std::fs::write(&config, format!("{listen}{}", server.section())).expect("writes");
-    let config = parvis::config::load(&parvis::config::Source::new(folder.path())).expect("a configuration");
-    let mut stores = Vec::new();
-    for _ in 0..count {
-        stores.push(parvis::store::open(config.store.below(folder.path())).await.expect("opens"));
-    }
+    let (stores, nodes) = nodes(folder.path(), server, count).await;
     register(&*stores[0], 0..scale.phones).await;
-    let mut nodes = Vec::new();
-    for store in &stores {
-        nodes.push(Node::start(folder.path(), store.clone()).await);
-    }
     for (walk, what) in Walk::ALL {
-        let mut crowd = crowd(scale, walk);
+        let mut crowd = crowd(scale.phones, walk);
         let (mut cells, mut pings, before) = (Vec::new(), 0.0, server.changes());
         for count in scale.askers {
             let mut askers = askers(&nodes, crowd, count);
@@ -126,6 +129,21 @@ async fn rows(scale: &Scale, server: &Server, count: usize) {
     for store in stores {
         store.close().await.expect("closes");
     }
+}
+
+/// So many nodes over this server, and each one's link to it.
+pub(crate) async fn nodes(folder: &Path, server: &Server, count: usize) -> (Vec<Arc<dyn Store>>, Vec<Node>) {
+    let config = folder.join("parvis.toml");
+    let listen = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, format!("{listen}{}", server.section())).expect("writes");
+    let config = parvis::config::load(&Source::new(folder)).expect("a configuration");
+    let (mut stores, mut nodes) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let store = parvis::store::open(config.store.below(folder)).await.expect("opens");
+        nodes.push(Node::start(folder, store.clone(), Clock::System).await);
+        stores.push(store);
+    }
+    (stores, nodes)
 }
 
 /// Changes a second that Redis alone takes: a shopper and a transition each.

@@ -63,7 +63,7 @@ fn registrations_are_taken_and_lead_back_to_the_phone() {
             Some(PushTarget::Fcm { token, .. }) => token.expect("a token"),
             Some(PushTarget::Apns { token, .. }) => token,
             Some(PushTarget::WebPush { subscription }) => {
-                subscription.endpoint.rsplit('/').next().expect("a last part").to_owned()
+                subscription.endpoint.as_str().rsplit('/').next().expect("a last part").into()
             }
         };
         assert_eq!(phone_of_token(&token), Some(77));

@@ -55,7 +55,7 @@ impl Known {
         let line = parvis::ingest::native::line(0, request.body.trim_ascii_end()).expect("a line");
         let now = Timestamp::from_millis(at_ms);
         let mut work = Work::new(self.record.clone());
-        let (observed, decided) = observe(world, &mut work, &self.device, vec![line.observation], now);
+        let (observed, decided) = observe(world, &mut work, &self.device, &[line.observation], now);
         assert_eq!(observed.results, [Ok(())]);
         told.moves += 1;
         told.moved += usize::from(!observed.transitions.is_empty());

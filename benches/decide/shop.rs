@@ -1,11 +1,9 @@
-//! What deciding costs, with more and more campaigns of which three answer the transition.
+//! A shop, its campaigns, and a shopper who enters.
 
-use std::{hint::black_box, sync::Arc};
+use std::sync::Arc;
 
-use divan::Bencher;
 use parvis_engine::{
     campaign::Campaign,
-    decide::{self, Budgets},
     matching::{Transition, TransitionCause, TransitionKind},
     region::Geofence,
     shopper::{Consent, Device, PushTarget, Shopper},
@@ -14,49 +12,12 @@ use parvis_engine::{
     world::{Settings, World},
 };
 
-const CAMPAIGNS: [usize; 4] = [3, 100, 1_000, 10_000];
-
-fn main() {
-    divan::main();
-}
-
-/// Three campaigns pass; one is sent and two are outranked.
-#[divan::bench(args = CAMPAIGNS)]
-fn one_sent(bencher: Bencher<'_, '_>, campaigns: usize) {
-    run(bencher, &world(campaigns, "newsletter"), &[enter()]);
-}
-
-/// Three campaigns answer, and their audience refuses each.
-#[divan::bench(args = CAMPAIGNS)]
-fn all_refused(bencher: Bencher<'_, '_>, campaigns: usize) {
-    run(bencher, &world(campaigns, "staff"), &[enter()]);
-}
-
-/// No campaign answers to this place.
-#[divan::bench(args = CAMPAIGNS)]
-fn none_selected(bencher: Bencher<'_, '_>, campaigns: usize) {
-    let elsewhere = Transition { region: "elsewhere".parse().expect("an id"), ..enter() };
-    run(bencher, &world(campaigns, "newsletter"), &[elsewhere]);
-}
-
-/// Most observations: nothing happened.
-#[divan::bench(args = CAMPAIGNS)]
-fn no_transition(bencher: Bencher<'_, '_>, campaigns: usize) {
-    run(bencher, &world(campaigns, "newsletter"), &[]);
-}
-
-fn run(bencher: Bencher<'_, '_>, world: &World, transitions: &[Transition]) {
-    let now = now();
-    bencher.with_inputs(|| (shopper(), Budgets::new())).bench_local_refs(|(shopper, budgets)| {
-        black_box(decide::campaigns(world, shopper, black_box(transitions), budgets, now));
-    });
-}
-
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-11-21T12:00:00+01:00".parse().expect("a time")
 }
 
-fn world(campaigns: usize, segment: &str) -> World {
+/// Of so many campaigns three answer who enters `rivoli`, if the shopper is in this segment.
+pub(crate) fn world(campaigns: usize, segment: &str) -> World {
     let campaigns = (0..campaigns).map(|number| {
         let tag = if number < 3 { "tv".to_owned() } else { format!("tag-{number}") };
         let spec = serde_json::json!({
@@ -87,7 +48,7 @@ fn world(campaigns: usize, segment: &str) -> World {
     World::new(1, vec![Arc::new(fence)], campaigns.collect(), vec![Arc::new(store)], Settings::default())
 }
 
-fn shopper() -> Arc<Shopper> {
+pub(crate) fn shopper() -> Arc<Shopper> {
     let mut shopper = Shopper::new("C-1001".parse().expect("an id"));
     let yes = Some(Consent { granted: true, at: Timestamp::from_millis(0), text: None });
     shopper.profile.consents.location.clone_from(&yes);
@@ -110,7 +71,7 @@ fn shopper() -> Arc<Shopper> {
     Arc::new(shopper)
 }
 
-fn enter() -> Transition {
+pub(crate) fn enter() -> Transition {
     Transition {
         kind: TransitionKind::Enter,
         device: "phone".parse().expect("an id"),
