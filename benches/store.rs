@@ -198,19 +198,15 @@ struct Spent {
 
 impl Spent {
     fn now() -> Spent {
-        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path());
-        let on_processor = |task: &Path| {
-            let told = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-            told.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
-        };
-        let (mut all_us, mut writer_us) = (0.0, 0.0);
-        for task in tasks {
-            let used_us = on_processor(&task);
-            all_us += used_us;
-            if fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == "store-writer") {
-                writer_us += used_us;
-            }
-        }
+        let writer = fs::read_dir("/proc/self/task")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|task| task.path())
+            .find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == "store-writer"));
+        let told = writer.and_then(|task| fs::read_to_string(task.join("schedstat")).ok()).unwrap_or_default();
+        let writer_us = told.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e3;
+        let all_us = processor_s() * 1e6;
         let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
         let bytes = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0.0);
         Spent { all_us, writer_us, bytes }

@@ -130,7 +130,7 @@ fn a_message_is_claimed_only_when_memory_knows_the_shopper_that_it_was_decided_f
     let transaction = file.begin().expect("begins");
     let mut group = group::Group::begin(&volatile, &transaction, &mut effects, &mut sequence).expect("begins");
     let commit = Commit { changes: vec![replaced(0)], outbox: vec![message()], ..Commit::default() };
-    assert_eq!(group.commit(prepared::Prepared::encode(commit).expect("encodes")), Ok(Committed::Done));
+    assert_eq!(group.commit(Prepared::encode(commit).expect("encodes")), Ok(Committed::Done));
     group.finish().expect("is written");
     transaction.commit().expect("is durable");
 
