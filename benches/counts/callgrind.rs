@@ -26,9 +26,9 @@ pub(crate) fn run((program, marked): (&Path, &str), function: &str, folder: &Pat
         // Otherwise the allocator gives memory back by the clock.
         .env("MIMALLOC_PURGE_DELAY", "-1")
         .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => INSTALL.to_owned(),
-            _ => format!("valgrind can't be started: {error}"),
+        .map_err(|error| {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            if is_missing { INSTALL.to_owned() } else { format!("valgrind can't be started: {error}") }
         })
 }
 

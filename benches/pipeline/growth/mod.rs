@@ -1,5 +1,5 @@
 //! How cost grows with fences, vertices, devices, campaigns and nodes: one table each, one column a size, and beneath
-//! each cost how often it is that of the first column.
+//! each cost how many times it is that of the first column.
 
 mod campaigns;
 mod devices;
@@ -47,10 +47,11 @@ fn head(what: &str, sizes: &[usize]) {
     println!("\n| {what} | {} |\n|---|{}", cells.join(" | "), "---:|".repeat(sizes.len()));
 }
 
-/// A row of microseconds, and a row of how often each is the first.
+/// A row of microseconds, and a row of how many times each is the first.
 fn costs(what: &str, costs: &[f64]) {
     row(what, costs.iter().map(|cost| format!("{cost:.2} µs")));
-    row("as often as the first", costs.iter().map(|cost| format!("{:.1}", cost / costs[0])));
+    let ratio = |cost: &f64| if costs[0] > 0.0 { format!("{:.1}", cost / costs[0]) } else { String::new() };
+    row("times the first", costs.iter().map(ratio));
 }
 
 fn row(what: &str, cells: impl Iterator<Item = String>) {
