@@ -166,10 +166,10 @@ impl Link {
     pub(crate) async fn send(&mut self, endpoint: &Endpoint, call: Call) -> anyhow::Result<Answer> {
         let sent = tokio::time::timeout(PATIENCE, self.exchange(endpoint, call)).await;
         let answer = sent.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs())));
-        if answer.is_err() || !endpoint.keep_alive {
-            if let Link::Http1(link) = self {
-                *link = None;
-            }
+        if let Link::Http1(link) = self
+            && (answer.is_err() || !endpoint.keep_alive)
+        {
+            *link = None;
         }
         answer
     }

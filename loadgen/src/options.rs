@@ -137,7 +137,7 @@ fn check(scenario: &Scenario, streams: usize) -> anyhow::Result<()> {
         ("--seconds", load.seconds as usize),
         ("--batch", *batch),
     ];
-    for (option, _) in least.into_iter().filter(|(_, number)| *number == 0) {
+    if let Some((option, _)) = least.iter().find(|(_, number)| *number == 0) {
         bail!("{option}: must be at least 1");
     }
     ensure!(plan.vertices >= 3, "--vertices: a polygon has at least 3");

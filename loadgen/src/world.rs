@@ -79,7 +79,7 @@ fn feature(line: &mut String, city: &City, number: usize, shop: &Shop) {
     // Where every move is to be an enter or an exit, nothing else is to happen.
     if !plain {
         properties["dwell_s"] = 120.into();
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             properties["approach_m"] = 150.into();
         }
     }
@@ -152,7 +152,7 @@ fn campaign(text: &mut String, city: &City, number: usize) {
     }
     // The tags of some shop, so that the campaign has a place to run in.
     let [_, trade, brand] = tags(city, number * 7 % city.shops().len());
-    let tag = if number % 20 == 0 { trade } else { brand };
+    let tag = if number.is_multiple_of(20) { trade } else { brand };
     let transition = ["enter", "enter", "dwell", "exit"][number % 4];
     let _ = write!(
         text,

@@ -18,7 +18,7 @@ impl Phone {
         let off_m = accuracy_m / RADIUS_68;
         let (lat, lon) = town.position(self.x_m + self.off_x * off_m, self.y_m + self.off_y * off_m);
         let moves = moved.0 != 0.0 || moved.1 != 0.0;
-        let says_speed = self.number % 4 != 0;
+        let says_speed = !self.number.is_multiple_of(4);
         Ping {
             phone: self.number,
             at_ms: self.at_ms,

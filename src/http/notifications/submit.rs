@@ -170,7 +170,7 @@ impl Reading<'_, '_> {
         }
         let too_long = || submit::Refusal::new(submit::Reason::Malformed, "the line is too long for one target");
         let at_once = sending.at_once();
-        self.waiting.push(text.map_or_else(|| Err(too_long()), |text| submit::target(text)));
+        self.waiting.push(text.map_or_else(|| Err(too_long()), submit::target));
         if self.waiting.len() >= at_once { self.hand_on().await } else { Ok(()) }
     }
 
