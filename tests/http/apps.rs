@@ -75,7 +75,7 @@ async fn an_id_of_any_letters_of_base64_goes_in_the_path() {
         let id = create(&server, new(false)).await.json()["channel"].as_str().expect("an id").to_owned();
         assert!(id.ends_with('='), "16 bytes are padded: {id}");
         slash = slash.or_else(|| id.contains('/').then(|| id.clone()));
-        plus = plus.or_else(|| id.contains('+').then(|| id.clone()));
+        plus = plus.or_else(|| (id.contains('+') && slash.as_ref() != Some(&id)).then(|| id.clone()));
         if slash.is_some() && plus.is_some() {
             break;
         }
