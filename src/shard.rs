@@ -9,7 +9,6 @@ mod lost_answers;
 mod work;
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -316,9 +315,11 @@ impl Shard {
         let Tools { store, catalog, clock, .. } = &self.tools;
         let devices: Vec<DeviceId> = jobs.iter().filter_map(Job::registers).cloned().collect();
         let owners = if devices.is_empty() { Vec::new() } else { store.owners(&devices).await? };
-        let mut known = HashSet::with_capacity(jobs.len());
-        let shoppers = jobs.iter().map(|job| &job.shopper).chain(owners.iter().flatten());
-        let ids: Vec<ShopperId> = shoppers.filter(|id| known.insert(*id)).cloned().collect();
+        let mut ids: Vec<ShopperId> =
+            jobs.iter().map(|job| &job.shopper).chain(owners.iter().flatten()).cloned().collect();
+        // In their order, so that a store sees at a glance that nobody is among them twice.
+        ids.sort_unstable();
+        ids.dedup();
         let records = store.load(&ids).await?;
         let owners = devices.into_iter().zip(owners).filter_map(|(device, owner)| Some((device, owner?)));
         Ok(Batch::new(catalog.world(), records, owners.collect(), self.budgets.clone(), clock.now()))

@@ -1,5 +1,6 @@
 //! Short texts that many shoppers have in common, such as a language or the version of a text: each is kept once and
-//! costs whoever has it a pointer. Whether a text is shared can be told from nothing but the memory that it takes.
+//! costs whoever has it a pointer. Whether a text is shared can be told from nothing but the memory that it takes. A text
+//! may stay here when nobody has it any more; only who has the same text finds it.
 
 use std::{
     fmt,
@@ -15,13 +16,20 @@ use xxhash_rust::xxh3::xxh3_64;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(ArcStr);
 
-/// The texts that were met last; a power of two. Two that are met all the time rarely want the same two places.
+/// Each text has two places, and displaces what it finds in the second; a power of two. Texts that are met all the time
+/// rarely want the same two.
 const PLACES: usize = 4_096;
+
+/// Longer texts are not shared. Texts come here before anybody has judged them, and no sound one is longer.
+const SHARED_BYTES_MAX: usize = 128;
 
 static MET: [Mutex<Option<ArcStr>>; PLACES] = [const { Mutex::new(None) }; PLACES];
 
 impl From<&str> for Word {
     fn from(text: &str) -> Word {
+        if text.len() > SHARED_BYTES_MAX {
+            return Word(text.into());
+        }
         let hash = xxh3_64(text.as_bytes());
         let [first, second] = [hash, hash >> 32].map(|hash| &MET[hash as usize % PLACES]);
         let known = |place: &Mutex<Option<ArcStr>>| {
@@ -103,6 +111,15 @@ mod tests {
         assert!(ArcStr::ptr_eq(&one.0, &other.0));
         assert_eq!(serde_json::to_string(&one).expect("serialises"), r#""fr-FR""#);
         assert_eq!((&*one, size_of::<Option<Word>>()), ("fr-FR", size_of::<usize>()));
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_sound_is_not_kept() {
+        let shared = |bytes: usize| {
+            let text = "x".repeat(bytes);
+            ArcStr::ptr_eq(&Word::from(&*text).0, &Word::from(text).0)
+        };
+        assert_eq!((shared(SHARED_BYTES_MAX), shared(SHARED_BYTES_MAX + 1)), (true, false));
     }
 
     #[test]

@@ -25,6 +25,8 @@ const OVERTIME: Duration = Duration::from_secs(30);
 /// After a connection that failed, so that a dead server is not asked in a circle.
 const PAUSE: Duration = Duration::from_millis(50);
 const SECOND_US: u64 = 1_000_000;
+/// What is left at the end of a stretch is a line of progress of its own if it is so long, seconds.
+const TAIL_S: f64 = 0.5;
 
 /// A worker's way to whoever is driven: one request at a time.
 pub(crate) trait Carrier {
@@ -102,9 +104,12 @@ pub(crate) async fn run<C: Carrier>(
     drop(workers);
     let ended_us = street.clock.now_us() - began_us;
     let Shared { schedule, tally, .. } = shared;
-    let mut tally = tally.into_inner();
-    tally.second(ended_us, 0);
-    let unsent = schedule.into_inner().due_in_all().saturating_sub(tally.sent);
+    let (mut tally, due) = (tally.into_inner(), schedule.into_inner().due_in_all());
+    // The rate of a moment would stand out in a plot, and say nothing.
+    if tally.series.last().is_none_or(|last| ended_us as f64 / 1e6 - last.at_s >= TAIL_S) {
+        tally.second(ended_us, due.max(tally.sent) - tally.settled());
+    }
+    let unsent = due.saturating_sub(tally.sent);
     Run { tally, seconds: ended_us as f64 / 1e6, unsent }
 }
 

@@ -17,8 +17,10 @@ mod trial;
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 use parvis_loadgen::scenario;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,8 +52,8 @@ fn main() -> ExitCode {
             list();
             return ExitCode::SUCCESS;
         }
-        (Command::Run(trial), Ok(runtime)) => runtime.block_on(trial.run()),
-        (Command::Resp(trial), Ok(runtime)) => runtime.block_on(trial.run()),
+        (Command::Run(trial), Ok(runtime)) => runtime.block_on(unless_stopped(trial.run())),
+        (Command::Resp(trial), Ok(runtime)) => runtime.block_on(unless_stopped(trial.run())),
         (Command::Run(_) | Command::Resp(_), Err(error)) => Err(error.into()),
     };
     match ended {
@@ -60,6 +62,16 @@ fn main() -> ExitCode {
             eprintln!("parvis-loadgen: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A trial that is given up when it is told to stop. What it began ends with it: the daemon, the folder.
+async fn unless_stopped(trial: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! { biased;
+        _ = terminate.recv() => bail!("stopped by a signal"),
+        _ = interrupt.recv() => bail!("stopped by a signal"),
+        ended = trial => ended,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -130,7 +131,7 @@ impl Node {
         get(&self.endpoint, path).await
     }
 
-    /// Asks it to stop and waits for its end; gives what its status says if it was started here.
+    /// Asks it to stop and waits for its end; gives its status if it was started here, 128 and more for a signal.
     ///
     /// # Errors
     /// If it does not end in time.
@@ -140,7 +141,11 @@ impl Node {
             kill_process(id, Signal::TERM).context("the daemon can't be told to stop")?;
         }
         match clock.within(STOP_MAX, child.wait()).await {
-            Some(ended) => Ok(ended.context("the daemon's end can't be seen")?.code()),
+            Some(ended) => {
+                let ended = ended.context("the daemon's end can't be seen")?;
+                // As a shell tells it.
+                Ok(ended.code().or_else(|| ended.signal().map(|number| 128 + number)))
+            }
             None => bail!("the daemon did not stop within {} s", STOP_MAX.as_secs()),
         }
     }

@@ -200,7 +200,8 @@ pub(crate) fn words(shape: Shape) -> String {
 impl Stretch {
     pub(crate) fn new(shape: Shape, run: Run, around: Around) -> Stretch {
         let Run { tally, seconds, unsent } = run;
-        let pings = tally.settled().max(1) as f64;
+        // What broke or was sent back would make a ping look cheap.
+        let pings = (tally.accepted + tally.rejected).max(1) as f64;
         let used = |(before, after): &(Usage, Usage)| after.processor_us - before.processor_us;
         let arrived = around.arrived;
         Stretch {

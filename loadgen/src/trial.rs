@@ -110,10 +110,12 @@ impl Parvis {
         };
         self.register(&city, &node, (&scenario, folder, clock), &mut server).await?;
         let stretches = self.stretches(&city, &node, &scenario, (clock, arrivals.as_deref())).await?;
-        server.exit_code = node.stop(clock).await?;
+        let ended = node.stop(clock).await;
+        server.exit_code = ended.as_ref().ok().copied().flatten();
         drop(sink);
         let report = Report::new(Parameters::new(&scenario, self.tried.streams, &self.settings), server, stretches);
         publish(&report, &self.output)?;
+        ended?;
         verdict(&report)
     }
 
@@ -191,14 +193,16 @@ impl Parvis {
             links.into_iter().map(|link| Poster { endpoint: &endpoint, link, format: *format }).collect();
         let mut told: Vec<Told> = Vec::new();
         while let Some(stretch) = next(scenario, &told) {
-            let before = (node.process.and_then(Process::usage), Process::own().usage(), transitions(node).await);
+            let transitions_before = transitions(node).await;
+            let before = (node.process.and_then(Process::usage), Process::own().usage());
             arrivals.map(Arrivals::take);
             let what = scenario.name;
             let run = drive::run(&street, stretch, &mut posters, |second| table::progress(what, second)).await;
             table::end_progress();
-            let after = (node.process.and_then(Process::usage), Process::own().usage(), transitions(node).await);
+            let after = (node.process.and_then(Process::usage), Process::own().usage());
+            let transitions_after = transitions(node).await;
             let waiting = if arrivals.is_some() { self.drained(node, clock, arrivals).await } else { None };
-            let transitions = after.2.zip(before.2).map(|(after, before)| after - before);
+            let transitions = transitions_after.zip(transitions_before).map(|(after, before)| after - before);
             let arrived = arrivals.map(Arrivals::take);
             let around =
                 Around { server: before.0.zip(after.0), own: before.1.zip(after.1), transitions, waiting, arrived };
@@ -247,17 +251,10 @@ pub(crate) fn next(scenario: &Scenario, told: &[Told]) -> Option<Stretch> {
 /// # Errors
 /// If a file can't be written.
 pub(crate) fn publish(report: &Report, output: &Output) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(report).context("the report can't be written")? + "\n";
     let to_stdout = output.json.as_deref() == Some(Path::new("-"));
-    if !to_stdout {
-        print!("{}", table::text(report));
-    }
-    if let Some(file) = &output.json {
-        let json = serde_json::to_string_pretty(report).context("the report can't be written")? + "\n";
-        if to_stdout {
-            print!("{json}");
-        } else {
-            fs::write(file, json).with_context(|| format!("{} can't be written", file.display()))?;
-        }
+    if let Some(file) = output.json.as_ref().filter(|_| !to_stdout) {
+        fs::write(file, &json).with_context(|| format!("{} can't be written", file.display()))?;
     }
     if let Some(folder) = &output.plots {
         fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
@@ -266,7 +263,8 @@ pub(crate) fn publish(report: &Report, output: &Output) -> anyhow::Result<()> {
             fs::write(&file, svg).with_context(|| format!("{} can't be written", file.display()))?;
         }
     }
-    Ok(())
+    let told = if to_stdout { json } else { table::text(report) };
+    std::io::stdout().write_all(told.as_bytes()).context("the report can't be shown")
 }
 
 fn manner(scenario: &Scenario, clock: Clock, arrivals: &Arc<Arrivals>) -> Manner {

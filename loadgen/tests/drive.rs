@@ -6,11 +6,13 @@ mod stand_in;
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::OnceLock,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stand_in::{Manner, Redis, StandIn};
 
@@ -258,6 +260,33 @@ fn a_server_without_fences_says_so_itself() {
     assert!(run.stretch()["failures"]["ERR syntax error"].as_u64() > Some(0), "{}", run.stretch());
 }
 
+#[test]
+fn a_run_that_is_told_to_stop_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut command = generator("run shops --fences 20 --phones 8 --batch 4 --rate 40 --seconds 600");
+    command.args(["--daemon", daemon()]).env("TMPDIR", temporary.path()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let told = BufReader::new(child.stderr.take().expect("piped"));
+    let mut lines = told.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("pings/s")), "the load goes on");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it is ours");
+    assert!(lines.any(|line| line.contains("stopped by a signal")));
+    assert!(!child.wait().expect("it is ours").success());
+    assert_eq!(fs::read_dir(temporary.path()).expect("a folder").count(), 0);
+    // The kernel takes a moment to end what was killed.
+    while runs_in(temporary.path()) {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether any process was started with this path in its arguments (Linux).
+fn runs_in(folder: &Path) -> bool {
+    let folder = folder.to_str().expect("a plain path");
+    let processes = fs::read_dir("/proc").expect("Linux").flatten();
+    let mut arguments = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    arguments.any(|arguments| String::from_utf8_lossy(&arguments).contains(folder))
+}
+
 /// A redis-server on a free port that writes nothing.
 fn redis_server(folder: &Path) -> (Child, u16) {
     for _ in 0..20 {
@@ -270,7 +299,7 @@ fn redis_server(folder: &Path) -> (Child, u16) {
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("redis-server starts (Debian's package redis-server)");
         let log = child.stdout.take().expect("piped");
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(log)).map_while(Result::ok);
+        let mut lines = BufReader::new(log).lines().map_while(Result::ok);
         if lines.any(|line| line.contains("eady to accept connections")) {
             // It would be ended by its own words if nobody took them.
             std::thread::spawn(move || lines.for_each(drop));

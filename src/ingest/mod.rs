@@ -93,7 +93,8 @@ pub enum Cause {
 }
 
 /// Devices of one request that are asked about at the same time: enough that few waits are left, and few enough that an
-/// inbox has room for a hundred requests.
+/// inbox has room for a hundred requests. A quarter of an inbox where that is less: who comes with many must not need it
+/// empty while those who come alone find room.
 const ASKED_AT_ONCE: usize = 256;
 
 /// Hands a batch to the owners of its shoppers and waits until it is durable.
@@ -137,7 +138,7 @@ async fn hand_on(shards: &Shards, store: &dyn Store, batch: Batch) -> Result<Han
     let by_device: Vec<&[&Report]> = reports.chunk_by(|one, other| one.device == other.device).collect();
     let (owned, strangers) = owned(store, &by_device).await?;
     let mut refusal = None;
-    for groups in owned.chunks(ASKED_AT_ONCE.min(shards.at_once())) {
+    for groups in owned.chunks(ASKED_AT_ONCE.min((shards.at_once() / 4).max(1))) {
         refusal = ask(shards, store, groups, &mut taken).await.err();
         if refusal.is_some() {
             break;

@@ -111,11 +111,12 @@ impl Shards {
         let owners: Vec<usize> = inputs.iter().map(|(shopper, _)| self.owner(shopper)).collect();
         let mut counts = vec![0_usize; self.inboxes.len()];
         owners.iter().for_each(|owner| counts[*owner] += 1);
-        let rooms = self.inboxes.iter().zip(counts).map(|(inbox, count)| inbox.room(count));
-        let mut rooms = rooms.collect::<Result<Vec<_>, Refusal>>()?;
+        // What nothing is for is not asked: it may be closed.
+        let room = |(inbox, count): (_, usize)| (count > 0).then(|| Inbox::room(inbox, count)).transpose();
+        let mut rooms = self.inboxes.iter().zip(counts).map(room).collect::<Result<Vec<_>, Refusal>>()?;
         let (replies, answers) = Reply::gathered(inputs.len());
         for (((shopper, input), reply), owner) in inputs.into_iter().zip(replies).zip(owners) {
-            put(&mut rooms[owner], Job { shopper, input, reply });
+            put(rooms[owner].as_mut().expect("it was counted"), Job { shopper, input, reply });
         }
         Ok(answers)
     }
@@ -147,10 +148,10 @@ impl Shards {
 }
 
 impl Inbox {
-    /// Room for so many jobs; for none there always is.
+    /// Room for so many jobs.
     fn room(&self, count: usize) -> Result<Room<'_>, Refusal> {
         // Whoever came before waits for the store already; who comes now is better told than kept waiting.
-        if count > 0 && self.stalled.load(Ordering::Relaxed) {
+        if self.stalled.load(Ordering::Relaxed) {
             return Err(Refusal::Unavailable("the store is away".to_owned()));
         }
         self.jobs.try_reserve_many(count).map_err(|full| match full {
@@ -294,8 +295,10 @@ mod tests {
         drop((in_hand, other));
         let gone = || Err(closing());
         assert_eq!(answers.all().await.collect::<Vec<_>>(), [gone(), Ok(Answer::Done), gone()]);
-        let asked = [shards.submit_all(vec![(first, named("a")), (second.clone(), named("a"))]).err()];
+        let asked = [shards.submit_all(vec![(first.clone(), named("a")), (second.clone(), named("a"))]).err()];
         assert_eq!((asked, shards.ask(second, named("a")).await), ([Some(closing())], gone()));
         assert!(one.try_recv().is_err(), "the living one was not given half of it");
+        drop(shards.submit_all(vec![(first, named("a"))]).expect("nothing is for the dead one"));
+        assert!(one.try_recv().is_ok());
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn part(scale: &Scale) {
     }
     head("vertices of one fence", growth.vertices);
     for (what, offsets_m) in [
-        ("every ping crosses the border", [-60.0, 60.0]),
+        ("every ping crosses the border", [-300.0, 300.0]),
         ("at the border, nothing changes", [60.0, 70.0]),
         ("10 km away", [10_000.0, 10_010.0]),
     ] {
@@ -51,7 +51,7 @@ fn cost(scale: &Scale, world: &World, offsets_m: [f64; 2]) -> f64 {
         .collect();
     let (mut now, mut step) = (Timestamp::from_millis(1_800_000_000_000), 0);
     each_us(&scale.growth, PHONES, || {
-        // Nobody goes 120 m faster than that.
+        // A minute for 600 m is believed.
         now = now.plus(Duration::from_secs(60));
         step += 1;
         for (index, (device, record)) in crowd.iter_mut().enumerate() {

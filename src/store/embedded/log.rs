@@ -30,7 +30,7 @@ const WASTE_MIN_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 4 << 20 };
 const STEP_BYTES: u64 = 256 << 10;
 
 /// A row on its way to the readers.
-type Row = (u64, Arc<[u8]>);
+type LogRow = (u64, Arc<[u8]>);
 /// How many rows wait for a reader at most; a row may have megabytes.
 const ROWS_WAITING: usize = 4;
 /// More would only wait for the one that reads the file.
@@ -67,7 +67,7 @@ pub(super) fn recover_with(
 }
 
 /// Hands every row to every reader, the newest first, until one gives up. Gives the bytes of the rows.
-fn read_rows(transaction: &ReadTransaction, readers: &[SyncSender<Row>]) -> Result<u64, Error> {
+fn read_rows(transaction: &ReadTransaction, readers: &[SyncSender<LogRow>]) -> Result<u64, Error> {
     let mut total = 0;
     let log = transaction.open_table(tables::LOG)?;
     for entry in log.range::<u64>(..)?.rev() {
@@ -82,7 +82,7 @@ fn read_rows(transaction: &ReadTransaction, readers: &[SyncSender<Row>]) -> Resu
 }
 
 /// Takes in the shoppers of one reader. Gives the bytes of the records that count.
-fn recover_share(reader: u64, readers: u64, rows: &Receiver<Row>, volatile: &Volatile) -> Result<u64, Error> {
+fn recover_share(reader: u64, readers: u64, rows: &Receiver<LogRow>, volatile: &Volatile) -> Result<u64, Error> {
     let mut live = 0;
     for (row, bytes) in rows {
         // Newest first: the first record of a shopper that is met is the one that counts.
