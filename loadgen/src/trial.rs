@@ -36,6 +36,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A saturated stretch that only finds the rate to halve takes a third of the time, within these bounds.
 const SATURATED_S: (f64, f64) = (1.0, 20.0);
+/// How often it is looked whether every phone has reported, seconds.
+const WARM_UP_S: f64 = 1.0;
 
 /// `parvis-loadgen run`.
 #[derive(Args, Debug)]
@@ -68,6 +70,9 @@ pub(crate) struct Parvis {
     /// Registers no phones: the daemon knows them already. It believes nobody who has not consented.
     #[arg(long)]
     no_register: bool,
+    /// Has every phone report once before anything is measured: who is heard for the first time enters all fences around.
+    #[arg(long)]
+    warm_up: bool,
     /// So long messages may take to leave the daemon after the load has ended, seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain: u32,
@@ -191,6 +196,10 @@ impl Parvis {
         let links = Link::several(&endpoint, load.connections, self.tried.streams);
         let mut posters: Vec<_> =
             links.into_iter().map(|link| Poster { endpoint: &endpoint, link, format: *format }).collect();
+        if self.warm_up {
+            warm_up(&street, scenario, &mut posters).await?;
+            self.drained(node, clock, arrivals).await;
+        }
         let mut told: Vec<Told> = Vec::new();
         while let Some(stretch) = next(scenario, &told) {
             let transitions_before = transitions(node).await;
@@ -225,6 +234,20 @@ impl Parvis {
             clock.sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Has every phone report once.
+async fn warm_up(street: &Street<'_>, scenario: &Scenario, posters: &mut [Poster<'_>]) -> anyhow::Result<()> {
+    let stretch = Stretch { shape: Shape::Saturate, seconds: WARM_UP_S, batch: scenario.batch };
+    let mut reported = 0;
+    while reported < scenario.plan.phones as u64 {
+        let run = drive::run(street, stretch, posters, |second| table::progress("warming up", second)).await;
+        table::end_progress();
+        let why = run.tally.failures.keys().next().map_or("nothing was believed", String::as_str);
+        ensure!(run.tally.accepted > 0, "nothing was accepted while warming up: {why}");
+        reported += if scenario.format.is_of_one_phone() { run.tally.requests } else { run.tally.sent };
+    }
+    Ok(())
 }
 
 /// What comes next: a scenario at half of its saturated rate is saturated first.

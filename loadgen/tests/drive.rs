@@ -96,7 +96,7 @@ impl Run {
 #[test]
 fn every_ping_and_every_message_is_accounted_for() {
     let plots = tempfile::tempdir().expect("a folder");
-    let world = "shops --fences 30 --phones 40 --campaigns 1 --batch 4 --connections 3 --providers fast";
+    let world = "shops --fences 30 --phones 40 --campaigns 1 --batch 4 --connections 3 --providers fast --warm-up";
     let run =
         tried(&format!("{world} --rate 20 --seconds 8"), &["--plots", plots.path().to_str().expect("a plain path")]);
     run.adds_up();
