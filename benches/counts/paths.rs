@@ -38,7 +38,7 @@ type Named = (&'static str, fn(Measure<'_>));
 
 /// `unchanged`: no phone enters or leaves anything. `changed`: each ping enters or leaves. A number is of circles or of
 /// campaigns, of which three answer.
-pub(crate) const ALL: [Named; 19] = [
+pub(crate) const ALL: [Named; 18] = [
     ("parse/ndjson", |measure| parse(measure, LINE, |bytes| drop(black_box(native::line(0, bytes).expect("sound"))))),
     ("parse/json", |measure| parse(measure, JSON, |bytes| drop(black_box(native::batch(bytes).expect("sound"))))),
     ("parse/owntracks", |measure| parse(measure, OWNTRACKS, |bytes| drop(black_box(owntracks::batch(bytes, None))))),
@@ -57,8 +57,8 @@ pub(crate) const ALL: [Named; 19] = [
     ("shard/memory/changed", |measure| shard(measure, true, Walk::Border, 1)),
     ("shard/embedded/changed", |measure| shard(measure, false, Walk::Border, 1)),
     ("shard/embedded/changed/100-at-once", |measure| shard(measure, false, Walk::Border, PHONES)),
-    ("http/unchanged/100-a-request", |measure| http(measure, Walk::Street)),
-    ("http/changed/100-a-request", |measure| http(measure, Walk::Border)),
+    // Not one of changes: in which groups shards meet at the writer is chance, and a group more costs a fifth more.
+    ("http/unchanged/100-a-request", http),
     ("encode/apns", apns),
 ];
 
@@ -192,7 +192,7 @@ async fn ask(shards: &Shards, phone: &mut Phone, now: Timestamp) {
 }
 
 /// A whole node over loopback, and who calls it.
-fn http(measure: Measure<'_>, walk: Walk) {
+fn http(measure: Measure<'_>) {
     let (runtime, folder) = (runtime(), node_folder(CIRCLES, None));
     let key = new_key(folder.path());
     let (app, mut caller, mut hours) = runtime.block_on(async {
@@ -202,7 +202,7 @@ fn http(measure: Measure<'_>, walk: Walk) {
         let (source, hours) = (Source::new(folder.path()), Hours::new());
         let config = parvis::config::load(&source).expect("a configuration");
         let app = App::start(config, source, hours.clock.clone(), Entropy::seeded(7)).await.expect("starts");
-        let phones = (0..PHONES).map(|index| Phone::new(index, walk)).collect();
+        let phones = (0..PHONES).map(|index| Phone::new(index, Walk::Street)).collect();
         let caller = Caller::new(&app, &key, phones, true).await;
         (app, caller, hours)
     });
