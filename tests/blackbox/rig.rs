@@ -283,6 +283,13 @@ impl Rig {
         self.sandbox.received().into_iter().filter(|received| received.refused.is_none()).collect()
     }
 
+    /// Waits until nothing waits for a channel: rows can be read a moment before the numbers in memory know of them.
+    pub(crate) async fn nothing_waits(&self, channel: &str) {
+        let name = format!(r#"parvis_outbox_waiting{{channel="{channel}"}}"#);
+        let empty = try_until(async || (self.metric(&name).await == 0.0).then_some(())).await;
+        assert!(empty.is_some(), "something waits for {channel}");
+    }
+
     /// One number of the metrics page; 0 if it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let page = self.call(Method::GET, "/metrics", &Value::Null).await;
