@@ -91,7 +91,7 @@ fn each_count_above_the_baseline_is_told_with_its_path() {
 }
 
 #[test]
-fn allocations_of_pings_that_meet_by_chance_may_wander_as_instructions_do() {
+fn allocations_of_a_whole_node_may_wander_as_instructions_do() {
     let found = |allocations| {
         let was = paths(&[("http/unchanged", Counts { allocations: 100.0, ..WAS })]);
         compare(&paths(&[("http/unchanged", Counts { allocations, ..WAS })]), Some(&was)).1
