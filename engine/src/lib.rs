@@ -26,6 +26,7 @@ pub mod rare;
 pub mod region;
 pub mod registry;
 pub mod retry;
+mod rtree;
 pub mod schedule;
 pub mod shopper;
 pub mod store;

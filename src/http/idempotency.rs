@@ -12,7 +12,7 @@ use std::{
 use aws_lc_rs::digest;
 use axum::{
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -53,24 +53,18 @@ impl Running {
     }
 }
 
-/// Whose repeats are known.
-#[derive(Clone)]
-pub(super) struct Repeats {
-    pub(super) services: Arc<Services>,
-    /// The largest body that the paths behind this take: it is held as a whole, to be compared.
-    pub(super) body_max: usize,
-}
-
-/// Answers a repeat with what was answered first.
+/// Answers a repeat with what was answered first. `body_max` is the largest body that the path takes: it is held as a
+/// whole, to be compared.
 pub(super) async fn repeat(
-    State(Repeats { services, body_max }): State<Repeats>,
+    services: Arc<Services>,
     caller: Caller,
+    body_max: usize,
     request: Request,
     next: Next,
 ) -> Response {
     let key = match key(request.headers()) {
         Ok(Some(key)) if !is_streamed(request.headers()) => format!("http/{}/{}/{key}", caller.name.len(), caller.name),
-        Ok(_) => return next.run(request).await,
+        Ok(_) => return super::timed(&services, request, next).await,
         Err(problem) => return problem.into_response(),
     };
     // In a task of its own: a caller who hangs up must not leave a write without its kept answer.
@@ -103,7 +97,7 @@ async fn once(
     if let Some(first) = services.store.answer(&key).await? {
         return again(first, request_hash);
     }
-    let response = next.run(Request::from_parts(parts, Body::from(whole))).await;
+    let response = super::timed(services, Request::from_parts(parts, Body::from(whole)), next).await;
     // What may turn out otherwise next time is not kept: a refusal for want of a better key least of all.
     let retriable = response.status().is_server_error()
         || matches!(

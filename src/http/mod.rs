@@ -51,8 +51,7 @@ use crate::{
     catalog::Catalog, clock::Clock, config::size, delivery::Couriers, fleet::Fleet, report::Reporter, shard::Shards,
     store::Store, webhook::Webhooks,
 };
-use auth::{Gate, Scope};
-use idempotency::Repeats;
+use auth::Scope;
 use problem::{Kind, Problem};
 
 /// How the HTTP side behaves.
@@ -313,22 +312,39 @@ fn sending() -> Paths {
 fn behind(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
     let config = &services.config;
     let body_max = if scopes.contains(&Scope::Marketing) { config.catalog_body_max } else { config.body_max };
-    let repeats = Repeats { services: services.clone(), body_max };
-    let timed = paths.route_layer(from_fn_with_state(services.clone(), deadline));
-    gated(services, scopes, timed.route_layer(from_fn_with_state(repeats, idempotency::repeat)))
+    let gate = Gate { services: services.clone(), scopes, repeats_max: Some(body_max) };
+    paths.route_layer(from_fn_with_state(Arc::new(gate), enter))
 }
 
 /// The same for paths that know repeats by names of their own.
 fn naming(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
-    gated(services, scopes, paths.route_layer(from_fn_with_state(services.clone(), deadline)))
+    let gate = Gate { services: services.clone(), scopes, repeats_max: None };
+    paths.route_layer(from_fn_with_state(Arc::new(gate), enter))
 }
 
-fn gated(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
-    let gate = Gate { services: services.clone(), scopes };
-    paths.route_layer(from_fn_with_state(gate, auth::check))
+/// What stands before a path. One layer for all of it: each costs allocations by itself.
+struct Gate {
+    services: Arc<Services>,
+    /// One of these is needed.
+    scopes: &'static [Scope],
+    /// The largest body whose repeat is known; none where the path knows repeats itself.
+    repeats_max: Option<usize>,
 }
 
-async fn deadline(State(services): State<Arc<Services>>, request: Request, next: Next) -> Response {
+async fn enter(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let caller = match auth::check(&gate.services, gate.scopes, request.headers()) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    request.extensions_mut().insert(caller.clone());
+    match gate.repeats_max {
+        Some(body_max) => idempotency::repeat(gate.services.clone(), caller, body_max, request, next).await,
+        None => timed(&gate.services, request, next).await,
+    }
+}
+
+/// Ends what takes too long, streamed observations excepted.
+async fn timed(services: &Services, request: Request, next: Next) -> Response {
     if body::media_type(request.headers()) == observations::NDJSON {
         return next.run(request).await;
     }

@@ -92,7 +92,7 @@ pub(super) async fn post(
         fleet: &services.fleet,
         reporter: &services.reporter,
     };
-    let speaker = Speaker { bound: caller.scanner, named };
+    let speaker = Speaker { bound: caller.scanner.clone(), named };
     let taken = scanners::take(tools, &speaker, delivery, now).await?;
     Ok(Json(Answer::new(taken, services.config.listed_max)))
 }

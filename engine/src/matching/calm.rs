@@ -14,11 +14,12 @@ use crate::{
 /// The largest disc that is looked for: what lies beyond is cheap to look at again.
 pub(super) const RADIUS_MAX_M: f64 = 5_000.0;
 
-/// The smallest radius in which borders are looked for.
+/// The smallest radius in which borders are looked for, and the first where nothing is known: among crowded fences a
+/// wider one costs many times as much.
 const SEARCH_MIN_M: f64 = 25.0;
 
-/// The radius in which borders are looked for when nothing is known.
-const SEARCH_FIRST_M: f64 = 250.0;
+/// How many times as far to look where nothing was found.
+const SEARCH_GROWTH: f64 = 4.0;
 
 /// Taken off every disc, for the rounding of distances.
 const ROUNDING_M: f64 = 0.001;
@@ -38,9 +39,8 @@ pub(super) fn room_m(calm: &Calm, fix: &Place) -> f64 {
 }
 
 /// How far to look for borders first: little further than the last disc reached, so that crowded places stay cheap.
-/// Where nothing is found the search widens by doubling.
 pub(super) fn search_m(last: Option<&Calm>) -> f64 {
-    last.map_or(SEARCH_FIRST_M, |calm| (1.5 * calm.radius_m).clamp(SEARCH_MIN_M, RADIUS_MAX_M))
+    last.map_or(SEARCH_MIN_M, |calm| (1.5 * calm.radius_m).clamp(SEARCH_MIN_M, RADIUS_MAX_M))
 }
 
 /// How far the border of a fence must be known to judge a disc of `radius_m`.
@@ -63,19 +63,27 @@ pub(super) fn settled_disc(round: &mut Round<'_>, sight: &Sight) -> Option<Calm>
 
 /// Looks for borders further away, as long as none limits the disc.
 fn widen(round: &mut Round<'_>, sight: &Sight) {
-    let world = round.world;
-    while round.calm_m >= round.searched_m && round.searched_m < RADIUS_MAX_M {
-        round.searched_m = (2.0 * round.searched_m).min(RADIUS_MAX_M);
+    let regions = &round.world.regions;
+    let may_widen = |round: &Round<'_>| round.calm_m >= round.searched_m && round.searched_m < RADIUS_MAX_M;
+    if !may_widen(round) {
+        return;
+    }
+    let presences = round.presences().iter();
+    let mut present: Vec<(u32, PresenceState)> =
+        presences.filter_map(|presence| Some((regions.place(&presence.region)?, presence.state))).collect();
+    present.sort_unstable_by_key(|(place, _)| *place);
+    while may_widen(round) {
+        round.searched_m = (SEARCH_GROWTH * round.searched_m).min(RADIUS_MAX_M);
         let mut calm_m = round.searched_m;
-        for presence in round.presences() {
-            if let Some(fence) = world.regions.get(&presence.region) {
-                calm_m = calm_m.min(room_m_around(fence, Some(presence.state), sight, calm_m));
-            }
+        for (place, state) in &present {
+            calm_m = calm_m.min(room_m_around(regions.fence(*place), Some(*state), sight, calm_m));
         }
-        world.regions.near(&sight.site, round.searched_m, |candidate| {
+        regions.near(&sight.site, round.searched_m, |candidate| {
             if candidate.looks_small() {
                 calm_m = calm_m.min(candidate.lower_m);
-            } else if candidate.lower_m < calm_m && round.presence(&candidate.fence.region.id).is_none() {
+            } else if candidate.lower_m < calm_m
+                && present.binary_search_by_key(&candidate.place, |(place, _)| *place).is_err()
+            {
                 calm_m = calm_m.min(room_m_around(candidate.fence, None, sight, calm_m));
             }
         });

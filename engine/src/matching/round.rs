@@ -32,6 +32,9 @@ pub(super) struct Round<'a> {
     /// Whether the fix at hand is the newest and not only one of the newest time.
     newest: bool,
     pub(super) undecided: bool,
+    /// The places of the fences that something is known of, sorted: presences and marks as they were before the fix at
+    /// hand.
+    known: Vec<u32>,
     /// The radius of the disc around the fix at hand that no border crosses, as far as is known.
     pub(super) calm_m: f64,
     /// How far borders were looked for.
@@ -65,6 +68,7 @@ impl<'a> Round<'a> {
             transitions: Vec::new(),
             newest: false,
             undecided: false,
+            known: Vec::new(),
             calm_m: 0.0,
             searched_m: 0.0,
         }
@@ -80,7 +84,7 @@ impl<'a> Round<'a> {
 
     /// A fix anywhere. Only `newest` approaches and passes.
     pub(super) fn observe(&mut self, fix: &Place, newest: bool) {
-        let sight = Sight::new(fix);
+        let sight = Sight::new(fix, self.world);
         let told = self.transitions.len();
         self.implied_at = self.track.settled_at.unwrap_or(Timestamp::MIN);
         if fix.at >= self.implied_at {
@@ -88,18 +92,18 @@ impl<'a> Round<'a> {
         }
         self.newest = newest;
         self.undecided = false;
-        self.calm_m = if newest { calm::search_m(self.track.calm.as_ref()).max(sight.sharp_m) } else { 0.0 };
+        self.calm_m = if newest { calm::search_m(self.track.calm.as_ref()).max(sight.outside_m) } else { 0.0 };
         self.searched_m = self.calm_m;
-        let radius_m = self.calm_m.max(sight.sharp_m);
+        let radius_m = self.calm_m.max(sight.outside_m);
         self.weigh_known(&sight);
         let world = self.world;
         world.regions.near(&sight.site, radius_m, |candidate| {
-            let silent = candidate.lower_m > 0.0 && candidate.lower_m >= sight.sharp_m;
+            let silent = candidate.lower_m > 0.0 && candidate.lower_m >= sight.outside_m;
             let beyond = silent && candidate.lower_m >= self.calm_m;
             if silent && candidate.looks_small() {
                 self.calm_m = self.calm_m.min(candidate.lower_m);
-            } else if !beyond && !self.is_known(&candidate.fence.region.id) {
-                self.weigh(candidate.fence, &sight);
+            } else if !beyond && self.known.binary_search(&candidate.place).is_err() {
+                self.weigh(candidate.fence, &sight, false);
             }
         });
         if newest {
@@ -184,39 +188,34 @@ impl<'a> Round<'a> {
 
     /// Regions that something is known of are judged wherever they are; all others are outside if they are not near.
     fn weigh_known(&mut self, sight: &Sight) {
-        let world = self.world;
-        // Both lists may change below; what drops out of the second is judged again by the query, to the same end.
-        for presence in self.before {
-            if let Some(fence) = world.regions.get(&presence.region) {
-                self.weigh(fence, sight);
-            }
+        let regions = &self.world.regions;
+        let mut known = std::mem::take(&mut self.known);
+        known.clear();
+        let presences = self.before.iter().chain(self.after.iter().flatten());
+        known.extend(presences.filter_map(|presence| regions.place(&presence.region)));
+        if !self.track.marks.is_empty() {
+            // Whoever is inside has a presence and a mark that says so.
+            let present = |region: &RegionId| self.before.iter().any(|presence| presence.region == *region);
+            self.track.marks.retain(|mark| {
+                let place = if present(&mark.region) { None } else { Some(regions.place(&mark.region)) };
+                known.extend(place.flatten());
+                place != Some(None)
+            });
         }
-        let mut index = 0;
-        while let Some(mark) = self.track.marks.get(index) {
-            match world.regions.get(&mark.region) {
-                Some(fence) if !self.before.iter().any(|presence| presence.region == mark.region) => {
-                    self.weigh(fence, sight);
-                    let kept = self.track.marks.get(index).is_some_and(|mark| mark.region == fence.region.id);
-                    index += usize::from(kept);
-                }
-                Some(_) => index += 1,
-                None => {
-                    self.track.marks.remove(index);
-                }
-            }
+        known.sort_unstable();
+        known.dedup();
+        for place in &known {
+            self.weigh(regions.fence(*place), sight, true);
         }
+        self.known = known;
     }
 
-    fn is_known(&self, region: &RegionId) -> bool {
-        self.presence(region).is_some()
-            || self.before.iter().any(|presence| presence.region == *region)
-            || self.mark(region).is_ok()
-    }
-
-    fn weigh(&mut self, fence: &Geofence, sight: &Sight) {
+    /// Judges a fence. Being outside is known already of each that nothing is known of.
+    fn weigh(&mut self, fence: &Geofence, sight: &Sight, known: bool) {
         let verdict = sight.judge(fence, &self.world.settings.presence, calm::look_m(fence, sight, self.calm_m));
         let gap_m = verdict.outlook.gap_m();
         match verdict.inside {
+            Some(false) if !known => {}
             Some(inside) => {
                 let lingers = fence.approach_m.is_some_and(|near_m| gap_m - sight.fix.accuracy_m <= REARM * near_m);
                 self.hear(fence, &Word { at: sight.fix.at, inside, sight: Some(sight), lingers });
@@ -225,7 +224,9 @@ impl<'a> Round<'a> {
         }
         if self.newest {
             self.weigh_approach(fence, sight, &verdict);
-            let state = self.presence(&fence.region.id).map(|presence| presence.state);
+            let told = known || verdict.inside == Some(true) || fence.approach_m.is_some();
+            let presence = if told { self.presence(&fence.region.id) } else { None };
+            let state = presence.map(|presence| presence.state);
             self.calm_m = self.calm_m.min(calm::room_to_m(fence, state, verdict.outlook, sight));
         }
     }

@@ -9,6 +9,7 @@ use crate::{
         gaussian::{SHARP, sigma_m},
         sphere::Site,
     },
+    world::World,
 };
 
 /// A fix, prepared for many fences.
@@ -19,6 +20,8 @@ pub(super) struct Sight {
     pub(super) sigma_m: f64,
     /// From this distance to the border on, a fix is decisive.
     pub(super) sharp_m: f64,
+    /// The same where the fix is outside, for whatever fence of the world.
+    pub(super) outside_m: f64,
 }
 
 /// What a fix says of a fence.
@@ -30,9 +33,13 @@ pub(super) struct Verdict {
 }
 
 impl Sight {
-    pub(super) fn new(fix: &Place) -> Sight {
+    pub(super) fn new(fix: &Place, world: &World) -> Sight {
         let sigma_m = sigma_m(fix.accuracy_m);
-        Sight { fix: *fix, site: Site::new(fix.position), sigma_m, sharp_m: SHARP * sigma_m }
+        let exit = world.settings.presence.exit_probability.min(world.regions.exit_least());
+        // What the flat frame bends is far less than the twentieth that is added.
+        let outside_m = 1.05 * sigma_m * (-2.0 * exit.ln()).sqrt();
+        let sharp_m = SHARP * sigma_m;
+        Sight { fix: *fix, site: Site::new(fix.position), sigma_m, sharp_m, outside_m: outside_m.min(sharp_m) }
     }
 
     /// Judges a fence, and tells the distance to its border at least as far as `look_m`. The integral is taken only

@@ -1,52 +1,46 @@
 //! All regions, found by id and by place. Knows nothing of devices.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{num::NonZero, sync::Arc};
 
-use rstar::{AABB, RTree, RTreeObject};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Geofence,
     sphere::{DEGREE_M, EARTH_RADIUS_M, Rect, Site, reach_lon_deg},
 };
-use crate::{id::RegionId, observation::Position};
+use crate::{
+    id::RegionId,
+    observation::Position,
+    rtree::{Bounds, RTree},
+};
 
 /// How much further than `approach_m` a device must go before it can approach again.
 pub(crate) const REARM: f64 = 1.2;
 
 /// All regions, indexed. Geofences are shared, so that a changed set costs an index and no geometry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Regions {
     /// In the order of their ids.
     fences: Vec<Arc<Geofence>>,
-    /// Hash of the id, and place in `fences`; sorted. Comparing hashes side by side in memory is several times
-    /// faster than following pointers to names.
-    by_hash: Vec<(u64, u32)>,
+    by_id: Places,
     tree: RTree<Slot>,
+    /// The least of the fences' own exit probabilities.
+    exit_least: f64,
 }
 
-/// A rectangle around (a piece of) a fence with everything that may count as approaching it.
+/// What a rectangle is around: a fence, or a piece of one, with everything that may count as approaching it.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// Rounded outwards: halves the memory that a query walks through.
-    low: [f32; 2],
-    high: [f32; 2],
-    fence: u32,
+    place: u32,
     /// Whether this fence has further rectangles.
     several: bool,
-}
-
-impl RTreeObject for Slot {
-    type Envelope = AABB<[f32; 2]>;
-
-    fn envelope(&self) -> AABB<[f32; 2]> {
-        AABB::from_corners(self.low, self.high)
-    }
 }
 
 /// A fence that a query has found.
 pub(crate) struct Candidate<'a> {
     pub(crate) fence: &'a Arc<Geofence>,
+    /// See [`Regions::place`].
+    pub(crate) place: u32,
     /// A lower bound in metres on the distance to the fence grown by all that may count as approaching it, as long as
     /// it is below the radius of the query.
     pub(crate) lower_m: f64,
@@ -62,6 +56,12 @@ impl Candidate<'_> {
     }
 }
 
+impl Default for Regions {
+    fn default() -> Regions {
+        Regions::new(Vec::new())
+    }
+}
+
 impl Regions {
     /// Indexes the fences. Of two with the same id the later counts.
     pub fn new(mut fences: Vec<Arc<Geofence>>) -> Regions {
@@ -69,10 +69,14 @@ impl Regions {
         fences.sort_by(|a, b| a.region.id.cmp(&b.region.id));
         fences.dedup_by(|a, b| a.region.id == b.region.id);
         let numbered = || fences.iter().zip(0_u32..);
-        let mut by_hash: Vec<(u64, u32)> = numbered().map(|(fence, at)| (hash(&fence.region.id), at)).collect();
-        by_hash.sort_unstable();
-        let slots: Vec<Slot> = numbered().flat_map(|(fence, at)| slots(fence, at)).collect();
-        Regions { by_hash, tree: RTree::bulk_load(slots), fences }
+        let by_id = Places::new(&fences);
+        let exit_least = fences.iter().filter_map(|fence| fence.exit_probability).fold(1.0, f64::min);
+        Regions {
+            by_id,
+            tree: RTree::new(numbered().flat_map(|(fence, place)| slots(fence, place))),
+            exit_least,
+            fences,
+        }
     }
 
     /// The same regions with some put in or replaced, then some taken out. Costs a new index (tens of milliseconds
@@ -87,13 +91,22 @@ impl Regions {
 
     /// The fence with this id.
     pub fn get(&self, id: &RegionId) -> Option<&Arc<Geofence>> {
-        let wanted = hash(id);
-        let first = self.by_hash.partition_point(|(hash, _)| *hash < wanted);
-        self.by_hash[first..]
-            .iter()
-            .take_while(|(hash, _)| *hash == wanted)
-            .map(|(_, at)| &self.fences[*at as usize])
-            .find(|fence| fence.region.id == *id)
+        self.place(id).map(|place| self.fence(place))
+    }
+
+    /// Which of these fences has this id: a number that tells it from all others, quicker to compare than the id.
+    pub(crate) fn place(&self, id: &RegionId) -> Option<u32> {
+        self.by_id.find(hash(id), |place| self.fence(place).region.id == *id)
+    }
+
+    /// The fence at this place.
+    pub(crate) fn fence(&self, place: u32) -> &Arc<Geofence> {
+        &self.fences[place as usize]
+    }
+
+    /// The least of the fences' own exit probabilities; 1 if none has any.
+    pub(crate) fn exit_least(&self) -> f64 {
+        self.exit_least
     }
 
     /// Every fence, in the order of their ids.
@@ -138,82 +151,94 @@ impl Regions {
         };
         let poleward = (lat.abs().to_radians() + radius_m / EARTH_RADIUS_M).min(std::f64::consts::FRAC_PI_2);
         let narrow_m = DEGREE_M * poleward.cos();
-        self.search(rect, |slot| {
-            let lower_m = slot.lower_m(site, narrow_m);
-            visit(Candidate { fence: &self.fences[slot.fence as usize], lower_m, span_m: slot.span_m() });
+        self.search(rect, |bounds, slot| {
+            let bounds = bounds.rect();
+            let lower_m = if slot.several { 0.0 } else { lower_m(&bounds, site, narrow_m) };
+            visit(Candidate { fence: self.fence(slot.place), place: slot.place, lower_m, span_m: span_m(&bounds) });
         });
     }
 
     /// Every fence that a rectangle, which may reach beyond the antimeridian, may meet; each once.
     pub(crate) fn meeting<'a>(&'a self, rect: Rect, mut visit: impl FnMut(&'a Arc<Geofence>)) {
-        self.search(rect, |slot| visit(&self.fences[slot.fence as usize]));
+        self.search(rect, |_, slot| visit(self.fence(slot.place)));
     }
 
-    fn search(&self, rect: Rect, mut visit: impl FnMut(&Slot)) {
+    fn search(&self, rect: Rect, mut visit: impl FnMut(Bounds, &Slot)) {
         let pieces = rect.wrapped();
         let cut = pieces[1].is_some();
         // Only fences and queries at the antimeridian can meet twice.
         let mut met: Vec<u32> = Vec::new();
-        for piece in pieces.into_iter().flatten() {
-            let (low, high) = outwards(&piece);
-            let _: ControlFlow<()> =
-                self.tree.locate_in_envelope_intersecting_int(AABB::from_corners(low, high), |slot| {
-                    if cut || slot.several {
-                        if met.contains(&slot.fence) {
-                            return ControlFlow::Continue(());
-                        }
-                        met.push(slot.fence);
+        for piece in pieces.iter().flatten() {
+            self.tree.meeting(piece, |bounds, slot| {
+                if cut || slot.several {
+                    if met.contains(&slot.place) {
+                        return;
                     }
-                    visit(slot);
-                    ControlFlow::Continue(())
-                });
+                    met.push(slot.place);
+                }
+                visit(bounds, slot);
+            });
         }
     }
 }
 
-impl Slot {
-    fn span_m(&self) -> f64 {
-        let [east, north] = [0, 1].map(|axis| f64::from(self.high[axis] - self.low[axis]) * DEGREE_M);
-        (east * east + north * north).sqrt()
-    }
+/// The diagonal of a rectangle, or more.
+fn span_m(bounds: &Rect) -> f64 {
+    let [east, north] = [bounds.east - bounds.west, bounds.north - bounds.south].map(|degrees| degrees * DEGREE_M);
+    (east * east + north * north).sqrt()
+}
 
-    fn lower_m(&self, site: &Site, narrow_m: f64) -> f64 {
-        if self.several {
-            return 0.0;
-        }
-        let Position { lat, lon } = site.position;
-        let [west, south] = self.low.map(f64::from);
-        let [east, north] = self.high.map(f64::from);
-        let north_m = (south - lat).max(lat - north).max(0.0) * DEGREE_M;
-        let straight = (west - lon).max(lon - east).max(0.0);
-        let around = if lon < west { lon + 360.0 - east } else { west + 360.0 - lon };
-        let east_m = straight.min(around.max(0.0)) * narrow_m;
-        (north_m * north_m + east_m * east_m).sqrt()
-    }
+/// A lower bound on the distance of a site to a rectangle, if no degree of longitude between them is shorter than
+/// `narrow_m`.
+fn lower_m(bounds: &Rect, site: &Site, narrow_m: f64) -> f64 {
+    let Position { lat, lon } = site.position;
+    let Rect { west, south, east, north } = *bounds;
+    let north_m = (south - lat).max(lat - north).max(0.0) * DEGREE_M;
+    let straight = (west - lon).max(lon - east).max(0.0);
+    let around = if lon < west { lon + 360.0 - east } else { west + 360.0 - lon };
+    let east_m = straight.min(around.max(0.0)) * narrow_m;
+    (north_m * north_m + east_m * east_m).sqrt()
 }
 
 fn hash(id: &RegionId) -> u64 {
     xxh3_64(id.as_str().as_bytes())
 }
 
-fn slots(fence: &Geofence, at: u32) -> Vec<Slot> {
+/// Places by the hash of an id: half of the hash is compared before the name, to which there are two pointers to follow.
+/// A hash stands where its last bits say, or behind that if others were there before; half of all is left free.
+#[derive(Clone, Debug)]
+struct Places(Box<[Spot]>);
+
+/// The first half of a hash, and the place counted from one; none if it is free.
+type Spot = Option<(u32, NonZero<u32>)>;
+
+impl Places {
+    fn new(fences: &[Arc<Geofence>]) -> Places {
+        let mut table = vec![None; (2 * fences.len()).next_power_of_two()];
+        for (fence, at) in fences.iter().zip(1..) {
+            let hash = hash(&fence.region.id);
+            let free = Places::way(hash, table.len()).find(|spot| table[*spot].is_none());
+            table[free.expect("half of it is free")] = NonZero::new(at).map(|number| ((hash >> 32) as u32, number));
+        }
+        Places(table.into())
+    }
+
+    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let taken = Places::way(hash, self.0.len()).map_while(|spot| self.0[spot]);
+        let mut same = taken.filter(|(half, _)| *half == (hash >> 32) as u32).map(|(_, number)| number.get() - 1);
+        same.find(|place| is_it(*place))
+    }
+
+    /// Where to look for a hash, one after the other.
+    fn way(hash: u64, spots: usize) -> impl Iterator<Item = usize> {
+        (0..spots).map(move |step| (hash as usize).wrapping_add(step) & (spots - 1))
+    }
+}
+
+fn slots(fence: &Geofence, place: u32) -> impl Iterator<Item = (Rect, Slot)> {
     let margin_m = fence.approach_m.map_or(0.0, |approach_m| approach_m * REARM);
     let pieces: Vec<Rect> =
         fence.bounds().into_iter().flat_map(|rect| rect.grown(margin_m).wrapped()).flatten().collect();
     let several = pieces.len() > 1;
-    pieces
-        .iter()
-        .map(|rect| {
-            let (low, high) = outwards(rect);
-            Slot { low, high, fence: at, several }
-        })
-        .collect()
-}
-
-/// A rectangle in single precision that holds the given one.
-#[allow(clippy::cast_possible_truncation, reason = "rounding is corrected outwards by one step")]
-fn outwards(rect: &Rect) -> ([f32; 2], [f32; 2]) {
-    let low = |value: f64| (value as f32).next_down();
-    let high = |value: f64| (value as f32).next_up();
-    ([low(rect.west), low(rect.south)], [high(rect.east), high(rect.north)])
+    pieces.into_iter().map(move |rect| (rect, Slot { place, several }))
 }

@@ -12,7 +12,6 @@ mod zone;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parvis_beacons::Identity;
-use rstar::{AABB, PointDistance, RTree, RTreeObject};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -26,6 +25,7 @@ use crate::{
     observation::{Heard, Position},
     problem::Problem,
     region::{Region, distance_m, sphere::Rect},
+    rtree::RTree,
 };
 
 /// A place on a shop's floor plan.
@@ -71,20 +71,6 @@ struct Slot {
     fixture: Fixture,
 }
 
-impl RTreeObject for Slot {
-    type Envelope = AABB<[f64; 2]>;
-
-    fn envelope(&self) -> AABB<[f64; 2]> {
-        AABB::from_point([self.position.lon, self.position.lat])
-    }
-}
-
-impl PointDistance for Slot {
-    fn distance_2(&self, point: &[f64; 2]) -> f64 {
-        self.envelope().distance_2(point)
-    }
-}
-
 /// The parts of a registry.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
@@ -122,7 +108,9 @@ impl Registry {
         let mut by_uuid: Vec<Arc<BeaconRegion>> = regions.values().cloned().collect();
         by_uuid.sort_by_key(|region| region.spec.uuid);
         Registry {
-            tree: RTree::bulk_load(hung.chain(scanning).collect()),
+            tree: RTree::new(
+                hung.chain(scanning).map(|slot| (Rect::EMPTY.including([slot.position.lon, slot.position.lat]), slot)),
+            ),
             by_identity: beacons.values().filter_map(|it| Some((it.identity?, it.clone()))).collect(),
             by_code: zones.values().flat_map(code).collect(),
             by_zone,
@@ -228,13 +216,13 @@ impl Registry {
         const SLACK_M: f64 = 0.01;
         let around = Rect::EMPTY.including([position.lon, position.lat]).grown(radius_m + SLACK_M);
         let mut found = Vec::new();
-        for Rect { west, south, east, north } in around.wrapped().into_iter().flatten() {
-            for slot in self.tree.locate_in_envelope(AABB::from_corners([west, south], [east, north])) {
+        for rect in around.wrapped().iter().flatten() {
+            self.tree.meeting(rect, |_, slot| {
                 let distance = distance_m(position, slot.position);
                 if distance <= radius_m {
                     found.push((distance, slot.fixture.clone()));
                 }
-            }
+            });
         }
         found.sort_by(|(a, x), (b, y)| a.total_cmp(b).then_with(|| x.name().cmp(&y.name())));
         found

@@ -5,8 +5,10 @@
 mod token;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     fmt,
+    ops::Deref,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -15,10 +17,8 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use axum::{
-    extract::{FromRequestParts, Request, State},
+    extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
-    middleware::Next,
-    response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use parvis_engine::{
@@ -138,9 +138,13 @@ pub struct KeyRecord {
     pub scanner: Option<ScannerId>,
 }
 
-/// Who calls.
+/// Who calls. Clones are the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct Caller(Arc<Identity>);
+
+/// What is known of who calls.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Identity {
     /// The key's name, or the token's device.
     pub name: String,
     /// What they may.
@@ -155,7 +159,14 @@ pub struct Caller {
     pub phone: bool,
 }
 
-impl Caller {
+impl Deref for Caller {
+    type Target = Identity;
+    fn deref(&self) -> &Identity {
+        &self.0
+    }
+}
+
+impl Identity {
     /// Whether they have a scope; `admin` has all.
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
@@ -214,7 +225,7 @@ pub struct Keys(Arc<ArcSwap<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    keys: Vec<([u8; 32], Arc<Caller>)>,
+    keys: Vec<([u8; 32], Caller)>,
     tokens: Option<token::Verifier>,
 }
 
@@ -233,7 +244,7 @@ impl Keys {
             let hash = parse_hash(&record.sha256).ok_or_else(|| {
                 format!("key {:?}: sha256 must be 64 hexadecimal digits, the SHA-256 of the key", record.name)
             })?;
-            keys.push((hash, Arc::new(record.into())));
+            keys.push((hash, record.into()));
         }
         let tokens = jwks.map(|jwks| token::Verifier::new(jwks, audience)).transpose()?;
         Ok(Keys(Arc::new(ArcSwap::from_pointee(Known { keys, tokens }))))
@@ -275,13 +286,15 @@ impl Keys {
         let Some((scheme, credential)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else {
             return refused("the Authorization header can't be read; send `Bearer <key>`");
         };
-        let key = match scheme.to_ascii_lowercase().as_str() {
-            "bearer" => credential.trim().to_owned(),
-            "basic" => match basic_password(credential.trim()) {
-                Some(password) => password,
+        let key: Cow<'_, str> = if scheme.eq_ignore_ascii_case("bearer") {
+            credential.trim().into()
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            match basic_password(credential.trim()) {
+                Some(password) => password.into(),
                 None => return refused("the Basic credentials can't be read; the password is the key"),
-            },
-            _ => return refused("only the schemes Bearer and Basic are known"),
+            }
+        } else {
+            return refused("only the schemes Bearer and Basic are known");
         };
         let known = self.0.load();
         if let Some(tokens) = known.tokens.as_ref().filter(|_| key.matches('.').count() == 2) {
@@ -300,7 +313,7 @@ impl Known {
                 found = Some(caller);
             }
         }
-        found.map(|caller| Caller::clone(caller))
+        found.cloned()
     }
 }
 
@@ -313,31 +326,23 @@ pub fn new_key(entropy: &Entropy, name: &str, scopes: BTreeSet<Scope>) -> (Strin
     (key, KeyRecord { name: name.to_owned(), sha256, scopes, device: None, scanner: None })
 }
 
-/// What a layer lets through.
-#[derive(Clone)]
-pub(super) struct Gate {
-    pub(super) services: Arc<Services>,
-    pub(super) scopes: &'static [Scope],
-}
-
-/// Lets a request through that comes from somebody with one of the scopes, before anything of its body is read.
-pub(super) async fn check(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let caller = match gate.services.keys.caller(request.headers(), gate.services.clock.now()) {
-        Ok(caller) => caller,
-        Err(problem) => return problem.into_response(),
-    };
-    if !gate.scopes.iter().any(|scope| caller.has(*scope)) {
-        let wanted = gate.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join("` or `");
-        return Problem::new(Kind::Forbidden, format!("this key lacks the scope `{wanted}`")).into_response();
+/// Who sends a request, if they have one of the scopes. Nothing of the body is read.
+///
+/// # Errors
+/// What they lack.
+pub(super) fn check(services: &Services, scopes: &[Scope], headers: &HeaderMap) -> Result<Caller, Problem> {
+    let caller = services.keys.caller(headers, services.clock.now())?;
+    if !scopes.iter().any(|scope| caller.has(*scope)) {
+        let wanted = scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join("` or `");
+        return Err(Problem::new(Kind::Forbidden, format!("this key lacks the scope `{wanted}`")));
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    Ok(caller)
 }
 
 impl From<KeyRecord> for Caller {
     fn from(record: KeyRecord) -> Caller {
         let KeyRecord { name, scopes, device, scanner, .. } = record;
-        Caller { name, scopes, device, scanner, shopper: None, phone: false }
+        Caller(Arc::new(Identity { name, scopes, device, scanner, shopper: None, phone: false }))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Time is an argument: the library's own time checks are off, because they would ask the system's clock.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use parvis_engine::{
@@ -11,7 +11,7 @@ use parvis_engine::{
 };
 use serde::Deserialize;
 
-use super::{Caller, Scope};
+use super::{Caller, Identity, Scope};
 
 /// How far a signer's clock may differ from ours.
 const SKEW: Duration = Duration::from_secs(60);
@@ -95,14 +95,14 @@ fn phone(claims: Claims, now: Timestamp) -> Result<Caller, String> {
     if claims.nbf.is_some_and(|nbf| at(nbf) > now.plus(SKEW)) {
         return Err("the token is not valid yet".to_owned());
     }
-    Ok(Caller {
+    Ok(Caller(Arc::new(Identity {
         name: format!("phone {}", claims.sub),
         scopes: BTreeSet::from([Scope::Ingest]),
         device: Some(claims.sub),
         scanner: None,
         shopper: claims.shopper,
         phone: true,
-    })
+    })))
 }
 
 fn algorithm(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Algorithm> {
