@@ -159,7 +159,7 @@ const RULES: &[Rule] = &[
         ],
         good: &[
             ("engine/src/a.rs", "//! No HashMap, no std::fs.\nuse std::{collections::BTreeMap, fmt, time::Duration};"),
-            ("engine/Cargo.toml", "[dependencies]\nrstar = \"0.14\"\n[dev-dependencies]\nrand = \"0.9\"\n"),
+            ("engine/Cargo.toml", "[dependencies]\nrobust = \"1.2\"\n[dev-dependencies]\nrand = \"0.9\"\n"),
             ("src/a.rs", "use std::{fs, collections::HashMap};"),
         ],
     },

@@ -33,8 +33,8 @@ static ALLOCATOR: Allocator<mimalloc::MiMalloc> = Allocator::new(mimalloc::MiMal
 /// Tells the child that it is one.
 const CHILD: &str = "PARVIS_BENCH_COUNTED";
 
-/// How often each path is counted. The least counts: a node's own housekeeping may fall into one walk or the other.
-const WALKS: usize = 5;
+/// How often each path is counted. The least counts: a node's own housekeeping falls into one or the other.
+const TIMES: usize = 3;
 
 /// The name of the function below, as callgrind sees it.
 const COUNTED: &str = "counted_by_callgrind";
@@ -59,24 +59,28 @@ fn counted_by_callgrind(path: &mut dyn FnMut()) {
     path();
 }
 
-/// The child: walks every path several times and says what it asked of the allocator each time but the first.
+/// The child: walks every path several times and says what it asked of the allocator, but for the first walk.
 fn count() {
     let session = Session::new().no_stdout().no_file();
     for (name, path) in paths::ALL {
         path(&mut |pings, walk| {
             // What is filled once and kept is no part of a ping.
             walk();
-            for walked in 1..=WALKS {
-                let id = format!("{name} {walked}");
+            for time in 1..=TIMES {
+                let id = format!("{name} {time}");
                 let operation = session.operation(id.clone());
-                let span = operation.measure_process().iterations(pings);
+                let span = operation.measure_process().iterations(2 * pings);
                 // Its dump has what was executed up to here.
                 counted_by_callgrind(&mut || ());
-                counted_by_callgrind(walk);
+                // There and back: what enters in one walk leaves in the next.
+                counted_by_callgrind(&mut || {
+                    walk();
+                    walk();
+                });
                 drop(span);
                 let report = session.to_report();
                 let (_, found) = report.operations().find(|(of, _)| **of == id).expect("it was measured");
-                println!("{name} {pings} {} {}", found.total_allocations_count(), found.total_bytes_allocated());
+                println!("{name} {} {} {}", 2 * pings, found.total_allocations_count(), found.total_bytes_allocated());
             }
         });
     }

@@ -30,7 +30,7 @@ use crate::{
     shop,
 };
 
-/// Walks a path twice and counts the second time; told how many pings that is.
+/// Walks a path several times and counts all walks but the first; told how many pings one is.
 pub(crate) type Measure<'a> = &'a mut dyn FnMut(u64, &mut dyn FnMut());
 
 /// A path's name, and what lays it out and has it measured.
@@ -203,7 +203,7 @@ fn http(measure: Measure<'_>) {
         let config = parvis::config::load(&source).expect("a configuration");
         let app = App::start(config, source, hours.clock.clone(), Entropy::seeded(7)).await.expect("starts");
         let phones = (0..PHONES).map(|index| Phone::new(index, Walk::Street)).collect();
-        let caller = Caller::new(&app, &key, phones, true).await;
+        let caller = Caller::new(app.address, &key, phones, true).await;
         (app, caller, hours)
     });
     measure(PHONES as u64, &mut || {

@@ -106,7 +106,7 @@ async fn send(nodes: &[App], key: &str, pace: usize, phones: usize) -> Vec<Times
     let mut callers = JoinSet::new();
     for first in 0..CALLERS {
         let own = (first..phones).step_by(CALLERS).map(|index| Phone::new(index, Walk::Border)).collect();
-        let mut caller = Caller::new(&nodes[first % nodes.len()], key, own, false).await;
+        let mut caller = Caller::new(nodes[first % nodes.len()].address, key, own, false).await;
         callers.spawn(async move {
             for index in (first..phones).step_by(CALLERS) {
                 Clock::System.sleep_until(Some(time(index))).await;

@@ -1,12 +1,12 @@
 //! Who calls a node over loopback.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use parvis::{app::App, entropy::Entropy, keys};
+use parvis::{entropy::Entropy, keys};
 use parvis_engine::{
     observation::{Fix, Position},
     time::Timestamp,
@@ -28,8 +28,8 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) async fn new(app: &App, key: &str, phones: Vec<Phone>, batched: bool) -> Caller {
-        let stream = TcpStream::connect(app.address).await.expect("connects");
+    pub(crate) async fn new(node: SocketAddr, key: &str, phones: Vec<Phone>, batched: bool) -> Caller {
+        let stream = TcpStream::connect(node).await.expect("connects");
         stream.set_nodelay(true).expect("a socket");
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("speaks HTTP");
         // Ends with its sender.

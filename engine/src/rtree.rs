@@ -21,7 +21,7 @@ pub(crate) struct RTree<T> {
 
 /// A rectangle, rounded outwards to single precision: that halves the memory that a search walks through. East and north
 /// are negated, so that one comparison of four numbers tells whether two rectangles meet.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds([f32; 4]);
 
 impl Bounds {
@@ -59,8 +59,7 @@ impl<T> RTree<T> {
         let mut sorted: Vec<(u64, Bounds, T)> =
             entries.into_iter().map(|(rect, entry)| (along_curve(&rect), Bounds::new(&rect), entry)).collect();
         sorted.sort_by_key(|(along, ..)| *along);
-        let mut bounds: Vec<Bounds> = Vec::with_capacity(sorted.len() + sorted.len() / (FAN_OUT - 1) + 1);
-        bounds.extend(sorted.iter().map(|(_, bounds, _)| *bounds));
+        let mut bounds: Vec<Bounds> = sorted.iter().map(|(_, bounds, _)| *bounds).collect();
         let mut levels = vec![0];
         loop {
             let begin = levels[levels.len() - 1];
@@ -80,7 +79,7 @@ impl<T> RTree<T> {
 
     /// Shows every entry whose rectangle meets this one, and perhaps some that miss it by no more than rounding.
     pub(crate) fn meeting<'a>(&'a self, rect: &Rect, mut visit: impl FnMut(Bounds, &'a T)) {
-        let Some(top) = self.levels.len().checked_sub(2) else { return };
+        let top = self.levels.len() - 2;
         self.search(&Bounds::new(rect).limits(), top, 0, &mut visit);
     }
 

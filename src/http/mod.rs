@@ -312,13 +312,16 @@ fn sending() -> Paths {
 fn behind(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
     let config = &services.config;
     let body_max = if scopes.contains(&Scope::Marketing) { config.catalog_body_max } else { config.body_max };
-    let gate = Gate { services: services.clone(), scopes, repeats_max: Some(body_max) };
-    paths.route_layer(from_fn_with_state(Arc::new(gate), enter))
+    gated(services, scopes, Some(body_max), paths)
 }
 
 /// The same for paths that know repeats by names of their own.
 fn naming(services: &Arc<Services>, scopes: &'static [Scope], paths: Paths) -> Paths {
-    let gate = Gate { services: services.clone(), scopes, repeats_max: None };
+    gated(services, scopes, None, paths)
+}
+
+fn gated(services: &Arc<Services>, scopes: &'static [Scope], repeated_body_max: Option<usize>, paths: Paths) -> Paths {
+    let gate = Gate { services: services.clone(), scopes, repeated_body_max };
     paths.route_layer(from_fn_with_state(Arc::new(gate), enter))
 }
 
@@ -328,7 +331,7 @@ struct Gate {
     /// One of these is needed.
     scopes: &'static [Scope],
     /// The largest body whose repeat is known; none where the path knows repeats itself.
-    repeats_max: Option<usize>,
+    repeated_body_max: Option<usize>,
 }
 
 async fn enter(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
@@ -337,7 +340,7 @@ async fn enter(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) 
         Err(problem) => return problem.into_response(),
     };
     request.extensions_mut().insert(caller.clone());
-    match gate.repeats_max {
+    match gate.repeated_body_max {
         Some(body_max) => idempotency::repeat(gate.services.clone(), caller, body_max, request, next).await,
         None => timed(&gate.services, request, next).await,
     }

@@ -32,9 +32,6 @@ pub(super) struct Round<'a> {
     /// Whether the fix at hand is the newest and not only one of the newest time.
     newest: bool,
     pub(super) undecided: bool,
-    /// The places of the fences that something is known of, sorted: presences and marks as they were before the fix at
-    /// hand.
-    known: Vec<u32>,
     /// The radius of the disc around the fix at hand that no border crosses, as far as is known.
     pub(super) calm_m: f64,
     /// How far borders were looked for.
@@ -68,7 +65,6 @@ impl<'a> Round<'a> {
             transitions: Vec::new(),
             newest: false,
             undecided: false,
-            known: Vec::new(),
             calm_m: 0.0,
             searched_m: 0.0,
         }
@@ -95,14 +91,14 @@ impl<'a> Round<'a> {
         self.calm_m = if newest { calm::search_m(self.track.calm.as_ref()).max(sight.outside_m) } else { 0.0 };
         self.searched_m = self.calm_m;
         let radius_m = self.calm_m.max(sight.outside_m);
-        self.weigh_known(&sight);
+        let known = self.weigh_known(&sight);
         let world = self.world;
         world.regions.near(&sight.site, radius_m, |candidate| {
             let silent = candidate.lower_m > 0.0 && candidate.lower_m >= sight.outside_m;
             let beyond = silent && candidate.lower_m >= self.calm_m;
             if silent && candidate.looks_small() {
                 self.calm_m = self.calm_m.min(candidate.lower_m);
-            } else if !beyond && self.known.binary_search(&candidate.place).is_err() {
+            } else if !beyond && known.binary_search(&candidate.place).is_err() {
                 self.weigh(candidate.fence, &sight, false);
             }
         });
@@ -187,19 +183,16 @@ impl<'a> Round<'a> {
     }
 
     /// Regions that something is known of are judged wherever they are; all others are outside if they are not near.
-    fn weigh_known(&mut self, sight: &Sight) {
+    /// Gives their places, sorted.
+    fn weigh_known(&mut self, sight: &Sight) -> Vec<u32> {
         let regions = &self.world.regions;
-        let mut known = std::mem::take(&mut self.known);
-        known.clear();
         let presences = self.before.iter().chain(self.after.iter().flatten());
-        known.extend(presences.filter_map(|presence| regions.place(&presence.region)));
+        let mut known: Vec<u32> = presences.filter_map(|presence| regions.place(&presence.region)).collect();
         if !self.track.marks.is_empty() {
-            // Whoever is inside has a presence and a mark that says so.
-            let present = |region: &RegionId| self.before.iter().any(|presence| presence.region == *region);
             self.track.marks.retain(|mark| {
-                let place = if present(&mark.region) { None } else { Some(regions.place(&mark.region)) };
-                known.extend(place.flatten());
-                place != Some(None)
+                let place = regions.place(&mark.region);
+                known.extend(place);
+                place.is_some()
             });
         }
         known.sort_unstable();
@@ -207,7 +200,7 @@ impl<'a> Round<'a> {
         for place in &known {
             self.weigh(regions.fence(*place), sight, true);
         }
-        self.known = known;
+        known
     }
 
     /// Judges a fence. Being outside is known already of each that nothing is known of.
@@ -224,9 +217,7 @@ impl<'a> Round<'a> {
         }
         if self.newest {
             self.weigh_approach(fence, sight, &verdict);
-            let told = known || verdict.inside == Some(true) || fence.approach_m.is_some();
-            let presence = if told { self.presence(&fence.region.id) } else { None };
-            let state = presence.map(|presence| presence.state);
+            let state = self.presence(&fence.region.id).map(|presence| presence.state);
             self.calm_m = self.calm_m.min(calm::room_to_m(fence, state, verdict.outlook, sight));
         }
     }

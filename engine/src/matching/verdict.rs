@@ -36,8 +36,8 @@ impl Sight {
     pub(super) fn new(fix: &Place, world: &World) -> Sight {
         let sigma_m = sigma_m(fix.accuracy_m);
         let exit = world.settings.presence.exit_probability.min(world.regions.exit_least());
-        // What the flat frame bends is far less than the twentieth that is added.
-        let outside_m = 1.05 * sigma_m * (-2.0 * exit.ln()).sqrt();
+        // Nothing that is judged is nearer than the index says; what is added is for rounding.
+        let outside_m = 1.01 * sigma_m * (-2.0 * exit.ln()).sqrt();
         let sharp_m = SHARP * sigma_m;
         Sight { fix: *fix, site: Site::new(fix.position), sigma_m, sharp_m, outside_m: outside_m.min(sharp_m) }
     }

@@ -69,7 +69,8 @@ impl Regions {
         fences.sort_by(|a, b| a.region.id.cmp(&b.region.id));
         fences.dedup_by(|a, b| a.region.id == b.region.id);
         let numbered = || fences.iter().zip(0_u32..);
-        let by_id = Places::new(&fences);
+        let mut by_id = Places::free(fences.len());
+        numbered().for_each(|(fence, place)| by_id.put(hash(&fence.region.id), place));
         let exit_least = fences.iter().filter_map(|fence| fence.exit_probability).fold(1.0, f64::min);
         Regions {
             by_id,
@@ -213,14 +214,15 @@ struct Places(Box<[Spot]>);
 type Spot = Option<(u32, NonZero<u32>)>;
 
 impl Places {
-    fn new(fences: &[Arc<Geofence>]) -> Places {
-        let mut table = vec![None; (2 * fences.len()).next_power_of_two()];
-        for (fence, at) in fences.iter().zip(1..) {
-            let hash = hash(&fence.region.id);
-            let free = Places::way(hash, table.len()).find(|spot| table[*spot].is_none());
-            table[free.expect("half of it is free")] = NonZero::new(at).map(|number| ((hash >> 32) as u32, number));
-        }
-        Places(table.into())
+    /// Room for so many.
+    fn free(count: usize) -> Places {
+        Places(vec![None; (2 * count).next_power_of_two()].into())
+    }
+
+    fn put(&mut self, hash: u64, place: u32) {
+        let free = Places::way(hash, self.0.len()).find(|spot| self.0[*spot].is_none());
+        self.0[free.expect("half of it is free")] =
+            Some(((hash >> 32) as u32, NonZero::<u32>::MIN.saturating_add(place)));
     }
 
     fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
@@ -241,4 +243,24 @@ fn slots(fence: &Geofence, place: u32) -> impl Iterator<Item = (Rect, Slot)> {
         fence.bounds().into_iter().flat_map(|rect| rect.grown(margin_m).wrapped()).flatten().collect();
     let several = pieces.len() > 1;
     pieces.into_iter().map(move |rect| (rect, Slot { place, several }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_where_hashes_collide_and_run_over_the_end() {
+        // The lower half says where a hash stands, the upper half what is compared first.
+        let hashes = [u64::MAX, 1 << 32 | 7, 7, 2 << 32 | 7, 7, 3 << 32 | 6];
+        let mut places = Places::free(hashes.len());
+        (0..).zip(hashes).for_each(|(place, hash)| places.put(hash, place));
+        assert_eq!(places.0.len(), 16);
+        for (place, hash) in (0..).zip(hashes) {
+            assert_eq!(places.find(hash, |found| found == place), Some(place));
+        }
+        assert_eq!(places.find(7, |_| false), None, "two have this hash, and neither this name");
+        assert_eq!(places.find(9 << 32 | 7, |_| true), None);
+        assert_eq!(Places::free(0).find(7, |_| true), None);
+    }
 }

@@ -14,11 +14,9 @@ fn circles(base: Position, spread_m: f64) -> impl Strategy<Value = Vec<Fence>> {
     prop::collection::vec(one, 1..40).prop_map(move |all| {
         all.into_iter()
             .enumerate()
-            .map(|(index, (bearing, part, radius_m))| Fence {
-                id: format!("c{index:03}"),
-                shape: Shape::Circle(destination(base, bearing, part * spread_m), radius_m),
-                approach_m: None,
-                dwell_s: None,
+            .map(|(index, (bearing, part, radius_m))| {
+                let center = destination(base, bearing, part * spread_m);
+                Fence::new(&format!("c{index:03}"), Shape::Circle(center, radius_m))
             })
             .collect()
     })
@@ -46,8 +44,7 @@ fn seams() -> Vec<Fence> {
     let rect = |west: f64, south: f64, east: f64, north: f64| {
         vec![vec![(west, south), (east, south), (east, north), (west, north), (west, south)]]
     };
-    let fence =
-        |id: &str, parts| Fence { id: id.to_owned(), shape: Shape::Polygons(parts), approach_m: None, dwell_s: None };
+    let fence = |id: &str, parts| Fence::new(id, Shape::Polygons(parts));
     vec![
         fence(
             "cap",
@@ -94,7 +91,7 @@ fn near_to(base: Position) -> impl Strategy<Value = (Shape, Position, f64)> {
 }
 
 fn share_agrees(shape: Shape, place: Position, accuracy_m: f64) -> Result<(), TestCaseError> {
-    let fence = Fence { id: "f".to_owned(), shape, approach_m: None, dwell_s: None };
+    let fence = Fence::new("f", shape);
     let counted = fence.share(place, accuracy_m, 1_500);
     let computed = fence.compiled().probability(place, accuracy_m);
     prop_assert!((counted - computed).abs() < 0.03, "counted {counted}, computed {computed}, {accuracy_m} m");

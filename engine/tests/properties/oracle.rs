@@ -21,9 +21,15 @@ pub(crate) struct Fence {
     pub(crate) shape: Shape,
     pub(crate) approach_m: Option<f64>,
     pub(crate) dwell_s: Option<u32>,
+    pub(crate) exit_probability: Option<f64>,
 }
 
 impl Fence {
+    /// One of which nothing else is said.
+    pub(crate) fn new(id: &str, shape: Shape) -> Fence {
+        Fence { id: id.to_owned(), shape, approach_m: None, dwell_s: None, exit_probability: None }
+    }
+
     pub(crate) fn feature(&self) -> Feature {
         let ring = |ring: &Vec<(f64, f64)>| ring.iter().map(|(lon, lat)| LonLat { lon: *lon, lat: *lat }).collect();
         let (geometry, radius_m) = match &self.shape {
@@ -43,12 +49,13 @@ impl Fence {
                 radius_m,
                 approach_m: self.approach_m,
                 dwell_s: self.dwell_s,
+                exit_probability: self.exit_probability,
                 ..Properties::default()
             },
         }
     }
 
-    /// With coordinates of nine decimals and a radius of whole millimetres.
+    /// With coordinates of nine decimals, a radius of whole millimetres and a probability of three digits.
     pub(crate) fn rounded(&self) -> Fence {
         let round = |value: f64, scale: f64| (value * scale).round() / scale;
         let shape = match &self.shape {
@@ -62,7 +69,10 @@ impl Fence {
                 Shape::Polygons(parts.iter().map(|part| part.iter().map(ring).collect()).collect())
             }
         };
-        Fence { shape, approach_m: self.approach_m.map(|approach_m| round(approach_m, 1e3)), ..self.clone() }
+        let (approach_m, exit) = (self.approach_m, self.exit_probability);
+        let approach_m = approach_m.map(|approach_m| round(approach_m, 1e3));
+        let exit_probability = exit.map(|exit| round(exit, 1e3));
+        Fence { shape, approach_m, exit_probability, ..self.clone() }
     }
 
     pub(crate) fn compiled(&self) -> Geofence {
@@ -164,11 +174,14 @@ pub(crate) fn fence(base: Position, spread_m: f64) -> impl Strategy<Value = Shap
 
 pub(crate) fn fences(base: Position, spread_m: f64, count: usize) -> impl Strategy<Value = Vec<Fence>> {
     let approach = prop::option::weighted(0.4, 30.0..400.0_f64);
-    prop::collection::vec((fence(base, spread_m), approach), 1..count).prop_map(|shapes| {
-        shapes
-            .into_iter()
-            .enumerate()
-            .map(|(index, (shape, approach_m))| Fence { id: format!("f{index:03}"), shape, approach_m, dwell_s: None })
+    let exit = prop::option::weighted(0.2, 0.01..0.5_f64);
+    prop::collection::vec((fence(base, spread_m), approach, exit), 1..count).prop_map(|all| {
+        let numbered = all.into_iter().enumerate();
+        numbered
+            .map(|(index, (shape, approach_m, exit_probability))| {
+                let plain = Fence::new(&format!("f{index:03}"), shape);
+                Fence { approach_m, exit_probability, ..plain }
+            })
             .collect()
     })
 }

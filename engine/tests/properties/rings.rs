@@ -114,11 +114,8 @@ fn repeated_positions_and_touching_holes_are_sound() {
 fn fifty_thousand_vertices_are_checked_and_matched() {
     let radii: Vec<f64> = (0..50_000).map(|index| 0.7 + 0.3 * (f64::from(index) * 0.01).sin()).collect();
     let mut ring = star(PARIS, 20_000.0, &radii, 1.0);
-    let fence = |ring: &[(f64, f64)]| crate::oracle::Fence {
-        id: "county".to_owned(),
-        shape: crate::oracle::Shape::Polygons(vec![vec![ring.to_vec()]]),
-        approach_m: None,
-        dwell_s: None,
+    let fence = |ring: &[(f64, f64)]| {
+        crate::oracle::Fence::new("county", crate::oracle::Shape::Polygons(vec![vec![ring.to_vec()]]))
     };
     let county = fence(&ring);
     let compiled = county.compiled();
@@ -187,12 +184,7 @@ proptest! {
         let other = 1 + (swap.1 * (count - 1) as f64) as usize;
         prop_assume!(one.abs_diff(other) > 2 && one.abs_diff(other) < count - 3 && one < count && other < count);
         ring.swap(one, other);
-        let fence = crate::oracle::Fence {
-            id: "f".to_owned(),
-            shape: crate::oracle::Shape::Polygons(vec![vec![ring]]),
-            approach_m: None,
-            dwell_s: None,
-        };
+        let fence = crate::oracle::Fence::new("f", crate::oracle::Shape::Polygons(vec![vec![ring]]));
         prop_assert!(Geofence::compile(fence.feature()).is_err());
     }
 }

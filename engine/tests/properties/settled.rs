@@ -69,7 +69,7 @@ proptest! {
 
 #[test]
 fn a_fix_that_is_overruled_by_another_of_its_time_is_not_calm() {
-    let shop = Fence { id: "shop".to_owned(), shape: Shape::Circle(PARIS, 20.0), approach_m: None, dwell_s: None };
+    let shop = Fence::new("shop", Shape::Circle(PARIS, 20.0));
     let world = world(&[shop]);
     for bearing in [0.0, 1.5, 3.0, 4.5] {
         let mut device = Device::new();
@@ -88,7 +88,7 @@ fn a_fix_that_is_overruled_by_another_of_its_time_is_not_calm() {
 
 #[test]
 fn a_quiet_place_is_calm_and_a_border_is_not() {
-    let shop = Fence { id: "shop".to_owned(), shape: Shape::Circle(TAVEUNI, 100.0), approach_m: None, dwell_s: None };
+    let shop = Fence::new("shop", Shape::Circle(TAVEUNI, 100.0));
     let world = world(&[shop]);
     let mut device = Device::new();
     for step in 0..8 {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn shop(dwell_s: Option<u32>) -> World {
-    world(&[Fence { id: "shop".to_owned(), shape: Shape::Circle(PARIS, 100.0), approach_m: Some(300.0), dwell_s }])
+    world(&[Fence { approach_m: Some(300.0), dwell_s, ..Fence::new("shop", Shape::Circle(PARIS, 100.0)) }])
 }
 
 #[test]

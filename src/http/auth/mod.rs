@@ -140,11 +140,11 @@ pub struct KeyRecord {
 
 /// Who calls. Clones are the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller(Arc<Identity>);
+pub struct Caller(Arc<Who>);
 
 /// What is known of who calls.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct Who {
     /// The key's name, or the token's device.
     pub name: String,
     /// What they may.
@@ -160,13 +160,13 @@ pub struct Identity {
 }
 
 impl Deref for Caller {
-    type Target = Identity;
-    fn deref(&self) -> &Identity {
+    type Target = Who;
+    fn deref(&self) -> &Who {
         &self.0
     }
 }
 
-impl Identity {
+impl Who {
     /// Whether they have a scope; `admin` has all.
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
@@ -342,7 +342,7 @@ pub(super) fn check(services: &Services, scopes: &[Scope], headers: &HeaderMap) 
 impl From<KeyRecord> for Caller {
     fn from(record: KeyRecord) -> Caller {
         let KeyRecord { name, scopes, device, scanner, .. } = record;
-        Caller(Arc::new(Identity { name, scopes, device, scanner, shopper: None, phone: false }))
+        Caller(Arc::new(Who { name, scopes, device, scanner, shopper: None, phone: false }))
     }
 }
 

@@ -11,7 +11,7 @@ use parvis_engine::{
 };
 use serde::Deserialize;
 
-use super::{Caller, Identity, Scope};
+use super::{Caller, Scope, Who};
 
 /// How far a signer's clock may differ from ours.
 const SKEW: Duration = Duration::from_secs(60);
@@ -95,7 +95,7 @@ fn phone(claims: Claims, now: Timestamp) -> Result<Caller, String> {
     if claims.nbf.is_some_and(|nbf| at(nbf) > now.plus(SKEW)) {
         return Err("the token is not valid yet".to_owned());
     }
-    Ok(Caller(Arc::new(Identity {
+    Ok(Caller(Arc::new(Who {
         name: format!("phone {}", claims.sub),
         scopes: BTreeSet::from([Scope::Ingest]),
         device: Some(claims.sub),
