@@ -58,7 +58,7 @@ impl Default for Config {
             path: PathBuf::from("parvis.redb"),
             queue_max: 1_024,
             group_max: 512,
-            cache_mib: 128,
+            cache_mib: 64,
             verify_at_start: false,
             retention: Duration::from_secs(30 * 24 * 3600),
             answers_kept: Duration::from_secs(24 * 3600),
