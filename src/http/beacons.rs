@@ -81,7 +81,7 @@ pub(super) async fn post_beacons(
     State(services): State<Arc<Services>>,
     request: Request,
 ) -> Result<Json<Put>, Problem> {
-    if body::media_type(request.headers()) == CSV {
+    if body::is_of(request.headers(), CSV) {
         return post_table(&services, request).await;
     }
     body::is_json(request.headers())

@@ -141,10 +141,15 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The media type without parameters, lower case.
-pub(super) fn media_type(headers: &HeaderMap) -> String {
+/// The media type without parameters, as it is written.
+fn media_type(headers: &HeaderMap) -> &str {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether a body is declared as of this media type, which is given in lower case.
+pub(super) fn is_of(headers: &HeaderMap, media: &str) -> bool {
+    media_type(headers).eq_ignore_ascii_case(media)
 }
 
 /// Checks that a body is declared as JSON.
@@ -152,7 +157,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
 /// # Errors
 /// If it is not.
 pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let media = media_type(headers);
+    let media = media_type(headers).to_ascii_lowercase();
     if media == "application/json" || (media.starts_with("application/") && media.ends_with("+json")) {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use parvis_engine::id::DeviceId;
@@ -135,7 +135,7 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::CONTENT_TYPE) && body::media_type(headers) == "application/x-www-form-urlencoded"
+    body::is_of(headers, "application/x-www-form-urlencoded")
 }
 
 /// The device as the key or the query names it.

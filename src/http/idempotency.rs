@@ -155,7 +155,7 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 
 /// A streamed body can't be held to compare it; repeats of observations are harmless without that.
 fn is_streamed(headers: &HeaderMap) -> bool {
-    body::media_type(headers) == super::observations::NDJSON
+    body::is_of(headers, super::observations::NDJSON)
 }
 
 fn request_hash(caller: &Caller, parts: &Parts, body: &[u8]) -> u64 {

@@ -348,7 +348,7 @@ async fn enter(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) 
 
 /// Ends what takes too long, streamed observations excepted.
 async fn timed(services: &Services, request: Request, next: Next) -> Response {
-    if body::media_type(request.headers()) == observations::NDJSON {
+    if body::is_of(request.headers(), observations::NDJSON) {
         return next.run(request).await;
     }
     match tokio::time::timeout(services.config.request_timeout, next.run(request)).await {

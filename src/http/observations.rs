@@ -93,7 +93,7 @@ pub(super) async fn post(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    if body::media_type(request.headers()) == NDJSON {
+    if body::is_of(request.headers(), NDJSON) {
         return stream(&services, &caller, request).await;
     }
     body::is_json(request.headers())

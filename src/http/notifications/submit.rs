@@ -93,7 +93,7 @@ pub(in crate::http) async fn post(
 ) -> Result<Response, Problem> {
     caller.speaks_for_many()?;
     let key = idempotency::key(request.headers())?.map(str::to_owned);
-    let sending = if body::media_type(request.headers()) == NDJSON {
+    let sending = if body::is_of(request.headers(), NDJSON) {
         lines(&services, &caller, key.as_deref(), request).await?
     } else {
         whole(&services, &caller, key.as_deref(), request).await?
